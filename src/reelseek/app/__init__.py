@@ -1,0 +1,1 @@
+"""Command line and page; everything else is imported by it, it by nothing."""

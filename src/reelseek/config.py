@@ -1,0 +1,130 @@
+"""Every setting of a run, as frozen dataclasses of plain values (standard library only, so that --help is fast).
+
+`reelseek.recipes` fills these in by name; a YAML file or dotted overrides change them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Ties = Literal["against", "mean", "for", "clip4clip"]
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Which frames of a video are looked at.
+
+    policy: "middle" (middle of each of `frames` equal segments), "uniform" (`frames` times from first to last),
+        "fps" (one frame every 1/fps seconds; more than `frames` of them are thinned to `frames`).
+    frames: most frames taken from a video. fps: frames a second for policy "fps".
+    keyframes: take the nearest key frame instead of the exact one (faster, less exact).
+    """
+
+    policy: Literal["middle", "uniform", "fps"] = "middle"
+    frames: int = 12
+    fps: float = 1.0
+    keyframes: bool = False
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which benchmark, where its files are. `name` is a key of `reelseek.data.DATASETS`."""
+
+    name: str = "motions"
+    root: str = ""
+    captions: str = ""
+    size: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """Which method, over which backbone. `name` is a key of `reelseek.methods.METHODS`.
+
+    backbone: "offline", or a CLIP or SigLIP name or folder. width: D of the trained joint space, for backbones without one.
+    temporal: module over frames. frame_temperature: of GARE's text-conditioned frame weights.
+    dropout: rate inside the increment module. dropout_kind: "video" (drawn per video and dimension, exact factorised
+    path) or "pair" (drawn per pair, plain path). initialisation: of the increment module.
+    """
+
+    name: str = "gare"
+    backbone: str = "offline"
+    width: int = 256
+    temporal: Literal["mean", "lstm", "transformer"] = "mean"
+    layers: int = 2
+    frame_temperature: float = 3.0
+    dropout: float = 0.3
+    dropout_kind: Literal["video", "pair"] = "video"
+    initialisation: Literal["normal", "identity"] = "normal"
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The objective: a contrastive loss, and GARE's regularisers with their weights (0 leaves one out)."""
+
+    contrastive: Literal["info_nce", "dual_softmax"] = "info_nce"
+    dual_softmax_temperature: float = 1000.0
+    kl_weight: float = 1e-4
+    kl_reduction: Literal["sum", "mean"] = "sum"
+    prior_sigma: float = 1.0
+    direction_weight: float = 0.01
+    alpha: float = 2.0
+    norm_weight: float = 0.01
+    norm_bound: float = 0.5
+    mask_known_positives: bool = True
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The loop: AdamW, linear warm-up over `warmup` of all steps, cosine to zero.
+
+    backbone_learning_rate 0 keeps the towers frozen and trains on cached features.
+    max_logit_scale: the learned scale is clamped to it after every step.
+    """
+
+    epochs: int = 5
+    batch_size: int = 128
+    learning_rate: float = 1e-4
+    backbone_learning_rate: float = 0.0
+    weight_decay: float = 0.2
+    warmup: float = 0.1
+    clip_norm: float = 1.0
+    max_logit_scale: float = 100.0
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How scores become numbers. block: texts and videos scored at a time, which bounds memory."""
+
+    ties: Ties = "against"
+    rescoring: Literal["none", "dual_softmax"] = "none"
+    rescoring_scale: float = 100.0
+    video_to_text: Literal["best_caption", "any_caption"] = "best_caption"
+    block: int = 512
+    bootstrap: int = 1000
+
+
+@dataclass(frozen=True)
+class IndexConfig:
+    """How files become segments: `fps` frames a second (never fewer than `min_frames` a file), cut every `segment_frames`."""
+
+    fps: float = 1.0
+    min_frames: int = 4
+    segment_frames: int = 12
+    keyframes: bool = False
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that one training run needs; written resolved beside its checkpoint."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    method: MethodConfig = field(default_factory=MethodConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)

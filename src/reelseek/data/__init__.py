@@ -1,0 +1,1 @@
+"""Benchmarks and folders, read into `reelseek.data.pairs.Pairs`."""

@@ -1,0 +1,1 @@
+"""Towers that turn frames and texts into vectors, and temporal modules over frames."""

@@ -1,0 +1,101 @@
+"""A retrieval method put together from its parts: towers, projection, temporal module and head.
+
+Not here: how any head scores (see the other files of this folder) and how a method is trained (`reelseek.train`).
+Shapes: T texts, V videos, F frames, D width, N any count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from reelseek.records import Backbone, Preprocess, Scores, Texts, Videos
+
+
+class Head(Protocol):
+    """What turns projected texts and videos into scores; an `nn.Module`."""
+
+    def score(self, texts: Texts, videos: Videos) -> Scores:
+        """Cosine similarity [T, V] of every pair."""
+        ...
+
+
+class Method(nn.Module):
+    """Towers, projection, temporal module and head under one roof (see `reelseek.records.Method`).
+
+    config: the plain values it was built from; together with the weights they make `id`.
+    trained_on: in words, what the trained parts saw ("nothing: zero-shot" for an untrained method).
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        backbone: Backbone,
+        head: nn.Module,
+        projection: nn.Module | None = None,
+        temporal: nn.Module | None = None,
+        config: Mapping[str, Any] | None = None,
+        logit_scale: float = 100.0,
+        trained_on: str = "nothing: zero-shot",
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.backbone = backbone
+        self.head = head
+        self.projection = projection
+        self.temporal = temporal
+        self.config = dict(config or {})
+        self.trained_on = trained_on
+        self.log_scale = nn.Parameter(torch.tensor(float(logit_scale)).log())
+
+    @property
+    def id(self) -> str:
+        """Sixteen hexadecimal digits over configuration, towers and weights: equal ids give equal scores."""
+        digest = hashlib.blake2b(digest_size=8)
+        digest.update(json.dumps([self.name, self.backbone.id, self.config], sort_keys=True).encode())
+        for key, value in sorted(self.state_dict().items()):
+            if not key.startswith("backbone."):
+                digest.update(key.encode())
+                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    @property
+    def backbone_id(self) -> str:
+        """The towers' identity: the cache key of their outputs."""
+        return self.backbone.id
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How frames must be prepared for `encode_frames`."""
+        return self.backbone.preprocess
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """The factor on cosine scores inside a contrastive loss (100 for CLIP), not its logarithm."""
+        return self.log_scale.exp()
+
+    def encode_texts(self, captions: Sequence[str]) -> Texts:
+        """Frozen text tower: sentence vectors, and token vectors where it has them."""
+        return self.backbone.encode_texts(captions)
+
+    def encode_frames(self, pixels_N3HW: Tensor) -> Tensor:
+        """Frozen image tower: frame vectors [N, frame_width] of normalised pixels."""
+        return self.backbone.encode_frames(pixels_N3HW)
+
+    def project(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:
+        """Trained projection and temporal module: tower outputs to one width D."""
+        if self.projection is not None:
+            texts, videos = self.projection(texts, videos)
+        if self.temporal is not None:
+            videos = videos._replace(frames_VFD=self.temporal(videos.frames_VFD, videos.mask_VF))
+        return texts, videos
+
+    def score(self, texts: Texts, videos: Videos) -> Scores:
+        """Scores of every pair of projected texts and videos."""
+        return cast(Head, self.head).score(texts, videos)

@@ -1,0 +1,1 @@
+"""Rankings, metrics and comparisons of runs; knows nothing about models."""

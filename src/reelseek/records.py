@@ -1,0 +1,177 @@
+"""The values that travel between the stages of reelseek, and the two swap points.
+
+Shape legend, used as a suffix of every tensor's name in this project:
+T texts, V videos, F frames of a video, L tokens of a text, D width, N any flat count, H W 3 pixels.
+
+Nothing here computes, opens a file or imports torch at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from torch import Tensor
+
+
+class Preprocess(NamedTuple):
+    """How an image encoder wants its pixels.
+
+    resize: length in pixels of the shorter side after resizing (or of both sides when `squash`).
+    crop: side in pixels of the centre crop; the encoder's input is crop x crop.
+    mean, std: per channel, on the 0..255 scale: input = (pixel - mean) / std.
+    interpolation: "bicubic" or "bilinear", always antialiased.
+    squash: resize both sides to `resize`, ignoring the aspect ratio (SigLIP).
+    """
+
+    resize: int
+    crop: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "bicubic"
+    squash: bool = False
+
+
+class Frames(NamedTuple):
+    """Decoded frames of one video: RGB uint8 [F, H, W, 3], their times in seconds [F], the length in seconds."""
+
+    pixels_FHW3: np.ndarray
+    times_F: np.ndarray
+    duration: float
+
+
+class EmbeddedVideo(NamedTuple):
+    """What the frozen image tower made of one file.
+
+    frames_ND: float32 tower outputs, one row a sampled frame. times_N: seconds. duration: seconds.
+    content_hash: hexadecimal digest of the file's bytes. cached: True when nothing was decoded.
+    """
+
+    path: Path
+    content_hash: str
+    frames_ND: Tensor
+    times_N: np.ndarray
+    duration: float
+    cached: bool = False
+    decode_seconds: float = 0.0
+    encode_seconds: float = 0.0
+
+
+class BrokenFile(NamedTuple):
+    """A file that was set aside, and the reason in a sentence."""
+
+    path: Path
+    reason: str
+
+
+class Texts(NamedTuple):
+    """A batch of texts: sentence vectors [T, D]; optionally token vectors [T, L, D] with mask [T, L] (True = real)."""
+
+    pooled_TD: Tensor
+    tokens_TLD: Tensor | None = None
+    mask_TL: Tensor | None = None
+    streams: Mapping[str, Texts] | None = None
+
+
+class Videos(NamedTuple):
+    """A batch of videos: frame vectors [V, F, D] and mask [V, F], bool, True = real frame (at least one a video)."""
+
+    frames_VFD: Tensor
+    mask_VF: Tensor
+
+
+class Scores(NamedTuple):
+    """Cosine similarities [T, V], and what the losses need besides them.
+
+    increments: GARE's per-pair increments, either a dense [T, V, D] tensor (plain path) or
+    `reelseek.score.increments.FactorisedIncrements` (exact path). None for methods without increments.
+    streams: similarity matrices of named streams (CAMoE), or None.
+    """
+
+    matrix_TV: Tensor
+    increments: Any = None
+    streams: Mapping[str, Tensor] | None = None
+
+
+class Ranking(NamedTuple):
+    """The best K items of each query: item numbers [T, K] and their scores [T, K], best first."""
+
+    items_TK: np.ndarray
+    scores_TK: np.ndarray
+
+
+class Rescorer(NamedTuple):
+    """A correction of a score matrix: its name, the function [T, V] -> [T, V], and whether it reads other test queries."""
+
+    name: str
+    apply: Callable[[Tensor], Tensor]
+    sees_test_queries: bool
+
+
+class Hit(NamedTuple):
+    """One search result: a file, the span in seconds that matches, its score, and the best frame's time."""
+
+    path: str
+    start: float
+    end: float
+    score: float
+    peak: float
+
+
+class Backbone(Protocol):
+    """A pair of frozen or trainable towers. `id` names kind, weights and settings: the cache key."""
+
+    id: str
+    name: str
+    preprocess: Preprocess
+    text_width: int
+    frame_width: int
+
+    def encode_texts(self, captions: Sequence[str]) -> Texts:
+        """Sentence vectors [T, text_width], and token vectors where the tower has them."""
+        ...
+
+    def encode_frames(self, pixels_N3HW: Tensor) -> Tensor:
+        """Frame vectors [N, frame_width] of normalised pixels (see `reelseek.video.transform.preprocess`)."""
+        ...
+
+
+class Method(Protocol):
+    """A retrieval method: towers, trained projection and temporal module, and a score for every pair."""
+
+    name: str
+
+    @property
+    def id(self) -> str:
+        """Hash of configuration and weights."""
+        ...
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How frames must be prepared for `encode_frames`."""
+        ...
+
+    @property
+    def backbone_id(self) -> str:
+        """The towers' identity: the cache key of their outputs."""
+        ...
+
+    def encode_texts(self, captions: Sequence[str]) -> Texts:
+        """Frozen text tower."""
+        ...
+
+    def encode_frames(self, pixels_N3HW: Tensor) -> Tensor:
+        """Frozen image tower."""
+        ...
+
+    def project(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:
+        """Trained projection and temporal module: tower outputs to one width D, what an index stores."""
+        ...
+
+    def score(self, texts: Texts, videos: Videos) -> Scores:
+        """Scores of every pair of projected texts and videos."""
+        ...

@@ -1,0 +1,1 @@
+"""Scores of every pair of a text and a video."""

@@ -1,0 +1,1 @@
+"""The training loop; knows nothing about methods, data sets or losses."""
