@@ -1,0 +1,337 @@
+"""Files and captions through a method's frozen towers, once: the one loop that training, evaluation and indexing share.
+
+Decoding runs in threads ahead of the encoder. With a cache folder, tower outputs are kept under the content hash of the
+file, the towers' identity, the preprocessing and the sampling; an interrupted run goes on where it stopped and an
+unchanged file is never decoded again. Not here: projection and scores (`reelseek.methods`).
+
+Shapes: T texts, V videos, F frames of a video, N frames of one file, D width of a tower's output.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from reelseek.config import SampleConfig
+from reelseek.data.pairs import Pairs
+from reelseek.errors import ReelseekError, UnreadableVideo, VideoError
+from reelseek.records import BrokenFile, EmbeddedVideo, Method, Texts, Videos
+from reelseek.video.decode import decode
+from reelseek.video.sample import sample_times
+from reelseek.video.transform import preprocess
+
+CHUNK = 16
+"""Frames decoded and encoded at a time: bounds memory for files of any length and resolution."""
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+class EmbeddedPairs(NamedTuple):
+    """Tower outputs of a split. `pairs` holds only the videos that could be read; `broken` names the others."""
+
+    pairs: Pairs
+    texts: Texts
+    videos: Videos
+    broken: list[BrokenFile]
+
+
+class _Chunk(NamedTuple):
+    pixels_F3HW: Tensor
+    times_F: np.ndarray
+
+
+class _Job:
+    """One file on its way: chunks of prepared frames, then an end (an EmbeddedVideo from the cache, a broken file, or None)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.content_hash = ""
+        self.duration = 0.0
+        self.decode_seconds = 0.0
+        self.queue: queue.Queue[_Chunk | EmbeddedVideo | BrokenFile | BaseException | None] = queue.Queue(maxsize=2)
+
+
+def content_hash(path: Path) -> str:
+    """32 hexadecimal digits of BLAKE2b over the file's bytes. Raises UnreadableVideo if it cannot be read."""
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise UnreadableVideo(f"{path}: cannot be read ({error.strerror or error}).") from None
+    return digest.hexdigest()
+
+
+def embed_files(
+    method: Method,
+    paths: Iterable[Path],
+    choose: Callable[[float], np.ndarray],
+    *,
+    sampling_key: str,
+    keyframes: bool = False,
+    cache: Path | None = None,
+    workers: int = 2,
+) -> Iterator[EmbeddedVideo | BrokenFile]:
+    """Tower outputs of every file, in input order; a file that cannot be read yields a BrokenFile and the rest go on.
+
+    choose: from a duration in seconds to the times [N] of the frames wanted. sampling_key: names `choose` in the cache.
+    cache: folder, or None to keep nothing. workers: decoding threads.
+    """
+    folder = None if cache is None else cache / _cache_key(method, sampling_key, keyframes)
+    stop = threading.Event()
+    waiting = iter(paths)
+    under_way: deque[_Job] = deque()
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="decode") as pool:
+        try:
+            while True:
+                for path in islice(waiting, workers + 2 - len(under_way)):
+                    job = _Job(Path(path))
+                    under_way.append(job)
+                    pool.submit(_decode_job, job, method, choose, keyframes, folder, stop)
+                if not under_way:
+                    return
+                result = _finish(under_way[0], method)
+                under_way.popleft()
+                if folder is not None and isinstance(result, EmbeddedVideo) and not result.cached:
+                    _write_cache(folder, result)
+                yield result
+        finally:
+            stop.set()
+            for job in under_way:
+                _drain(job)
+
+
+def embed_texts(
+    method: Method,
+    captions: Sequence[str],
+    *,
+    cache: Path | None = None,
+    chunk: int = 1024,
+    progress: Progress | None = None,
+) -> Texts:
+    """Sentence vectors [T, D] of the text tower; equal captions are encoded once, finished chunks are cached."""
+    unique = list(dict.fromkeys(captions))
+    parts: list[Tensor] = []
+    for start in range(0, len(unique), chunk):
+        part = unique[start : start + chunk]
+        parts.append(_texts_part(method, part, cache))
+        if progress is not None:
+            progress(min(start + chunk, len(unique)), len(unique))
+    row = {caption: number for number, caption in enumerate(unique)}
+    return Texts(pooled_TD=torch.cat(parts)[[row[caption] for caption in captions]])
+
+
+def embed_pairs(
+    method: Method,
+    pairs: Pairs,
+    sample: SampleConfig,
+    *,
+    cache: Path | None = None,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> EmbeddedPairs:
+    """Tower outputs of all captions and videos of a split, padded to the longest video, with mask.
+
+    Videos that cannot be read are left out together with their captions, and counted as missing.
+    """
+    if pairs.spans is not None and any(span is not None for span in pairs.spans):
+        raise ValueError("captions with start and end times cannot be embedded as whole videos; cut the clips first")
+    texts = embed_texts(method, pairs.texts, cache=cache)
+    good: list[int] = []
+    broken: list[BrokenFile] = []
+    rows: list[Tensor] = []
+    found = embed_files(
+        method,
+        pairs.paths,
+        lambda duration: sample_times(duration, sample),
+        sampling_key=f"{sample.policy}-{sample.frames}-{sample.fps}",
+        keyframes=sample.keyframes,
+        cache=cache,
+        workers=workers,
+    )
+    for number, result in enumerate(found):
+        if isinstance(result, BrokenFile):
+            broken.append(result)
+        else:
+            good.append(number)
+            rows.append(result.frames_ND)
+        if progress is not None:
+            progress(number + 1, len(pairs.paths))
+    if broken:
+        kept = np.isin(pairs.video_of_T, good)
+        texts = Texts(pooled_TD=texts.pooled_TD[torch.from_numpy(kept)])
+        pairs = pairs.without_videos([pairs.video_ids[n] for n in range(len(pairs.paths)) if n not in set(good)])
+    return EmbeddedPairs(pairs, texts, pad_videos(rows), broken)
+
+
+def pad_videos(rows: Sequence[Tensor]) -> Videos:
+    """Videos of different lengths [N, D] as one batch [V, F, D] with mask; raises ValueError for an empty list."""
+    if not rows:
+        raise ValueError("no video could be embedded")
+    frames_VFD = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+    lengths_V = torch.tensor([len(row) for row in rows])
+    return Videos(frames_VFD=frames_VFD, mask_VF=torch.arange(frames_VFD.shape[1]) < lengths_V[:, None])
+
+
+def _decode_job(
+    job: _Job,
+    method: Method,
+    choose: Callable[[float], np.ndarray],
+    keyframes: bool,
+    folder: Path | None,
+    stop: threading.Event,
+) -> None:
+    end: EmbeddedVideo | BrokenFile | BaseException | None = None
+    try:
+        job.content_hash = content_hash(job.path)
+        end = None if folder is None else _read_cache(folder, job.path, job.content_hash)
+        if end is None:
+            _decode_chunks(job, method, choose, keyframes, stop)
+    except VideoError as error:
+        end = BrokenFile(job.path, str(error))
+    except MemoryError:
+        end = BrokenFile(job.path, f"{job.path}: its frames do not fit into memory.")
+    except BaseException as error:  # a defect of ours: it must reach the caller, not end a silent thread
+        end = error
+    finally:
+        job.queue.put(end)
+
+
+def _decode_chunks(
+    job: _Job, method: Method, choose: Callable[[float], np.ndarray], keyframes: bool, stop: threading.Event
+) -> None:
+    times_N = np.empty(0)
+
+    def first(duration: float) -> np.ndarray:
+        nonlocal times_N
+        times_N = choose(duration)
+        return times_N[:CHUNK]
+
+    start = 0
+    while not stop.is_set():
+        begun = time.perf_counter()
+        wanted = first if start == 0 else (lambda _, low=start: times_N[low : low + CHUNK])
+        frames = decode(job.path, wanted, keyframes=keyframes)
+        pixels = preprocess(frames.pixels_FHW3, method.preprocess)
+        job.duration = frames.duration
+        job.decode_seconds += time.perf_counter() - begun
+        job.queue.put(_Chunk(pixels, frames.times_F))
+        start += CHUNK
+        if start >= len(times_N):
+            return
+
+
+def _finish(job: _Job, method: Method) -> EmbeddedVideo | BrokenFile:
+    features: list[Tensor] = []
+    times: list[np.ndarray] = []
+    encode_seconds = 0.0
+    while True:
+        item = job.queue.get()
+        if isinstance(item, EmbeddedVideo | BrokenFile):
+            return item
+        if isinstance(item, BaseException):
+            raise item
+        if item is None:
+            break
+        begun = time.perf_counter()
+        features.append(method.encode_frames(item.pixels_F3HW).float().cpu())
+        times.append(item.times_F)
+        encode_seconds += time.perf_counter() - begun
+    return EmbeddedVideo(
+        path=job.path,
+        content_hash=job.content_hash,
+        frames_ND=torch.cat(features),
+        times_N=np.concatenate(times),
+        duration=job.duration,
+        decode_seconds=job.decode_seconds,
+        encode_seconds=encode_seconds,
+    )
+
+
+def _drain(job: _Job) -> None:
+    """Make room in a queue that nobody reads any more, so that its decoding thread can end."""
+    while True:
+        try:
+            job.queue.get_nowait()
+        except queue.Empty:
+            return
+
+
+def _cache_key(method: Method, sampling_key: str, keyframes: bool) -> str:
+    parts = f"{method.backbone_id}|{method.preprocess}|{sampling_key}|{keyframes}"
+    return hashlib.blake2b(parts.encode(), digest_size=8).hexdigest()
+
+
+def _cache_path(folder: Path, key: str) -> Path:
+    return folder / key[:2] / f"{key}.safetensors"
+
+
+def _read_cache(folder: Path, path: Path, key: str) -> EmbeddedVideo | None:
+    file = _cache_path(folder, key)
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            frames_ND = tensors.get_tensor("frames_ND")
+            times_N = tensors.get_tensor("times_N").numpy()
+            duration = float(tensors.get_tensor("duration"))
+    except (FileNotFoundError, SafetensorError):
+        return None
+    return EmbeddedVideo(path, key, frames_ND, times_N, duration, cached=True)
+
+
+def _write_cache(folder: Path, video: EmbeddedVideo) -> None:
+    _save_atomically(
+        _cache_path(folder, video.content_hash),
+        {
+            "frames_ND": video.frames_ND.contiguous(),
+            "times_N": torch.from_numpy(np.ascontiguousarray(video.times_N)),
+            "duration": torch.tensor(video.duration, dtype=torch.float64),
+        },
+    )
+
+
+def _texts_part(method: Method, captions: list[str], cache: Path | None) -> Tensor:
+    if cache is None:
+        return method.encode_texts(captions).pooled_TD.float().cpu()
+    digest = hashlib.blake2b(
+        "\0".join([method.backbone_id, *captions]).encode("utf-8", "surrogatepass"), digest_size=16
+    )
+    file = _cache_path(cache / "texts", digest.hexdigest())
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            pooled_TD: Tensor = tensors.get_tensor("pooled_TD")
+            return pooled_TD
+    except (FileNotFoundError, SafetensorError):
+        pooled_TD = method.encode_texts(captions).pooled_TD.float().cpu().contiguous()
+        _save_atomically(file, {"pooled_TD": pooled_TD})
+        return pooled_TD
+
+
+def _save_atomically(file: Path, tensors: dict[str, Tensor]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        save_file(tensors, part)
+        part.replace(file)
+    except (OSError, SafetensorError) as error:
+        raise ReelseekError(
+            f"{file.parent}: the cache cannot be written ({error}). Free some space there or choose another folder."
+        ) from None
+    finally:
+        part.unlink(missing_ok=True)
