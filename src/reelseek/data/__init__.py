@@ -1,1 +1,81 @@
 """Benchmarks and folders, read into `reelseek.data.pairs.Pairs`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reelseek.config import DataConfig
+from reelseek.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reelseek.data.pairs import Pairs, Splits
+
+
+def _motions(config: DataConfig) -> Splits:
+    from reelseek.data import motions
+
+    train = config.size or 500
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reelseek"
+    folder = Path(config.root) if config.root else cache / f"motions-{train}-{config.seed}"
+    return motions.generate(folder, train=train, val=max(train // 5, 1), test=max(2 * train // 5, 1), seed=config.seed)
+
+
+def _folder(config: DataConfig) -> Splits:
+    from reelseek.data.folder import load_folder
+
+    return load_folder(config.root, config.captions, seed=config.seed)
+
+
+def _msrvtt_1ka_9k(config: DataConfig) -> Splits:
+    from reelseek.data.msrvtt import load_1ka
+
+    return load_1ka(config.root, train="9k", seed=config.seed)
+
+
+def _msrvtt_1ka_7k(config: DataConfig) -> Splits:
+    from reelseek.data.msrvtt import load_1ka
+
+    return load_1ka(config.root, train="7k", seed=config.seed)
+
+
+def _msrvtt_full(config: DataConfig) -> Splits:
+    from reelseek.data.msrvtt import load_full
+
+    return load_full(config.root)
+
+
+DATASETS: dict[str, Callable[[DataConfig], Splits]] = {
+    "motions": _motions,
+    "folder": _folder,
+    "msrvtt-1ka-9k": _msrvtt_1ka_9k,
+    "msrvtt-1ka-7k": _msrvtt_1ka_7k,
+    "msrvtt-full": _msrvtt_full,
+}
+
+
+def load(config: DataConfig) -> Splits:
+    """The splits of a benchmark by name (a key of `DATASETS`).
+
+    size: for "motions", the number of training videos to make (a fifth as many for validation, two fifths for test);
+    for every other name, at most so many training videos, drawn by `seed`; 0 leaves the default.
+    Raises ConfigError for an unknown name, DataError for files that are absent or do not fit together.
+    """
+    if config.name not in DATASETS:
+        close = difflib.get_close_matches(config.name, DATASETS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"No dataset {config.name!r}. Known: {', '.join(sorted(DATASETS))}.{hint}")
+    splits = DATASETS[config.name](config)
+    if config.name == "motions" or not config.size or splits.train is None:
+        return splits
+    return splits._replace(train=_thinned(splits.train, config.size, config.seed))
+
+
+def _thinned(pairs: Pairs, size: int, seed: int) -> Pairs:
+    keep = sorted(random.Random(seed).sample(range(len(pairs.video_ids)), min(size, len(pairs.video_ids))))
+    return pairs.subset(pairs.video_ids[at] for at in keep)

@@ -1,0 +1,210 @@
+"""Texts, videos and which belongs to which: what every benchmark reader returns.
+
+Not here: reading a format (one file a benchmark), decoding (`reelseek.video`), scoring.
+Shapes: T texts, V videos.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from reelseek.errors import DataError
+
+
+class Standard(NamedTuple):
+    """A published test split and the counts that make it one."""
+
+    name: str
+    videos: int
+    texts: int
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """One split: texts [T], videos [V], and the video that each text describes.
+
+    name: for people, such as "msrvtt-1ka test". corpus: the collection that the video ids are from; two splits of one
+    corpus that share an id share a video.
+    video_of_T: int [T], position in `video_ids` of the video that each text describes. A video without a text is
+    allowed: it is a distractor in the gallery. A text without a video is not.
+    paths: one file a video; several videos may be spans of one file. spans: (start, end) in seconds, or None for the
+    whole file; None for the field means whole files throughout.
+    extra_relevance: further (text, video) positions that are true matches although the annotation does not say so.
+    missing_videos: ids that the annotation names and the disk lacks; missing_texts: captions lost with them.
+    standard: set only where this split, when complete, is a published test split.
+    notes: what the reader dropped or decided, each in a sentence.
+    """
+
+    name: str
+    texts: tuple[str, ...]
+    text_ids: tuple[str, ...]
+    video_of_T: np.ndarray
+    video_ids: tuple[str, ...]
+    paths: tuple[Path, ...]
+    spans: tuple[tuple[float, float] | None, ...] | None = None
+    extra_relevance: tuple[tuple[int, int], ...] = ()
+    missing_videos: tuple[str, ...] = ()
+    missing_texts: int = 0
+    standard: Standard | None = None
+    corpus: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit together.
+
+        Raises DataError: no text or no video, fields of different lengths, repeated ids, empty texts, a text that
+        points at no video, or a span that ends before it starts.
+        """
+        video_of_T = np.array(self.video_of_T, dtype=np.int64)
+        video_of_T.flags.writeable = False
+        object.__setattr__(self, "video_of_T", video_of_T)
+        texts, videos = len(self.texts), len(self.video_ids)
+        if not texts or not videos:
+            raise DataError(f"{self.name}: {texts} texts and {videos} videos; a split needs at least one of each.")
+        if len(self.text_ids) != texts or video_of_T.shape != (texts,):
+            raise DataError(
+                f"{self.name}: {texts} texts, {len(self.text_ids)} text ids and video_of_T of shape {video_of_T.shape}."
+            )
+        if len(self.paths) != videos or (self.spans is not None and len(self.spans) != videos):
+            spans = "no" if self.spans is None else len(self.spans)
+            raise DataError(f"{self.name}: {videos} video ids, {len(self.paths)} paths and {spans} spans.")
+        _refuse_repeats(self.name, "text id", self.text_ids)
+        _refuse_repeats(self.name, "video id", self.video_ids)
+        self._check_positions()
+        for text_id, text in zip(self.text_ids, self.texts, strict=True):
+            if not text.strip():
+                raise DataError(f"{self.name}: text {text_id!r} is empty.")
+        for video_id, span in zip(self.video_ids, self.spans or (), strict=False):
+            if span is not None and not 0 <= span[0] < span[1]:
+                raise DataError(f"{self.name}: video {video_id!r} has the span {span[0]} to {span[1]} s.")
+
+    def _check_positions(self) -> None:
+        texts, videos = len(self.texts), len(self.video_ids)
+        wrong = np.flatnonzero((self.video_of_T < 0) | (self.video_of_T >= videos))
+        if wrong.size:
+            at = int(wrong[0])
+            raise DataError(
+                f"{self.name}: text {self.text_ids[at]!r} belongs to video number {int(self.video_of_T[at])}, "
+                f"but there are {videos} videos ({wrong.size} such texts)."
+            )
+        for text, video in self.extra_relevance:
+            if not (0 <= text < texts and 0 <= video < videos):
+                raise DataError(f"{self.name}: extra_relevance names ({text}, {video}) in {texts} x {videos}.")
+
+    def relevance_TV(self, corrected: bool = False) -> np.ndarray:
+        """Which video is a right answer to which text: bool [T, V].
+
+        Strict by default: only the video that the text was written for. `corrected` adds `extra_relevance`.
+        """
+        relevance_TV = np.zeros((len(self.texts), len(self.video_ids)), dtype=bool)
+        relevance_TV[np.arange(len(self.texts)), self.video_of_T] = True
+        if corrected and self.extra_relevance:
+            rows, columns = np.array(self.extra_relevance).T
+            relevance_TV[rows, columns] = True
+        return relevance_TV
+
+    @property
+    def complete(self) -> bool:
+        """True if nothing is missing and, for a standard split, the counts are the published ones."""
+        counts = (len(self.video_ids), len(self.texts))
+        fits = self.standard is None or counts == (self.standard.videos, self.standard.texts)
+        return fits and not self.missing_videos and not self.missing_texts
+
+    def describe(self) -> str:
+        """One line: what was found, what is missing, and whether the split is the standard one."""
+        line = f"{self.name}: {len(self.video_ids):,} videos, {len(self.texts):,} texts"
+        repeated = len(self.texts) - len(set(self.texts))
+        if repeated:
+            line += f" ({len(self.texts) - repeated:,} different)"
+        line += f"; missing {len(self.missing_videos):,} videos and {self.missing_texts:,} texts"
+        if self.standard is None:
+            line += "" if self.complete else "; incomplete"
+        elif self.complete:
+            line += f"; complete: {self.standard.name}"
+        else:
+            line += (
+                f"; incomplete: not the standard split {self.standard.name} "
+                f"({self.standard.videos:,} videos, {self.standard.texts:,} texts)"
+            )
+        return "; ".join([line, *self.notes])
+
+    def captions_of(self, video: str) -> tuple[str, ...]:
+        """The texts that describe a video id, in order. Raises DataError for an id that is not in the split."""
+        if video not in self.video_ids:
+            raise DataError(f"{self.name}: no video {video!r} among {len(self.video_ids):,}.")
+        at = self.video_ids.index(video)
+        return tuple(self.texts[int(text)] for text in np.flatnonzero(self.video_of_T == at))
+
+    def subset(self, videos: Iterable[str]) -> Pairs:
+        """The split cut down to some video ids, in the order given, with their texts in the old order.
+
+        A standard split stays labelled, and is then incomplete. Raises DataError for an unknown or repeated id.
+        """
+        wanted = tuple(videos)
+        old_position = {video: at for at, video in enumerate(self.video_ids)}
+        unknown = [video for video in wanted if video not in old_position]
+        if unknown:
+            raise DataError(f"{self.name}: no video {unknown[0]!r} ({len(unknown)} unknown ids).")
+        chosen = [old_position[video] for video in wanted]
+        new_video = {old: new for new, old in enumerate(chosen)}
+        kept = [text for text, video in enumerate(self.video_of_T.tolist()) if video in new_video]
+        new_text = {old: new for new, old in enumerate(kept)}
+        return replace(
+            self,
+            texts=tuple(self.texts[text] for text in kept),
+            text_ids=tuple(self.text_ids[text] for text in kept),
+            video_of_T=np.array([new_video[int(self.video_of_T[text])] for text in kept], dtype=np.int64),
+            video_ids=wanted,
+            paths=tuple(self.paths[video] for video in chosen),
+            spans=None if self.spans is None else tuple(self.spans[video] for video in chosen),
+            extra_relevance=tuple(
+                (new_text[text], new_video[video])
+                for text, video in self.extra_relevance
+                if text in new_text and video in new_video
+            ),
+        )
+
+    def refuse_seen(self, corpus: str, trained_videos: Iterable[str]) -> None:
+        """Refuse to test on videos that a model was trained on.
+
+        corpus, trained_videos: `corpus` and `video_ids` of the training split, as the checkpoint recorded them.
+        Raises DataError that counts the shared videos. Ids of different corpora are never compared.
+        """
+        shared = set(self.video_ids) & set(trained_videos) if corpus == self.corpus else set()
+        if shared:
+            raise DataError(
+                f"{self.name}: {len(shared):,} of its {len(self.video_ids):,} videos were in the training set "
+                f"(such as {min(shared)!r}), so no score on it would be a test. Use the test split that belongs to "
+                "the training split."
+            )
+
+
+class Splits(NamedTuple):
+    """The parts of a benchmark; None where it has no such part."""
+
+    train: Pairs | None = None
+    val: Pairs | None = None
+    test: Pairs | None = None
+
+    def describe(self) -> str:
+        """One line a split."""
+        return "\n".join(split.describe() for split in self if split is not None)
+
+
+def pair_up(captions: Sequence[tuple[str, str]], video_ids: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Texts and `video_of_T` of (video id, caption) rows, in the rows' order; rows of other videos are left out."""
+    position = {video: at for at, video in enumerate(video_ids)}
+    kept = [(caption, position[video]) for video, caption in captions if video in position]
+    return tuple(caption for caption, _ in kept), np.array([at for _, at in kept], dtype=np.int64)
+
+
+def _refuse_repeats(name: str, what: str, ids: Sequence[str]) -> None:
+    repeated = [key for key, count in Counter(ids).items() if count > 1]
+    if repeated:
+        raise DataError(f"{name}: {what} {repeated[0]!r} appears more than once ({len(repeated)} repeated).")
