@@ -17,7 +17,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from dataclasses import replace
+from itertools import islice, repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ from torch import Tensor
 from reelseek.config import SampleConfig
 from reelseek.data.pairs import Pairs
 from reelseek.errors import ReelseekError, UnreadableVideo, VideoError
-from reelseek.records import BrokenFile, EmbeddedVideo, Method, Texts, Videos
+from reelseek.records import BrokenFile, EmbeddedVideo, Method, Preprocess, Texts, Videos
 from reelseek.video.decode import decode
 from reelseek.video.sample import sample_times
 from reelseek.video.transform import preprocess
@@ -57,14 +58,30 @@ class _Chunk(NamedTuple):
 
 
 class _Job:
-    """One file on its way: chunks of prepared frames, then an end (an EmbeddedVideo from the cache, a broken file, or None)."""
+    """One file on its way: chunks of prepared frames, then an end (a cached result, a broken file, or None)."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, span: tuple[float, float] | None, choose: Callable[[float], np.ndarray]) -> None:
         self.path = path
+        self.span = span
+        self.whole_file = choose
         self.content_hash = ""
         self.duration = 0.0
         self.decode_seconds = 0.0
         self.queue: queue.Queue[_Chunk | EmbeddedVideo | BrokenFile | BaseException | None] = queue.Queue(maxsize=2)
+
+    def choose(self, duration: float) -> np.ndarray:
+        """The times wanted of a file of this duration, all within the span if there is one."""
+        if self.span is None:
+            return self.whole_file(duration)
+        start, end = self.span
+        if start >= duration:
+            raise UnreadableVideo(f"{self.path}: it is {duration:.1f} s long, its span begins at {start:.1f} s.")
+        return start + self.whole_file(min(end, duration) - start)
+
+    @property
+    def cache_name(self) -> str:
+        """Content and span: what the cached frames were taken from."""
+        return self.content_hash if self.span is None else f"{self.content_hash}-{self.span[0]:.3f}-{self.span[1]:.3f}"
 
 
 def content_hash(path: Path) -> str:
@@ -85,6 +102,7 @@ def embed_files(
     choose: Callable[[float], np.ndarray],
     *,
     sampling_key: str,
+    spans: Iterable[tuple[float, float] | None] | None = None,
     keyframes: bool = False,
     cache: Path | None = None,
     workers: int = 2,
@@ -92,25 +110,26 @@ def embed_files(
     """Tower outputs of every file, in input order; a file that cannot be read yields a BrokenFile and the rest go on.
 
     choose: from a duration in seconds to the times [N] of the frames wanted. sampling_key: names `choose` in the cache.
+    spans: for each file the (start, end) in seconds that stands for it, or None for the whole file.
     cache: folder, or None to keep nothing. workers: decoding threads.
     """
     folder = None if cache is None else cache / _cache_key(method, sampling_key, keyframes)
     stop = threading.Event()
-    waiting = iter(paths)
+    waiting = zip(paths, repeat(None) if spans is None else spans, strict=False)
     under_way: deque[_Job] = deque()
     with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="decode") as pool:
         try:
             while True:
-                for path in islice(waiting, workers + 2 - len(under_way)):
-                    job = _Job(Path(path))
+                for path, span in islice(waiting, workers + 2 - len(under_way)):
+                    job = _Job(Path(path), span, choose)
                     under_way.append(job)
-                    pool.submit(_decode_job, job, method, choose, keyframes, folder, stop)
+                    pool.submit(_decode_job, job, method.preprocess, keyframes, folder, stop)
                 if not under_way:
                     return
                 result = _finish(under_way[0], method)
-                under_way.popleft()
+                job = under_way.popleft()
                 if folder is not None and isinstance(result, EmbeddedVideo) and not result.cached:
-                    _write_cache(folder, result)
+                    _write_cache(folder, job.cache_name, result)
                 yield result
         finally:
             stop.set()
@@ -151,8 +170,6 @@ def embed_pairs(
 
     Videos that cannot be read are left out together with their captions, and counted as missing.
     """
-    if pairs.spans is not None and any(span is not None for span in pairs.spans):
-        raise ValueError("captions with start and end times cannot be embedded as whole videos; cut the clips first")
     texts = embed_texts(method, pairs.texts, cache=cache)
     good: list[int] = []
     broken: list[BrokenFile] = []
@@ -162,6 +179,7 @@ def embed_pairs(
         pairs.paths,
         lambda duration: sample_times(duration, sample),
         sampling_key=f"{sample.policy}-{sample.frames}-{sample.fps}",
+        spans=pairs.spans,
         keyframes=sample.keyframes,
         cache=cache,
         workers=workers,
@@ -175,10 +193,20 @@ def embed_pairs(
         if progress is not None:
             progress(number + 1, len(pairs.paths))
     if broken:
-        kept = np.isin(pairs.video_of_T, good)
-        texts = Texts(pooled_TD=texts.pooled_TD[torch.from_numpy(kept)])
-        pairs = pairs.without_videos([pairs.video_ids[n] for n in range(len(pairs.paths)) if n not in set(good)])
+        kept_T = np.isin(pairs.video_of_T, good)
+        texts = Texts(pooled_TD=texts.pooled_TD[torch.from_numpy(kept_T)])
+        pairs = _without_broken(pairs, good)
     return EmbeddedPairs(pairs, texts, pad_videos(rows), broken)
+
+
+def _without_broken(pairs: Pairs, good: Sequence[int]) -> Pairs:
+    kept = pairs.subset([pairs.video_ids[number] for number in good])
+    lost = tuple(video for video in pairs.video_ids if video not in set(kept.video_ids))
+    return replace(
+        kept,
+        missing_videos=pairs.missing_videos + lost,
+        missing_texts=pairs.missing_texts + len(pairs.texts) - len(kept.texts),
+    )
 
 
 def pad_videos(rows: Sequence[Tensor]) -> Videos:
@@ -192,8 +220,7 @@ def pad_videos(rows: Sequence[Tensor]) -> Videos:
 
 def _decode_job(
     job: _Job,
-    method: Method,
-    choose: Callable[[float], np.ndarray],
+    spec: Preprocess,
     keyframes: bool,
     folder: Path | None,
     stop: threading.Event,
@@ -201,9 +228,9 @@ def _decode_job(
     end: EmbeddedVideo | BrokenFile | BaseException | None = None
     try:
         job.content_hash = content_hash(job.path)
-        end = None if folder is None else _read_cache(folder, job.path, job.content_hash)
+        end = None if folder is None else _read_cache(folder, job)
         if end is None:
-            _decode_chunks(job, method, choose, keyframes, stop)
+            _decode_chunks(job, spec, keyframes, stop)
     except VideoError as error:
         end = BrokenFile(job.path, str(error))
     except MemoryError:
@@ -214,14 +241,12 @@ def _decode_job(
         job.queue.put(end)
 
 
-def _decode_chunks(
-    job: _Job, method: Method, choose: Callable[[float], np.ndarray], keyframes: bool, stop: threading.Event
-) -> None:
+def _decode_chunks(job: _Job, spec: Preprocess, keyframes: bool, stop: threading.Event) -> None:
     times_N = np.empty(0)
 
     def first(duration: float) -> np.ndarray:
         nonlocal times_N
-        times_N = choose(duration)
+        times_N = job.choose(duration)
         return times_N[:CHUNK]
 
     start = 0
@@ -229,7 +254,7 @@ def _decode_chunks(
         begun = time.perf_counter()
         wanted = first if start == 0 else (lambda _, low=start: times_N[low : low + CHUNK])
         frames = decode(job.path, wanted, keyframes=keyframes)
-        pixels = preprocess(frames.pixels_FHW3, method.preprocess)
+        pixels = preprocess(frames.pixels_FHW3, spec)
         job.duration = frames.duration
         job.decode_seconds += time.perf_counter() - begun
         job.queue.put(_Chunk(pixels, frames.times_F))
@@ -283,8 +308,8 @@ def _cache_path(folder: Path, key: str) -> Path:
     return folder / key[:2] / f"{key}.safetensors"
 
 
-def _read_cache(folder: Path, path: Path, key: str) -> EmbeddedVideo | None:
-    file = _cache_path(folder, key)
+def _read_cache(folder: Path, job: _Job) -> EmbeddedVideo | None:
+    file = _cache_path(folder, job.cache_name)
     try:
         with safe_open(file, framework="pt") as tensors:
             frames_ND = tensors.get_tensor("frames_ND")
@@ -292,12 +317,12 @@ def _read_cache(folder: Path, path: Path, key: str) -> EmbeddedVideo | None:
             duration = float(tensors.get_tensor("duration"))
     except (FileNotFoundError, SafetensorError):
         return None
-    return EmbeddedVideo(path, key, frames_ND, times_N, duration, cached=True)
+    return EmbeddedVideo(job.path, job.content_hash, frames_ND, times_N, duration, cached=True)
 
 
-def _write_cache(folder: Path, video: EmbeddedVideo) -> None:
+def _write_cache(folder: Path, name: str, video: EmbeddedVideo) -> None:
     _save_atomically(
-        _cache_path(folder, video.content_hash),
+        _cache_path(folder, name),
         {
             "frames_ND": video.frames_ND.contiguous(),
             "times_N": torch.from_numpy(np.ascontiguousarray(video.times_N)),
