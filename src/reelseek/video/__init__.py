@@ -1,1 +1,1 @@
-"""From a video file to prepared frames: which moments (sample), their pixels (decode), the encoder's input (transform)."""
+"""From a video file to prepared frames: which moments (sample), their pixels (decode), encoder input (transform)."""

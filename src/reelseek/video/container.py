@@ -1,0 +1,180 @@
+"""Opening a media file, and the time axis of its pictures.
+
+Turns every way in which FFmpeg can refuse a file into an error of `reelseek.errors` with the path and a sentence.
+Only ordinary media formats of local files are opened: a playlist that names other files or addresses is refused.
+Not here: decoding (`reelseek.video.decode`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from reelseek.errors import NoVideoStream, TruncatedVideo, UnreadableVideo
+
+TOLERANCE = 1.0
+"""Seconds by which pictures may end before their stated length; a quarter of a video that is shorter than 4 s."""
+
+# FFmpeg's demuxers for files that hold their own media; the audio ones are here to be named as such
+_FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,gif,apng,flv,asf,ogg,ivf,nut,mxf,dv,rm,wtv,swf,yuv4mpegpipe,webp_pipe,"
+    "mp3,wav,flac,aac,aiff,ac3,amr,caf,w64,ape"
+)
+
+
+class Timeline(NamedTuple):
+    """Where a video's seconds lie on its stream's clock.
+
+    zero: the clock in seconds when the file starts. tick: seconds of one unit of the clock. duration: of the pictures,
+    in seconds. stated_by_file: the length is the whole file's, which sound alone may fill to the end.
+    """
+
+    zero: float
+    tick: float
+    duration: float
+    stated_by_file: bool
+
+    def seconds(self, pts: int) -> float:
+        """Seconds from the start of the file."""
+        return pts * self.tick - self.zero
+
+    def ticks(self, seconds: float) -> int:
+        """The clock at `seconds`, rounded down; a microsecond is added, so that a frame's own time finds that frame."""
+        return math.floor((seconds + self.zero + 1e-6) / self.tick)
+
+    @property
+    def tolerance(self) -> float:
+        """Seconds by which the pictures may end early (see `TOLERANCE`)."""
+        return min(TOLERANCE, self.duration / 4)
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The opened file and its first stream of moving pictures (a cover image is none), set to one thread.
+
+    Raises UnreadableVideo, also for what FFmpeg reports while the file is in use, and NoVideoStream.
+    """
+    path = Path(path)
+    _check_file(path)
+    try:
+        # an absolute path never reads as a protocol ("concat:a|b")
+        options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+        with av.open(str(path.absolute()), options=options) as container:
+            stream = _pictures(path, container)
+            stream.codec_context.thread_count = 1
+            yield container, stream
+    except av.FFmpegError as error:
+        reason = error.strerror or type(error).__name__
+        raise UnreadableVideo(
+            f"{path}: cannot be read as a video ({reason}); it is damaged, incomplete or of another kind"
+        ) from error
+
+
+def read_timeline(path: Path, container: InputContainer, stream: VideoStream) -> Timeline:
+    """The video's time axis, from its headers, or from its packets where headers state no length.
+
+    Raises TruncatedVideo where the file's index points past the end of the file, UnreadableVideo without any packet.
+    """
+    if not stream.time_base:
+        raise UnreadableVideo(f"{path}: its pictures carry no clock")
+    tick = float(stream.time_base)
+    if container.start_time is not None:
+        zero = container.start_time / av.time_base
+    else:
+        zero = (stream.start_time or 0) * tick
+    by_stream = _stated_end(stream, tick)
+    by_file = None if container.duration is None else zero + container.duration / av.time_base
+    end = by_stream if by_stream is not None else by_file
+    if end is None or not end - zero > 0:
+        end = last_packet_end(path, pictures_only=True)
+    if end is None:
+        raise UnreadableVideo(f"{path}: holds no pictures with a time; it is damaged or incomplete")
+    period = 1 / float(stream.average_rate or 25)
+    timeline = Timeline(zero, tick, end - zero if end - zero > 0 else period, by_stream is None)
+    _check_index(path, container, stream, timeline)
+    return timeline
+
+
+def last_packet_end(path: Path, *, pictures_only: bool) -> float | None:
+    """The clock in seconds at which the last packet ends, read from the packets themselves; None without any."""
+    latest = None
+    with open_video(path) as (container, stream):
+        wanted = [stream] if pictures_only else list(container.streams)
+        try:
+            for packet in container.demux(wanted):
+                start = packet.pts if packet.pts is not None else packet.dts
+                if start is not None and packet.size:
+                    end = float((start + (packet.duration or 0)) * packet.time_base)
+                    latest = end if latest is None else max(latest, end)
+        except av.FFmpegError:
+            # what can be read ends here, which is what was asked
+            return latest
+    return latest
+
+
+def truncated(path: Path, readable: float, timeline: Timeline) -> TruncatedVideo:
+    """The error for pictures that end at `readable` seconds."""
+    return TruncatedVideo(
+        f"{path}: readable up to {max(0.0, readable):.1f} s of {timeline.duration:.1f} s; "
+        "the file is cut off: copy or download it again"
+    )
+
+
+def _check_file(path: Path) -> None:
+    try:
+        if path.is_dir():
+            raise UnreadableVideo(f"{path}: is a folder, not a video file")
+        if not path.exists():
+            raise UnreadableVideo(f"{path}: does not exist")
+        if not path.is_file():
+            raise UnreadableVideo(f"{path}: is not an ordinary file")
+        if path.stat().st_size == 0:
+            raise UnreadableVideo(f"{path}: is empty (0 bytes)")
+    except (OSError, ValueError) as error:
+        raise UnreadableVideo(f"{path}: cannot be opened ({error})") from error
+
+
+def _pictures(path: Path, container: InputContainer) -> VideoStream:
+    moving = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not moving:
+        raise NoVideoStream(f"{path}: holds no pictures, only {_kinds(container)}")
+    usable = [stream for stream in moving if stream.codec_context is not None]
+    if not usable:
+        raise UnreadableVideo(f"{path}: its pictures are in a format that this FFmpeg build cannot decode")
+    return usable[0]
+
+
+def _kinds(container: InputContainer) -> str:
+    kinds = sorted({str(stream.type) for stream in container.streams} - {"video"})
+    return " and ".join(kinds) if kinds else "a cover image"
+
+
+def _stated_end(stream: VideoStream, tick: float) -> float | None:
+    if stream.duration is not None:
+        return ((stream.start_time or 0) + stream.duration) * tick
+    # Matroska states a stream's end as a tag, "00:01:02.345000000"
+    parts = stream.metadata.get("DURATION", "").split(":")
+    try:
+        hours, minutes, seconds = (float(part) for part in parts)
+    except ValueError:
+        return None
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _check_index(path: Path, container: InputContainer, stream: VideoStream, timeline: Timeline) -> None:
+    index = stream.index_entries
+    size = container.size
+    if len(index) == 0 or index[len(index) - 1].pos + index[len(index) - 1].size <= size:
+        return
+    missing = next(entry for entry in index if entry.pos + entry.size > size)
+    readable = timeline.seconds(missing.timestamp)
+    if timeline.duration - readable > timeline.tolerance:
+        raise truncated(path, readable, timeline)
