@@ -1,0 +1,212 @@
+"""The synthetic benchmark: rendered videos of objects that move, with captions in which order and roles matter.
+
+Not here: lots (motions_plan), wording (motions_language), pictures (motions_render). The rendered sprites stem from
+OpenMoji (CC-BY-SA 4.0), so a rendered folder carries that licence when it is passed on.
+Shapes: T texts, V videos.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reelseek.data.motions_items import SPLITS, Item, true_pairs
+from reelseek.data.motions_plan import Caption, Knobs, plan_captions, plan_items
+from reelseek.data.pairs import Pairs, Splits
+from reelseek.errors import DataError
+
+VERSION = 1
+# Noise after which a caption no longer claims what its video shows.
+UNTRUE = frozenset({"mismatch", "wrong_motion", "wrong_object"})
+
+
+def generate(
+    folder: str | Path,
+    *,
+    train: int = 500,
+    val: int = 100,
+    test: int = 200,
+    seed: int = 0,
+    knobs: Knobs | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Splits:
+    """Render the benchmark into a folder, or finish what an earlier call began, and load it.
+
+    Writes videos/*.mp4, captions.jsonl (one caption a line, in the format of `reelseek.data.folder`) and motions.json
+    (settings and items). Equal settings give equal items, captions and frames; videos that are there are not rendered
+    again. progress: called with (videos done, videos in all) after each.
+    Raises DataError if the folder holds a benchmark of other settings, or the glyphs are not installed; ValueError for
+    settings that leave nothing to draw.
+    """
+    folder, knobs = Path(folder), knobs or Knobs()
+    if min(train, val, test) < 1:
+        raise ValueError(f"every split needs at least one video, got train={train}, val={val}, test={test}")
+    settings = {"version": VERSION, "train": train, "val": val, "test": test, "seed": seed, "knobs": knobs.to_json()}
+    _refuse_other(folder, settings)
+    items = plan_items(train=train, val=val, test=test, seed=seed, knobs=knobs)
+    missing = [item for item in items if not _video(folder, item.id).exists()]
+    if missing:
+        # Imported here: reading a folder needs neither the font nor a video library.
+        from reelseek.data.motions_render import frames_of, write_video
+
+        (folder / "videos").mkdir(parents=True, exist_ok=True)
+        done = len(items) - len(missing)
+        for item in missing:
+            write_video(frames_of(item, knobs), _video(folder, item.id), knobs)
+            done += 1
+            if progress is not None:
+                progress(done, len(items))
+    captions = plan_captions(items, seed=seed, knobs=knobs)
+    split_of = {item.id: item.split for item in items}
+    lines = [
+        {"video": f"videos/{c.item}.mp4", "caption": c.text, "split": split_of[c.item], "id": c.id, "noise": c.noise}
+        for c in captions
+    ]
+    _replace(folder / "captions.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    _replace(folder / "motions.json", json.dumps({"settings": settings, "items": [item.to_json() for item in items]}))
+    return load(folder)
+
+
+def load(folder: str | Path) -> Splits:
+    """Read a rendered benchmark. Videos that are absent are counted as missing.
+
+    `extra_relevance` of each split holds every further video of which a caption is true; a caption spoilt by noise that
+    changes its meaning gets none. Raises DataError if the folder holds no benchmark.
+    """
+    folder = Path(folder)
+    stored = _read(folder)
+    items = [Item.from_json(values) for values in stored["items"]]
+    captions = _read_captions(folder)
+    seed, sizes = stored["settings"]["seed"], [stored["settings"][split] for split in SPLITS]
+    corpus = f"motions-{stored['settings']['version']}-{seed}-{'-'.join(map(str, sizes))}"
+    return Splits(*(_pairs(folder, split, corpus, items, captions) for split in SPLITS))
+
+
+def load_items(folder: str | Path, pairs: Pairs) -> tuple[Item, ...]:
+    """The items behind a split's videos, in the order of `pairs.video_ids`. Raises DataError for foreign videos."""
+    items = {values["id"]: values for values in _read(Path(folder))["items"]}
+    foreign = [video for video in pairs.video_ids if video not in items]
+    if foreign:
+        raise DataError(f"{pairs.name}: {foreign[0]!r} is no video of {folder} ({len(foreign)} such ids).")
+    return tuple(Item.from_json(items[video]) for video in pairs.video_ids)
+
+
+def swap_accuracy(
+    matrix_TV: np.ndarray, items: Sequence[Item], *, video_of_T: np.ndarray | None = None, margin: float = 1e-6
+) -> float:
+    """Percent of captions of ordered items that score their own video above the one with the clauses swapped.
+
+    matrix_TV: scores [T, V]; items: of the V videos; video_of_T: the video of each text (text i and video i belong
+    together by default). A lead of `margin` or less is a tie, and a tie is a failure: rounding must not pass for a
+    sense of order. Raises ValueError if no such twins are among the items, or the shapes do not fit.
+    """
+    return _twin_accuracy(matrix_TV, items, ("order",), video_of_T, margin)
+
+
+def binding_accuracy(
+    matrix_TV: np.ndarray, items: Sequence[Item], *, video_of_T: np.ndarray | None = None, margin: float = 1e-6
+) -> float:
+    """Percent of captions that score their own video above the one where the objects have each other's roles.
+
+    Counts items of the kinds "binding" and "distractor"; otherwise as `swap_accuracy`.
+    """
+    return _twin_accuracy(matrix_TV, items, ("binding", "distractor"), video_of_T, margin)
+
+
+def _twin_accuracy(
+    matrix_TV: np.ndarray, items: Sequence[Item], kinds: tuple[str, ...], video_of_T: np.ndarray | None, margin: float
+) -> float:
+    matrix_TV = np.asarray(matrix_TV)
+    own_T = np.arange(len(matrix_TV)) if video_of_T is None else np.asarray(video_of_T)
+    if matrix_TV.ndim != 2 or matrix_TV.shape[1] != len(items) or own_T.shape != (len(matrix_TV),):
+        raise ValueError(f"scores {matrix_TV.shape} do not fit {len(items)} items and {own_T.shape} texts")
+    if not np.isfinite(matrix_TV).all():
+        raise ValueError("the scores hold values that are not finite")
+    position = {item.id: at for at, item in enumerate(items)}
+    rows = [
+        (text, own, position[items[own].twin])
+        for text, own in enumerate(own_T.tolist())
+        if items[own].kind in kinds and items[own].twin in position
+    ]
+    if not rows:
+        raise ValueError(f"no twins of the kinds {', '.join(kinds)} among {len(items)} items")
+    text_N, own_N, twin_N = np.array(rows).T
+    lead_N = matrix_TV[text_N, own_N] - matrix_TV[text_N, twin_N]
+    return float(100 * np.mean(lead_N > margin))
+
+
+def _pairs(folder: Path, split: str, corpus: str, items: list[Item], captions: list[Caption]) -> Pairs:
+    ours = [item for item in items if item.split == split]
+    found = [item for item in ours if _video(folder, item.id).exists()]
+    position = {item.id: at for at, item in enumerate(found)}
+    absent = {item.id for item in ours} - set(position)
+    kept = [caption for caption in captions if caption.item in position]
+    claims = [(at, found[position[c.item]]) for at, c in enumerate(kept) if not UNTRUE & set(c.noise)]
+    own = [(at, position[caption.item]) for at, caption in enumerate(kept)]
+    spoilt = sum(bool(caption.noise) for caption in kept)
+    return Pairs(
+        name=f"motions {split}",
+        texts=tuple(caption.text for caption in kept),
+        text_ids=tuple(caption.id for caption in kept),
+        video_of_T=np.array([at for _, at in own], dtype=np.int64),
+        video_ids=tuple(item.id for item in found),
+        paths=tuple(_video(folder, item.id) for item in found),
+        extra_relevance=tuple(sorted(set(true_pairs(claims, found)) - set(own))),
+        missing_videos=tuple(sorted(absent)),
+        missing_texts=sum(caption.item in absent for caption in captions),
+        corpus=corpus,
+        notes=(f"{spoilt:,} captions spoilt on purpose",) if spoilt else (),
+    )
+
+
+def _video(folder: Path, item_id: str) -> Path:
+    return folder / "videos" / f"{item_id}.mp4"
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / "motions.json"
+    if not path.is_file():
+        raise DataError(f"{folder} holds no rendered benchmark (no motions.json); make one with motions.generate.")
+    try:
+        stored: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is not JSON ({error}); remove it and generate again.") from error
+    if stored.get("settings", {}).get("version") != VERSION:
+        raise DataError(f"{path} was written by another version of the generator; generate into a new folder.")
+    return stored
+
+
+def _read_captions(folder: Path) -> list[Caption]:
+    path = folder / "captions.jsonl"
+    if not path.is_file():
+        raise DataError(f"{path} is missing; generate again to write it.")
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return [Caption(row["id"], Path(row["video"]).stem, row["caption"], tuple(row["noise"])) for row in rows]
+
+
+def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
+    """Refuse a folder of other settings; settings.json marks one whose motions.json is not written yet."""
+    mark = folder / "settings.json"
+    if (folder / "motions.json").exists():
+        held = _read(folder)["settings"]
+    elif mark.exists():
+        held = json.loads(mark.read_text("utf-8"))
+    elif folder.exists() and any(folder.iterdir()):
+        raise DataError(f"{folder} is not empty and holds no benchmark; choose another folder.")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(mark, json.dumps(settings))
+        return
+    if held != settings:
+        raise DataError(f"{folder} holds a benchmark of other settings; choose another folder or remove it.")
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, "utf-8")
+    os.replace(part, path)
