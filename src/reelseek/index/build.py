@@ -1,0 +1,251 @@
+"""Files in, index out: which files are new, embedded once, cut into segments, stored in batches that survive a kill.
+
+The order of commits makes every step repeatable: rows of gone and changed files leave first, a video's segments come
+before its row, and contents without a row are dropped last. A run that was killed leaves contents without a row; the
+next one adopts them instead of decoding their files again.
+Not here: the plan (`reelseek.index.plan`), the file format (`reelseek.index.store`), search (`reelseek.index.search`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+
+from reelseek.config import IndexConfig
+from reelseek.embed import embed_files
+from reelseek.errors import IndexError_, IndexMismatch
+from reelseek.index import store
+from reelseek.index.disk import locked
+from reelseek.index.plan import Plan, find, is_below, make_plan
+from reelseek.index.segments import any_text, blank_video, cut_segments
+from reelseek.index.store import Index, IndexedFile
+from reelseek.records import BrokenFile, EmbeddedVideo, Method
+from reelseek.video.sample import fixed_fps
+
+BATCH_VIDEOS = 64
+BATCH_SECONDS = 10.0
+"""A commit is made after so many videos or so many seconds: what a kill can cost."""
+
+
+class IndexReport(NamedTuple):
+    """What an update did, in numbers of paths.
+
+    added: new content. moved: known content under a new path (renamed or copied), nothing decoded. removed: paths that
+    are gone and whose content is under no other path. broken: every broken file of the folders, old ones included.
+    video_seconds: length of what was added; decode_seconds and encode_seconds overlap in time, seconds is the whole.
+    """
+
+    added: int
+    unchanged: int
+    moved: int
+    removed: int
+    broken: list[BrokenFile]
+    video_seconds: float
+    seconds: float
+    decode_seconds: float
+    encode_seconds: float
+
+
+def update(
+    directory: Path,
+    folders: Sequence[Path],
+    method: Method,
+    *,
+    model_card: Mapping[str, Any],
+    config: IndexConfig | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cache: Path | None = None,
+) -> IndexReport:
+    """Make the index of all videos below `folders` (or files), or bring it up to date; may be killed at any moment.
+
+    A file of the same path, size and time of change is not opened again; known content is not decoded again, whatever
+    its path. Paths outside `folders` stay as they are. method: in evaluation mode, the same one at every update.
+    config: None keeps the index's own. model_card: plain values kept with the index, such as "trained_on" and what its
+    caller needs to load the model again. progress: called with (done, total) files.
+    cache: folder of tower outputs, see `reelseek.embed.embed_files`.
+
+    Raises IndexLocked while another process writes; NotAnIndex; IndexMismatch for another model or other settings;
+    IndexError_ where the disk is full or read-only, and for a folder that is missing, or holds no video although the
+    index knows some below it: an unplugged disk must not empty an index.
+    """
+    begun = time.perf_counter()
+    places = [Path(os.path.abspath(folder)) for folder in folders]
+    for place in places:
+        if not place.exists():
+            raise IndexError_(
+                f"{place}: not there. If it was deleted, take its files out with `reelseek index remove {place}`."
+            )
+    store.is_index(directory)
+    with locked(directory):
+        if store.is_index(directory):
+            index = _open(directory, method, config)
+        else:
+            index = _new_index(directory, method, config or IndexConfig(), model_card)
+        known = store.list_files(directory)
+        plan = make_plan(known, find(places, known), store.contents(directory), places)
+        if plan.ready or len(plan.kept) != len(known):
+            store.write_files(directory, plan.kept + plan.ready, replace=True)
+        report = _embed(index, method, plan, progress, cache)
+        _drop_leftovers(directory)
+        broken = [
+            BrokenFile(row.path, row.reason)
+            for row in store.list_files(directory)
+            if row.status == "broken" and is_below(row.path, places)
+        ]
+    return report._replace(broken=broken, seconds=time.perf_counter() - begun)
+
+
+def remove(directory: Path, paths: Sequence[Path]) -> int:
+    """Take files, or all files below folders, out of the index, and their vectors off the disk; returns how many.
+
+    They come back at the next update if they still lie below its folders.
+    Raises IndexError_, and removes nothing, if the index knows nothing by one of the names; NotAnIndex; IndexLocked.
+    """
+    store.open_index(directory)
+    with locked(directory):
+        rows = store.list_files(directory)
+        places = [Path(os.path.abspath(path)) for path in paths]
+        for place in places:
+            if not any(is_below(row.path, [place]) for row in rows):
+                raise IndexError_(f"{place}: the index holds no such file. `reelseek index list` shows what it holds.")
+        kept = [row for row in rows if not is_below(row.path, places)]
+        store.write_files(directory, kept, replace=True)
+        _drop_leftovers(directory)
+    return len(rows) - len(kept)
+
+
+def compact(directory: Path) -> None:
+    """Take what no file refers to off the disk, and merge small data files. Raises NotAnIndex, IndexLocked."""
+    store.open_index(directory)
+    with locked(directory):
+        _drop_leftovers(directory)
+
+
+def _open(directory: Path, method: Method, config: IndexConfig | None) -> Index:
+    index = store.open_index(directory)
+    store.check_model(index, method.id, method.name)
+    if config is not None and config != index.config:
+        raise IndexMismatch(
+            f"{directory}: was made with {index.config}, not with {config}. "
+            "Keep its settings or name another directory."
+        )
+    return index
+
+
+def _new_index(directory: Path, method: Method, config: IndexConfig, model_card: Mapping[str, Any]) -> Index:
+    with torch.inference_mode():
+        _, projected = method.project(any_text(method), blank_video(method))
+    index = Index(
+        directory=directory,
+        model={"name": method.name, "backbone": method.backbone_id, **model_card, "id": method.id},
+        config=config,
+        width=projected.frames_VFD.shape[-1],
+        created=datetime.now(UTC).isoformat(),
+    )
+    store.create(index)
+    return index
+
+
+def _embed(
+    index: Index, method: Method, plan: Plan, progress: Callable[[int, int], None] | None, cache: Path | None
+) -> IndexReport:
+    config = index.config
+    added = plan.adopted
+    video_seconds = decode_seconds = encode_seconds = 0.0
+    done = plan.unchanged + plan.moved + plan.adopted
+    total = done + sum(len(group) for group in plan.groups)
+    results = embed_files(
+        method,
+        [group[0].path for group in plan.groups],
+        lambda duration: fixed_fps(duration, config.fps, 0, at_least=config.min_frames),
+        sampling_key=f"index-{config.fps}-{config.min_frames}",
+        keyframes=config.keyframes,
+        cache=cache,
+    )
+    with _Batch(index.directory) as batch, torch.inference_mode():
+        text = any_text(method)
+        for group, result in zip(plan.groups, results, strict=True):
+            if isinstance(result, EmbeddedVideo):
+                table = cut_segments(result, group[0].size, method, text, index)
+                if table is None:
+                    result = BrokenFile(result.path, f"{result.path}: the model gives no usable vector for its frames.")
+                else:
+                    batch.add_video(table, result, group)
+                    added += len(group)
+                    video_seconds += result.duration
+                    decode_seconds += result.decode_seconds
+                    encode_seconds += result.encode_seconds
+            if isinstance(result, BrokenFile):
+                batch.add_broken(result.reason, group)
+            done += len(group)
+            if progress is not None:
+                progress(done, total)
+    return IndexReport(
+        added=added,
+        unchanged=plan.unchanged,
+        moved=plan.moved,
+        removed=plan.removed,
+        broken=[],
+        video_seconds=video_seconds,
+        seconds=0.0,
+        decode_seconds=decode_seconds,
+        encode_seconds=encode_seconds,
+    )
+
+
+class _Batch:
+    """Finished videos that wait for their commit; leaving the `with` block commits the rest, after Ctrl-C too."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.stored = set(store.contents(directory))
+        self.tables: list[Any] = []
+        self.rows: list[IndexedFile] = []
+        self.begun = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.commit()
+
+    def add_video(self, table: Any, video: EmbeddedVideo, group: list[IndexedFile]) -> None:
+        key = video.content_hash
+        if key not in self.stored:
+            self.stored.add(key)
+            self.tables.append(table)
+        for row in group:
+            # A file that changed between the two readings is looked at again next time.
+            size = row.size if row.content_hash in ("", key) else -1
+            self._add(row._replace(size=size, content_hash=key, duration=float(video.duration)))
+
+    def add_broken(self, reason: str, group: list[IndexedFile]) -> None:
+        for row in group:
+            # Permission can be given without a trace in size or time.
+            size = row.size if os.access(row.path, os.R_OK) else -1
+            self._add(row._replace(size=size, status="broken", reason=reason))
+
+    def _add(self, row: IndexedFile) -> None:
+        self.rows.append(row._replace(indexed_at=time.time()))
+        if len(self.rows) >= BATCH_VIDEOS or time.monotonic() - self.begun > BATCH_SECONDS:
+            self.commit()
+
+    def commit(self) -> None:
+        tables, rows = self.tables, self.rows
+        self.tables, self.rows, self.begun = [], [], time.monotonic()
+        if tables:
+            store.append_segments(self.directory, tables)
+        if rows:
+            store.write_files(self.directory, rows)
+
+
+def _drop_leftovers(directory: Path) -> None:
+    live = {row.content_hash for row in store.list_files(directory) if row.status == "ok"}
+    store.delete_contents(directory, store.contents(directory).keys() - live)
+    store.tidy(directory)

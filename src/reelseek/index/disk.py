@@ -1,0 +1,87 @@
+"""The two ways in which an index directory is touched: under the one write lock, and read beside a writer.
+
+Turns what the system or Lance says into sentences. Knows no table.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from errno import EACCES, EPERM, EROFS
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+
+from reelseek.errors import IndexError_, IndexLocked
+
+LOCK = "write.lock"
+R = TypeVar("R")
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Be the one process that writes to `directory`, which is made if missing.
+
+    The operating system frees the lock when its holder ends, however it ends. Raises IndexLocked at once, naming the
+    holder; IndexError_ where nothing can be written.
+    """
+    with writes(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 1000).decode(errors="replace").strip() or "another process"
+            raise IndexLocked(f"{directory}: {holder} is writing to this index. Try again when it is done.") from None
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        with writes(directory):
+            os.truncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()} (since {since})".encode(), 0)
+        yield
+        os.truncate(handle, 0)
+    finally:
+        os.close(handle)
+
+
+def read_again(directory: Path, read: Callable[[], R]) -> R:
+    """Read again while a writer clears old versions away under the reader; a lasting error is damage."""
+    for _ in range(4):
+        try:
+            return read()
+        except (OSError, ValueError) as error:
+            last = error
+            time.sleep(0.05)
+    raise IndexError_(
+        f"{directory}: the index cannot be read ({_first_line(last)}). If it is damaged, delete it and index again."
+    ) from last
+
+
+@contextmanager
+def writes(directory: Path) -> Iterator[None]:
+    """Turn what the system or Lance says about a failed write into a sentence; the index keeps its last commit."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        said = re.search(r"os error (\d+)", str(error))
+        number = getattr(error, "errno", None) or (int(said[1]) if said else 0)
+        reason = os.strerror(number) if number else _first_line(error)
+        advice = (
+            "Name a directory that you may write to."
+            if number in (EACCES, EPERM, EROFS)
+            else ("Free some space there or name a directory on another disk.")
+        )
+        raise IndexError_(
+            f"{directory}: the index cannot be written ({reason}). {advice} "
+            "What was indexed before is kept, and the same command goes on from there."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0].split(", /")[0][:300]

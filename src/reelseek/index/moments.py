@@ -1,0 +1,50 @@
+"""Where in a video a query is answered: spans of time around the frames that match best.
+
+Not here: which segments are candidates and what they score (`reelseek.index.search`).
+Shape legend: F frames of one video, in order of time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+ROUNDING = 1e-6
+"""Equal frames may differ by so much after a blocked product; they belong to one span."""
+
+
+def grow(scores_F: np.ndarray, peak: int) -> tuple[int, int]:
+    """First and last frame of the moment around frame `peak`.
+
+    It reaches as far on both sides as scores stay at or above half height: midway between the video's mean and the
+    peak, which is not below the mean. A video of equal frames is one moment.
+    """
+    level = (scores_F.mean() + scores_F[peak]) / 2 - ROUNDING
+    below = np.flatnonzero(scores_F < level)
+    after = int(np.searchsorted(below, peak))
+    first = int(below[after - 1]) + 1 if after > 0 else 0
+    last = int(below[after]) - 1 if after < len(below) else len(scores_F) - 1
+    return first, last
+
+
+def spans(scores_F: np.ndarray, segments: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, int] | None]:
+    """For each segment (first frame, frame after its last), best first: (first, last, peak) of its moment, or None.
+
+    A moment starts from the segment's best frame and may reach into the neighbours. A segment whose best frame lies in
+    an earlier moment gives None: it is the same moment. So does one whose best frame is below the video's mean, unless
+    it comes first: then it is a moment as it stands. Moments of one video never overlap; a later one is cut short.
+    """
+    taken_F = np.zeros(len(scores_F), bool)
+    mean = scores_F.mean() - ROUNDING
+    for low, high in segments:
+        peak = low + int(np.argmax(scores_F[low:high]))
+        if taken_F[peak] or (scores_F[peak] < mean and taken_F.any()):
+            yield None
+            continue
+        first, last = grow(scores_F, peak) if scores_F[peak] >= mean else (low, high - 1)
+        taken = np.flatnonzero(taken_F)
+        first = max([first, *(taken[taken < peak] + 1)])
+        last = min([last, *(taken[taken > peak] - 1)])
+        taken_F[first : last + 1] = True
+        yield int(first), int(last), peak

@@ -1,0 +1,127 @@
+"""What an update has to do: which files are new, changed, moved or gone, read from sizes, times and content hashes.
+
+Reads the folders and, only where a length matches, files' bytes; writes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from reelseek.embed import content_hash
+from reelseek.errors import IndexError_, VideoError
+from reelseek.index.store import IndexedFile, Stored
+from reelseek.video.files import find_videos
+
+
+class Plan(NamedTuple):
+    """The rows before anything is embedded (kept and ready), and groups of rows of equal content to embed.
+
+    content_hash is "" where it was not taken. unchanged, moved, adopted, removed: numbers of paths.
+    """
+
+    kept: list[IndexedFile]
+    ready: list[IndexedFile]
+    groups: list[list[IndexedFile]]
+    unchanged: int
+    moved: int
+    adopted: int
+    removed: int
+
+
+def find(places: Sequence[Path], known: Sequence[IndexedFile]) -> list[Path]:
+    """All videos below folders (or files named themselves), each once.
+
+    Raises IndexError_ for a place without any video although `known` files lie below it.
+    """
+    found: dict[Path, None] = {}
+    for place in places:
+        below = [place] if place.is_file() else find_videos(place)
+        lost = [row for row in known if is_below(row.path, [place])]
+        if lost and not below:
+            raise IndexError_(
+                f"{place}: holds no video now, but the index knows {len(lost)} below it. Is a disk not mounted? "
+                f"If they were deleted, run `reelseek index remove {place}`."
+            )
+        found |= dict.fromkeys(below)
+    return list(found)
+
+
+def make_plan(
+    known: Sequence[IndexedFile], found: Sequence[Path], stored: Mapping[str, Stored], places: Sequence[Path]
+) -> Plan:
+    """Compare the files found with those known and with the contents stored.
+
+    Only a known file below `places` can be gone, and only if the system says that it does not exist.
+    """
+    rows = {row.path: row for row in known}
+    named = {row.content_hash for row in known if row.status == "ok"}
+    looked = [_look(path) for path in found]
+    fresh = [row for row in looked if not _same(rows.get(row.path), row, stored)]
+    present = {row.path for row in looked}
+    gone = {row.path for row in known if row.path not in present and is_below(row.path, places) and _is_gone(row.path)}
+    leaving = gone | {row.path for row in fresh}
+    # Only a file as long as another can have its content; the others are read once, by whoever embeds them.
+    sizes = Counter(row.size for row in fresh) + Counter({entry.size: 2 for entry in stored.values()})
+    ready: list[IndexedFile] = []
+    groups: dict[str, list[IndexedFile]] = {}
+    for row in fresh:
+        key = _hash(row.path) if sizes[row.size] > 1 else ""
+        if key in stored:
+            ready.append(row._replace(content_hash=key, duration=stored[key].end, indexed_at=time.time()))
+        else:
+            groups.setdefault(key or str(row.path), []).append(row._replace(content_hash=key))
+    kept = [row for row in known if row.path not in leaving]
+    touched = sum(row.path in rows and rows[row.path].content_hash == row.content_hash for row in ready)
+    adopted = sum(row.content_hash not in named for row in ready)
+    here = {row.content_hash for row in kept + ready}
+    return Plan(
+        kept=kept,
+        ready=ready,
+        groups=list(groups.values()),
+        unchanged=len(looked) - len(fresh) + touched,
+        moved=len(ready) - touched - adopted,
+        adopted=adopted,
+        removed=sum(rows[path].content_hash not in here for path in gone),
+    )
+
+
+def _look(path: Path) -> IndexedFile:
+    try:
+        stat = path.stat()
+        size, mtime_ns = stat.st_size, stat.st_mtime_ns
+    except OSError:
+        size = mtime_ns = -1
+    return IndexedFile(path, size, mtime_ns, "", 0.0, "ok", "", 0.0)
+
+
+def _same(old: IndexedFile | None, new: IndexedFile, stored: Mapping[str, Stored]) -> bool:
+    if old is None or new.size < 0 or (old.size, old.mtime_ns) != (new.size, new.mtime_ns):
+        return False
+    return old.status == "broken" or old.content_hash in stored
+
+
+def _hash(path: Path) -> str:
+    try:
+        return content_hash(path)
+    except VideoError:
+        return ""
+
+
+def _is_gone(path: Path) -> bool:
+    # A folder that may not be read hides its files; only a clear "no such file" removes one.
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def is_below(path: Path, places: Sequence[Path]) -> bool:
+    """Whether a path is one of `places` or lies below one."""
+    return any(path == place or str(path).startswith(str(place).rstrip("/") + "/") for place in places)

@@ -1,0 +1,69 @@
+"""Videos to segments: one projected row a segment of the index, and the stand-ins that projecting one side needs.
+
+A method projects texts and videos together, an index one after the other. What it makes of a text never depends on the
+videos beside it, nor the other way round (only `score` sees pairs), so any partner will do.
+
+Shapes: S segments of a video, F frames of a segment, N frames of a video, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from reelseek.index.store import Index, segments_schema
+from reelseek.records import EmbeddedVideo, Method, Texts, Videos
+
+
+def any_text(method: Method) -> Texts:
+    """One encoded text [1, text width]: the partner that videos need to be projected."""
+    return method.encode_texts(["a video"])
+
+
+def blank_video(method: Method) -> Videos:
+    """One encoded grey frame [1, 1, frame width]: the partner that texts need to be projected."""
+    side = method.preprocess.crop
+    frames_1D = method.encode_frames(torch.zeros(1, 3, side, side))
+    return Videos(frames_VFD=frames_1D[None], mask_VF=torch.ones(1, 1, dtype=torch.bool, device=frames_1D.device))
+
+
+def cut_segments(video: EmbeddedVideo, size: int, method: Method, text: Texts, index: Index) -> Any | None:
+    """A video of `size` bytes as rows of the segments table; None if the model gives no usable vector for it.
+
+    Segment s holds frames s F to (s + 1) F - 1 and lasts until the next one begins; the first begins at 0, the last
+    ends with the video. float16 keeps 11 bits: on random vectors of width 512 a score moves by less than 1e-4.
+    """
+    frames_SFD, mask_SF = _segments(video.frames_ND, index.config.segment_frames)
+    device = text.pooled_TD.device
+    _, projected = method.project(text, Videos(frames_SFD.to(device), mask_SF.to(device)))
+    half_ND = projected.frames_VFD[projected.mask_VF].half().cpu()
+    if not torch.isfinite(half_ND).all() or not half_ND.any(dim=1).all():
+        return None
+    count_S = mask_SF.sum(dim=1).numpy()
+    offsets = pa.array(np.append(0, np.cumsum(count_S)), pa.int32())
+    start_S = np.asarray(video.times_N, np.float64)[:: index.config.segment_frames].copy()
+    start_S[0] = 0.0
+    end = max(float(video.duration), float(video.times_N[-1]))
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(half_ND.numpy().ravel()), index.width)
+    columns = [
+        pa.array([video.content_hash] * len(count_S)),
+        pa.array(np.full(len(count_S), size)),
+        pa.array(np.arange(len(count_S), dtype=np.int32)),
+        pa.array(start_S),
+        pa.array(np.append(start_S[1:], end)),
+        pa.array(count_S, pa.int32()),
+        pa.ListArray.from_arrays(offsets, pa.array(video.times_N, pa.float64())),
+        pa.ListArray.from_arrays(offsets, vectors),
+    ]
+    return pa.table(columns, schema=segments_schema(index.width))
+
+
+def _segments(frames_ND: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    size = min(most, len(frames_ND))
+    rows = list(torch.split(frames_ND, size))
+    frames_SFD = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    return frames_SFD, torch.arange(size) < torch.tensor([len(row) for row in rows])[:, None]

@@ -1,0 +1,308 @@
+"""What an index keeps on disk: two Lance tables, a card, a lock. Every table is read and written here.
+
+    index.json      the card: format, the model that made it, settings, width (written once, atomically)
+    files.lance     one row a path: size, time of change, content hash, whether it could be read
+    segments.lance  one row a segment of some content: span, frame times, projected frame vectors in float16
+    write.lock      held by the one process that writes
+
+A video's segments are one commit and come before its row in files, so a row never points at vectors that are not there;
+vectors without a row are leftovers of a killed run. Paths are kept as the bytes the system gave, any bytes are allowed.
+Not here: which files are indexed (`reelseek.index.build`) and what is found (`reelseek.index.search`).
+
+Safe against a process killed at any moment; a power cut is only as safe as the file system's own write order.
+Shapes: S segments, N frames of all segments, D width.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lance
+import numpy as np
+import pyarrow as pa
+
+from reelseek.config import IndexConfig
+from reelseek.errors import IndexError_, IndexMismatch, NotAnIndex
+from reelseek.index.disk import LOCK, read_again, writes
+
+FORMAT = 1
+CARD, FILES, SEGMENTS = "index.json", "files.lance", "segments.lance"
+FRAGMENT_ROWS = 4096
+"""Segments a data file holds once compacted: an update rewrites at most about so many."""
+
+FILES_SCHEMA = pa.schema(
+    [
+        ("path", pa.binary()),
+        ("size", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("content_hash", pa.string()),
+        ("duration", pa.float64()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("indexed_at", pa.float64()),
+    ]
+)
+
+
+class IndexedFile(NamedTuple):
+    """A path that the index knows. status: "ok" or "broken" with a `reason`. duration: seconds. indexed_at: Unix time.
+
+    size is -1 where the file must be looked at again at the next update, changed or not.
+    """
+
+    path: Path
+    size: int
+    mtime_ns: int
+    content_hash: str
+    duration: float
+    status: str
+    reason: str
+    indexed_at: float
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index directory and its card. model: name, id, backbone, and what the caller of `update` gave with them."""
+
+    directory: Path
+    model: Mapping[str, Any]
+    config: IndexConfig
+    width: int
+    created: str
+
+
+class Stored(NamedTuple):
+    """A stored video: its file's size in bytes, and where its last segment ends in seconds."""
+
+    size: int
+    end: float
+
+
+class StoredSegments(NamedTuple):
+    """All segments of an index, frames end to end: segment s owns rows first_S[s] to first_S[s] + count_S[s]."""
+
+    frames_ND: np.ndarray
+    times_N: np.ndarray
+    first_S: np.ndarray
+    count_S: np.ndarray
+    number_S: np.ndarray
+    start_S: np.ndarray
+    end_S: np.ndarray
+    content_S: list[str]
+
+
+def segments_schema(width: int) -> Any:
+    """Arrow schema of the segments table for vectors of one width."""
+    return pa.schema(
+        [
+            ("content_hash", pa.string()),
+            ("size", pa.int64()),
+            ("segment", pa.int32()),
+            ("start", pa.float64()),
+            ("end", pa.float64()),
+            ("count", pa.int32()),
+            ("times", pa.list_(pa.float64())),
+            ("frames", pa.list_(pa.list_(pa.float16(), width))),
+        ]
+    )
+
+
+def open_index(directory: Path) -> Index:
+    """Read the card of an index; nothing is locked or written.
+
+    Raises NotAnIndex for any other directory, IndexError_ for an index of a newer format.
+    """
+    try:
+        card = json.loads((directory / CARD).read_text(encoding="utf-8"))
+        version = int(card["format"])
+        if version > FORMAT:
+            raise IndexError_(
+                f"{directory}: made by a newer reelseek (index format {version}, this one reads up to {FORMAT}). "
+                "Install the newer version."
+            )
+        return Index(directory, card["model"], IndexConfig(**card["config"]), int(card["width"]), card["created"])
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotAnIndex(f"{directory}: there is no index here. Make one with `reelseek index`.") from None
+    except OSError as error:
+        raise IndexError_(f"{directory}: the index cannot be read ({error.strerror}).") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotAnIndex(f"{directory}: {CARD} is not the card of an index ({error}).") from None
+
+
+def check_model(index: Index, method_id: str, method_name: str) -> None:
+    """Raise IndexMismatch, naming both models, unless the index was made by this one."""
+    if index.model["id"] != method_id:
+        raise IndexMismatch(
+            f"{index.directory}: was made by {index.model.get('name')} ({index.model['id']}, trained on "
+            f"{index.model.get('trained_on', 'an unknown set')}), not by {method_name} ({method_id}). "
+            "Use that model, or name another directory."
+        )
+
+
+def is_index(directory: Path) -> bool:
+    """Whether `directory` holds an index; False for a free place. Raises NotAnIndex when something else is there."""
+    if (directory / CARD).is_file():
+        return True
+    if directory.exists() and (not directory.is_dir() or {*os.listdir(directory)} - {LOCK, f"{CARD}.part"}):
+        raise NotAnIndex(f"{directory}: holds other things than an index. Name a new or an empty directory.")
+    return False
+
+
+def create(index: Index) -> None:
+    """Write the card of a new index."""
+    card = {
+        "format": FORMAT,
+        "model": dict(index.model),
+        "config": asdict(index.config),
+        "width": index.width,
+        "created": index.created,
+    }
+    part = index.directory / f"{CARD}.part"
+    with writes(index.directory):
+        with part.open("w", encoding="utf-8") as file:
+            json.dump(card, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(index.directory / CARD)
+
+
+def list_files(directory: Path) -> list[IndexedFile]:
+    """Every path that the index knows, broken ones included, sorted by path. Raises NotAnIndex, IndexError_."""
+    index = open_index(directory)
+    return _rows(read_again(index.directory, lambda: _table(index.directory / FILES)))
+
+
+def write_files(directory: Path, rows: Iterable[IndexedFile], *, replace: bool = False) -> None:
+    """Append rows to the files table, or make them all there is, in one commit."""
+    columns: list[Any] = list(zip(*(_cells(row) for row in rows), strict=True)) or [()] * len(FILES_SCHEMA)
+    table = pa.table([pa.array(c, f.type) for c, f in zip(columns, FILES_SCHEMA, strict=True)], schema=FILES_SCHEMA)
+    _write(directory, FILES, table, replace=replace)
+
+
+def append_segments(directory: Path, tables: Sequence[Any]) -> None:
+    """Add whole videos' segments (tables of `segments_schema`) in one commit."""
+    _write(directory, SEGMENTS, pa.concat_tables(tables))
+
+
+def contents(directory: Path) -> dict[str, Stored]:
+    """Every stored video by content hash."""
+
+    def read() -> dict[str, Stored]:
+        table = _table(directory / SEGMENTS, ["content_hash", "size", "end"])
+        found: dict[str, Stored] = {}
+        for key, size, end in [] if table is None else zip(*(column.to_pylist() for column in table), strict=True):
+            found[key] = Stored(size, max(end, found[key].end) if key in found else end)
+        return found
+
+    return read_again(directory, read)
+
+
+def delete_contents(directory: Path, hashes: Collection[str]) -> None:
+    """Delete the segments of some contents; `tidy` then takes them off the disk."""
+    ordered = sorted(hashes)
+    with writes(directory):
+        for low in range(0, len(ordered), 500):
+            dataset = lance.dataset(str(directory / SEGMENTS))
+            dataset.delete("content_hash IN ({})".format(", ".join(f"'{key}'" for key in ordered[low : low + 500])))
+
+
+def tidy(directory: Path) -> None:
+    """Merge small data files and drop deleted rows, old versions and what killed runs left. Call it under the lock."""
+    with writes(directory):
+        for name in (FILES, SEGMENTS):
+            if _exists(directory / name):
+                dataset = lance.dataset(str(directory / name))
+                dataset.optimize.compact_files(
+                    target_rows_per_fragment=FRAGMENT_ROWS, materialize_deletions_threshold=0.0
+                )
+                # Nobody else writes, so files of no version are leftovers; a reader of an old version reads again.
+                dataset.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+
+
+def versions(index: Index) -> tuple[str, int, int]:
+    """Changes whenever the index does."""
+
+    def read() -> tuple[str, int, int]:
+        numbers = [
+            lance.dataset(str(index.directory / name)).version if _exists(index.directory / name) else 0
+            for name in (FILES, SEGMENTS)
+        ]
+        return open_index(index.directory).created, numbers[0], numbers[1]
+
+    return read_again(index.directory, read)
+
+
+def load(index: Index) -> tuple[list[IndexedFile], StoredSegments]:
+    """All rows of files, and all segments that one of them refers to. Memory: 2 D bytes a frame."""
+
+    def read() -> tuple[list[IndexedFile], StoredSegments]:
+        # Files first: whatever a writer adds meanwhile, each row's vectors are already there.
+        rows = _rows(_table(index.directory / FILES))
+        wanted = {row.content_hash for row in rows if row.status == "ok"}
+        return rows, _segments(index, wanted)
+
+    return read_again(index.directory, read)
+
+
+def _segments(index: Index, wanted: Collection[str]) -> StoredSegments:
+    path = index.directory / SEGMENTS
+    dataset = lance.dataset(str(path)) if _exists(path) else None
+    small = [name for name in segments_schema(index.width).names if name != "frames"]
+    empty = segments_schema(index.width).empty_table()
+    table = (empty.select(small) if dataset is None else dataset.to_table(columns=small)).combine_chunks()
+    count_S = table["count"].to_numpy()
+    frames_ND = np.empty((int(count_S.sum()), index.width), np.float16)
+    low = 0
+    for batch in () if dataset is None else dataset.to_batches(columns=["frames"]):
+        part = batch["frames"].flatten().flatten().to_numpy(zero_copy_only=False).reshape(-1, index.width)
+        frames_ND[low : low + len(part)] = part
+        low += len(part)
+    times_N = np.concatenate([chunk.flatten().to_numpy() for chunk in table["times"].chunks] or [np.empty(0)])
+    keep_S = np.array([key in wanted for key in table["content_hash"].to_pylist()], dtype=bool)
+    if not keep_S.all():
+        keep_N = np.repeat(keep_S, count_S)
+        frames_ND, times_N, table = frames_ND[keep_N], times_N[keep_N], table.filter(pa.array(keep_S))
+        count_S = count_S[keep_S]
+    return StoredSegments(
+        frames_ND=frames_ND,
+        times_N=times_N,
+        first_S=np.cumsum(count_S, dtype=np.int64) - count_S,
+        count_S=count_S.astype(np.int64),
+        number_S=table["segment"].to_numpy(),
+        start_S=table["start"].to_numpy(),
+        end_S=table["end"].to_numpy(),
+        content_S=table["content_hash"].to_pylist(),
+    )
+
+
+def _exists(path: Path) -> bool:
+    # A run killed while it made the table leaves a folder without a version.
+    return any((path / "_versions").glob("*.manifest"))
+
+
+def _table(path: Path, columns: list[str] | None = None) -> Any:
+    return lance.dataset(str(path)).to_table(columns=columns) if _exists(path) else None
+
+
+def _rows(table: Any) -> list[IndexedFile]:
+    rows = [] if table is None else list(zip(*(column.to_pylist() for column in table), strict=True))
+    files = [IndexedFile(Path(os.fsdecode(row[0])), *row[1:]) for row in rows]
+    return sorted(files, key=lambda file: os.fsencode(file.path))
+
+
+def _cells(row: IndexedFile) -> tuple[Any, ...]:
+    reason = row.reason.encode("utf-8", "backslashreplace").decode()
+    return (os.fsencode(row.path), *row._replace(reason=reason)[1:])
+
+
+def _write(directory: Path, name: str, table: Any, *, replace: bool = False) -> None:
+    path = directory / name
+    mode = "create" if not _exists(path) else "overwrite" if replace else "append"
+    with writes(directory):
+        lance.write_dataset(table, str(path), mode=mode, data_storage_version="2.1")
