@@ -1,0 +1,129 @@
+"""GARE's three regularisers of the increments, for factorised and dense increments alike.
+
+Xiao et al. 2025, arXiv 2505.12499: relaxed variational bottleneck (KL), directional diversity, norm variance (trust
+region). Not here: their weights in a total loss (`reelseek.recipes`).
+Shapes: T texts, V videos, K vectors of a video's basis, D width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from reelseek.score.increments import Increments, count_pairs, moments_over_texts, squared_norms
+
+# Tensor elements that the direction term holds at a time: it bounds the memory, not the result.
+BLOCK_ELEMENTS = 1 << 20
+
+
+def gare_regularisers(
+    increments: Increments,
+    *,
+    alpha: float = 2.0,
+    norm_bound: float = 0.5,
+    kl_reduction: Literal["sum", "mean"] = "sum",
+    prior_sigma: float = 1.0,
+) -> Mapping[str, Tensor]:
+    """Scalars "kl", "direction" and "norm", unweighted, to be minimised; see the three functions of this file.
+
+    Raises ValueError for fewer than two texts or two videos: a deviation over one is undefined. Drop such a last batch.
+    """
+    texts, videos = count_pairs(increments)
+    if texts < 2 or videos < 2:
+        raise ValueError(
+            f"the regularisers need at least 2 texts and 2 videos, not {texts} and {videos}: "
+            "a deviation over one item is undefined. Drop the last, incomplete batch."
+        )
+    return {
+        "kl": bottleneck(increments, reduction=kl_reduction, prior_sigma=prior_sigma),
+        "direction": direction_diversity(increments, alpha=alpha),
+        "norm": norm_variance(increments, bound=norm_bound),
+    }
+
+
+def bottleneck(increments: Increments, *, reduction: Literal["sum", "mean"], prior_sigma: float) -> Tensor:
+    """KL from the Gaussian that a video's increments form over the texts to N(0, prior_sigma^2), a scalar.
+
+    Per video and dimension, with the deviation unbiased and 1e-6 added to it; summed ("sum", the released code) or
+    averaged ("mean", the paper) over the dimensions; averaged over the videos.
+    """
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f'the KL reduction must be "sum" or "mean", not {reduction!r}.')
+    if not prior_sigma > 0:
+        raise ValueError(f"prior_sigma must be positive, not {prior_sigma}.")
+    mean_VD, variance_VD = moments_over_texts(increments)
+    # Texts that agree have variance 0 (or a rounding below it), where the root has no gradient.
+    deviation_VD = variance_VD.clamp_min(1e-20).sqrt() + 1e-6
+    squares_VD = (mean_VD.square() + deviation_VD.square()) / (2 * prior_sigma**2)
+    divergence_VD = squares_VD - 0.5 - (deviation_VD.log() - math.log(prior_sigma))
+    return divergence_VD.sum(dim=1).mean() if reduction == "sum" else divergence_VD.mean()
+
+
+def norm_variance(increments: Increments, *, bound: float) -> Tensor:
+    """Minus the variance of the increments' lengths over the videos (unbiased), averaged over texts, at least -bound.
+
+    A tensor also when the bound is reached: then its gradient is zero.
+    """
+    lengths_TV = squared_norms(increments).clamp_min(1e-20).sqrt()
+    return -lengths_TV.var(dim=1).mean().clamp_max(bound)
+
+
+def direction_diversity(increments: Increments, *, alpha: float) -> Tensor:
+    """How alike a text's increments point, a scalar.
+
+    Mean over texts of log(mean over videos j, k of exp(-alpha (1 - cos_jk)) + 1e-8), with j = k among the pairs: 0 when
+    all directions coincide, about -alpha when they are orthogonal. The texts are worked off in blocks, and the gradient
+    is made along with the value, so no tensor of all pairs and dimensions is alive.
+    """
+    if isinstance(increments, Tensor):
+        return _dense_direction(increments, alpha)
+    total: Tensor = _FactorisedDirection.apply(*increments, alpha)  # type: ignore[no-untyped-call]
+    return total
+
+
+def _dense_direction(increments_TVD: Tensor, alpha: float) -> Tensor:
+    unit_TVD = torch.nn.functional.normalize(increments_TVD, dim=-1)
+    likeness_TVV = torch.exp(alpha * (unit_TVD @ unit_TVD.mT - 1))
+    return (likeness_TVV.mean(dim=(1, 2)) + 1e-8).log().mean()
+
+
+class _FactorisedDirection(torch.autograd.Function):
+    """The direction term in blocks of texts. Gradients are computed with the value, while a block is at hand."""
+
+    @staticmethod
+    def forward(ctx: Any, coefficients_VKT: Tensor, basis_VKD: Tensor, offset_D: Tensor, alpha: float) -> Tensor:
+        videos, width, texts = basis_VKD.shape[0], basis_VKD.shape[2], coefficients_VKT.shape[2]
+        wanted = any(ctx.needs_input_grad[:3])
+        gradients = [torch.zeros_like(part) for part in (coefficients_VKT, basis_VKD, offset_D)] if wanted else []
+        total = coefficients_VKT.new_zeros(())
+        block = max(1, BLOCK_ELEMENTS // (videos * max(videos, width)))
+        for start in range(0, texts, block):
+            chosen_VKB = coefficients_VKT[:, :, start : start + block]
+            unit_VBD = chosen_VKB.mT @ basis_VKD + offset_D
+            length_VB1 = torch.linalg.vector_norm(unit_VBD, dim=2, keepdim=True).clamp_min(1e-12)
+            unit_BVD = unit_VBD.div_(length_VB1).transpose(0, 1).contiguous()
+            likeness_BVV = torch.bmm(unit_BVD, unit_BVD.mT).sub_(1).mul_(alpha).exp_()
+            mean_B11 = likeness_BVV.mean(dim=(1, 2), keepdim=True).add_(1e-8)
+            total += mean_B11.log().sum()
+            if wanted:
+                # d loss / d cos, twice since cos_jk and cos_kj are one number.
+                slope_BVV = likeness_BVV.mul_(mean_B11.reciprocal_().mul_(2 * alpha / (texts * videos * videos)))
+                pull_VBD = torch.bmm(slope_BVV, unit_BVD).transpose(0, 1)
+                unit_VBD = unit_BVD.transpose(0, 1)
+                along_VB1 = (pull_VBD * unit_VBD).sum(dim=2, keepdim=True)
+                pull_VBD = torch.addcmul(pull_VBD, along_VB1, unit_VBD, value=-1).div_(length_VB1)
+                gradients[0][:, :, start : start + block] = basis_VKD @ pull_VBD.mT
+                gradients[1].baddbmm_(chosen_VKB, pull_VBD)
+                gradients[2].add_(pull_VBD.sum(dim=(0, 1)))
+        ctx.save_for_backward(*gradients)
+        return total / texts
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        coefficients_VKT, basis_VKD, offset_D = ctx.saved_tensors
+        return slope * coefficients_VKT, slope * basis_VKD, slope * offset_D, None

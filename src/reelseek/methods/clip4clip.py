@@ -1,0 +1,42 @@
+"""CLIP4Clip's parameter-free head: the mean of a video's frames, compared by cosine.
+
+Luo et al. 2021, arXiv 2104.08860, section 3.3 (meanP). seqLSTM and seqTransf are this head after a temporal module of
+`reelseek.encoders.temporal`. Shapes: T texts, V videos, F frames, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from reelseek.records import Scores, Texts, Videos
+from reelseek.score.similarity import check_lengths, check_mask, cosine, masked_mean
+
+
+class MeanPoolHead(nn.Module):
+    """Cosine of the text with the mean of the video's frames.
+
+    normalise_frames: scale each frame to length 1 before the mean, as CLIP4Clip does. The untrained ConSE space of the
+        offline encoders wants False: there a frame's length says how sure the classifier was.
+    """
+
+    def __init__(self, *, normalise_frames: bool = True) -> None:
+        super().__init__()
+        self.normalise_frames = normalise_frames
+
+    def score(self, texts: Texts, videos: Videos) -> Scores:
+        """Cosine similarity [T, V]; padded frames never count.
+
+        Raises ValueError for an all-False mask row, and naming the row for a text, frame or mean of zero or
+        non-finite length.
+        """
+        frames_VFD, mask_VF = videos
+        check_mask(mask_VF, frames_VFD)
+        if self.normalise_frames:
+            # A padded frame may hold anything: it counts as zeros of some length, so that no NaN reaches a gradient.
+            padded_VF1 = ~mask_VF[:, :, None]
+            frames_VFD = frames_VFD.masked_fill(padded_VF1, 0)
+            lengths_VF1 = torch.linalg.vector_norm(frames_VFD.masked_fill(padded_VF1, 1), dim=-1, keepdim=True)
+            check_lengths(lengths_VF1.detach().squeeze(-1).square(), "video")
+            frames_VFD = frames_VFD / lengths_VF1
+        return Scores(cosine(texts.pooled_TD, masked_mean(frames_VFD, mask_VF)))

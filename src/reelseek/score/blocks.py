@@ -1,0 +1,54 @@
+"""A big score matrix made of small ones, so that memory is bounded by the block and not by the collection.
+
+Not here: how a method scores a block. Shapes: T texts, V videos, F frames, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from reelseek.records import Scores, Texts, Videos
+
+
+class Scorer(Protocol):
+    """A method or a head. One with `prepare(videos) -> (texts -> matrix)` has its videos prepared once a block."""
+
+    def score(self, texts: Texts, videos: Videos) -> Scores:
+        """Scores of every pair."""
+        ...
+
+
+def score_in_blocks(scorer: Scorer, texts: Texts, videos: Videos, block: int) -> Tensor:
+    """Similarities [T, V], float32, without gradients, from blocks of at most `block` texts and `block` videos.
+
+    Equal to scoring everything at once. The result lies on the device of the texts. Raises ValueError for a block
+    below 1.
+    """
+    if block < 1:
+        raise ValueError(f"block must be at least 1, not {block}.")
+    matrix_TV = texts.pooled_TD.new_empty((len(texts.pooled_TD), len(videos.frames_VFD)), dtype=torch.float32)
+    prepare: Callable[[Videos], Callable[[Texts], Tensor]] = getattr(scorer, "prepare", None) or _unprepared(scorer)
+    with torch.no_grad():
+        for column in range(0, matrix_TV.shape[1], block):
+            columns = slice(column, column + block)
+            score = prepare(Videos(videos.frames_VFD[columns], videos.mask_VF[columns]))
+            for row in range(0, matrix_TV.shape[0], block):
+                rows = slice(row, row + block)
+                matrix_TV[rows, columns] = score(_some(texts, rows))
+    return matrix_TV
+
+
+def _unprepared(scorer: Scorer) -> Callable[[Videos], Callable[[Texts], Tensor]]:
+    return lambda videos: lambda texts: scorer.score(texts, videos).matrix_TV
+
+
+def _some(texts: Texts, rows: slice) -> Texts:
+    """The same rows of everything that a batch of texts holds."""
+    streams = texts.streams and {name: _some(stream, rows) for name, stream in texts.streams.items()}
+    tokens_TLD = None if texts.tokens_TLD is None else texts.tokens_TLD[rows]
+    mask_TL = None if texts.mask_TL is None else texts.mask_TL[rows]
+    return Texts(texts.pooled_TD[rows], tokens_TLD, mask_TL, streams)

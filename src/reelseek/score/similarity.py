@@ -1,0 +1,69 @@
+"""Cosine similarity and pooling over frames with masks: the arithmetic that every method shares.
+
+Not here: corrections of a finished matrix (`reelseek.score.rescore`) and big matrices (`reelseek.score.blocks`).
+Shapes: T texts, V videos, F frames, D width, N any count.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_lengths(squared: Tensor, what: str) -> None:
+    """Refuse vectors without a direction.
+
+    squared: squared lengths of the vectors, [N] or [V, F]. what: the word for a row in the message ("text").
+    Raises ValueError naming the first row whose length is zero, infinite or not a number.
+    """
+    bad = ~((squared > 0) & torch.isfinite(squared))
+    if bool(bad.any()):
+        row, *frame = (int(index) for index in bad.nonzero()[0])
+        name = f"{what} {row}" + (f", frame {frame[0]}," if frame else "")
+        raise ValueError(
+            f"{name} has an embedding of squared length {float(squared[bad][0]):g}, so it has no direction. "
+            "Remove the item or embed it again."
+        )
+
+
+def check_mask(mask_VF: Tensor, frames_VFD: Tensor) -> None:
+    """Raise ValueError unless the mask is bool, fits the frames, and leaves every video at least one frame."""
+    if mask_VF.dtype != torch.bool:
+        raise ValueError(f"mask_VF must be bool (True = real frame), not {mask_VF.dtype}.")
+    if mask_VF.shape != frames_VFD.shape[:2]:
+        raise ValueError(f"mask_VF has shape {tuple(mask_VF.shape)}, frames_VFD has {tuple(frames_VFD.shape)}.")
+    empty_V = ~mask_VF.any(dim=1)
+    if bool(empty_V.any()):
+        raise ValueError(f"video {int(empty_V.nonzero()[0, 0])} has no real frame: its row of mask_VF is all False.")
+
+
+def unit(vectors_ND: Tensor, what: str = "vector") -> Tensor:
+    """Rows scaled to length 1 [N, D]. Raises ValueError naming a row of zero or non-finite length."""
+    lengths_N1 = torch.linalg.vector_norm(vectors_ND, dim=-1, keepdim=True)
+    check_lengths(lengths_N1.detach().flatten().square(), what)
+    scaled_ND: Tensor = vectors_ND / lengths_N1
+    return scaled_ND
+
+
+def cosine(texts_TD: Tensor, videos_VD: Tensor) -> Tensor:
+    """Cosine similarity of every pair [T, V]. Raises ValueError naming a row of zero or non-finite length."""
+    return unit(texts_TD, "text") @ unit(videos_VD, "video").T
+
+
+def masked_mean(frames_VFD: Tensor, mask_VF: Tensor) -> Tensor:
+    """Mean of the real frames [V, D]; padded ones may hold anything. Raises ValueError for an all-False mask row."""
+    check_mask(mask_VF, frames_VFD)
+    real_VFD = frames_VFD.masked_fill(~mask_VF[:, :, None], 0)
+    return real_VFD.sum(dim=1) / mask_VF.sum(dim=1, keepdim=True)
+
+
+def masked_softmax(logits: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
+    """Softmax over `dim` in which masked entries weigh exactly 0 and the others sum to 1.
+
+    mask: bool, broadcastable to `logits`, True = takes part. Raises ValueError where no entry takes part.
+    """
+    if mask.dtype != torch.bool:
+        raise ValueError(f"the mask must be bool (True = takes part), not {mask.dtype}.")
+    if not bool(mask.any(dim=dim).all()):
+        raise ValueError("a row of the mask is all False: a softmax over nothing is undefined.")
+    return logits.masked_fill(~mask, float("-inf")).softmax(dim=dim)

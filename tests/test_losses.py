@@ -1,0 +1,221 @@
+"""Every loss against a loop written from its definition, in both forms of the increments."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from reelseek.losses import increments as increments_module
+from reelseek.losses.contrastive import dual_softmax_loss, info_nce
+from reelseek.losses.increments import gare_regularisers
+from reelseek.score.increments import FactorisedIncrements, moments_over_texts, squared_norms
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def factorised(texts: int = 5, videos: int = 4, vectors: int = 3, width: int = 6) -> FactorisedIncrements:
+    return FactorisedIncrements(random(videos, vectors, texts), random(videos, vectors, width, seed=1), random(width))
+
+
+def both() -> list:
+    made = factorised()
+    return [pytest.param(made, id="factorised"), pytest.param(made.dense(), id="dense")]
+
+
+def cross_entropy_loop(logits: list[list[float]]) -> float:
+    return sum(math.log(sum(map(math.exp, row))) - row[i] for i, row in enumerate(logits)) / len(logits)
+
+
+def test_info_nce_is_the_definition():
+    matrix, scale = random(4, 4), 3.0
+    logits = [[scale * float(x) for x in row] for row in matrix]
+    columns = [list(column) for column in zip(*logits, strict=True)]
+    expected = (cross_entropy_loop(logits) + cross_entropy_loop(columns)) / 2
+    assert float(info_nce(matrix, scale)) == pytest.approx(expected, rel=1e-9)
+    assert float(info_nce(matrix, torch.tensor(scale))) == pytest.approx(expected, rel=1e-9)
+
+
+def dual_softmax_loop(logits: list[list[float]], temperature: float) -> float:
+    size = len(logits)
+    weighed = [[0.0] * size for _ in logits]
+    for j in range(size):
+        total = sum(math.exp(logits[i][j] / temperature) for i in range(size))
+        for i in range(size):
+            weighed[i][j] = logits[i][j] * math.exp(logits[i][j] / temperature) / total * size
+    return cross_entropy_loop(weighed)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 1000.0])
+def test_dual_softmax_loss_is_the_definition(temperature):
+    matrix, scale = random(4, 4) / 3, 10.0
+    logits = [[scale * float(x) for x in row] for row in matrix]
+    columns = [list(column) for column in zip(*logits, strict=True)]
+    expected = (dual_softmax_loop(logits, temperature) + dual_softmax_loop(columns, temperature)) / 2
+    assert float(dual_softmax_loss(matrix, scale, temperature=temperature)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_high_temperature_is_nearly_info_nce():
+    matrix = random(6, 6) / 10
+    assert float(dual_softmax_loss(matrix, 10.0, temperature=1e9)) == pytest.approx(float(info_nce(matrix, 10.0)))
+
+
+@pytest.mark.parametrize("loss", [info_nce, dual_softmax_loss])
+def test_pairs_at_minus_infinity_leave_the_negatives(loss):
+    matrix = random(4, 4).requires_grad_()
+    scale = torch.tensor(5.0, dtype=torch.float64, requires_grad=True)
+    hole = torch.zeros(4, 4, dtype=torch.bool)
+    hole[0, 2] = hole[3, 1] = True
+    value = loss(matrix.masked_fill(hole, -math.inf), scale)
+    low = loss(matrix.detach().masked_fill(hole, -1e6), scale.detach())
+    if loss is info_nce:
+        assert float(value.detach()) == pytest.approx(float(low), rel=1e-9)
+    value.backward()
+    assert torch.isfinite(matrix.grad).all()
+    assert torch.isfinite(scale.grad)
+    assert (matrix.grad[hole] == 0).all()
+    assert float(value.detach()) < float(loss(matrix.detach(), 5.0)) or loss is dual_softmax_loss
+
+
+@pytest.mark.parametrize("loss", [info_nce, dual_softmax_loss])
+def test_contrastive_losses_want_a_square_matrix(loss):
+    with pytest.raises(ValueError, match="square"):
+        loss(random(3, 4), 100.0)
+    with pytest.raises(ValueError, match="square"):
+        loss(random(0, 0), 100.0)
+
+
+def test_dual_softmax_loss_wants_a_positive_temperature():
+    with pytest.raises(ValueError, match="temperature"):
+        dual_softmax_loss(random(2, 2), 100.0, temperature=0.0)
+
+
+def test_increments_are_their_definition():
+    made = factorised()
+    dense = made.dense()
+    for i in range(5):
+        for j in range(4):
+            expected = made.offset_D.clone()
+            for k in range(3):
+                expected += made.coefficients_VKT[j, k, i] * made.basis_VKD[j, k]
+            assert torch.allclose(dense[i, j], expected)
+
+
+def kl_loop(dense: torch.Tensor, prior: float) -> list[list[float]]:
+    texts, videos, width = dense.shape
+    out = []
+    for j in range(videos):
+        row = []
+        for d in range(width):
+            values = [float(dense[i, j, d]) for i in range(texts)]
+            mean = sum(values) / texts
+            sigma = math.sqrt(sum((x - mean) ** 2 for x in values) / (texts - 1)) + 1e-6
+            row.append(math.log(prior / sigma) + (sigma**2 + mean**2) / (2 * prior**2) - 0.5)
+        out.append(row)
+    return out
+
+
+@pytest.mark.parametrize("form", both())
+@pytest.mark.parametrize("prior", [1.0, 0.5])
+def test_kl_is_the_definition(form, prior):
+    table = kl_loop(factorised().dense(), prior)
+    summed = sum(sum(row) for row in table) / 4
+    assert float(gare_regularisers(form, prior_sigma=prior)["kl"]) == pytest.approx(summed, rel=1e-6)
+    mean = gare_regularisers(form, prior_sigma=prior, kl_reduction="mean")["kl"]
+    assert float(mean) == pytest.approx(summed / 6, rel=1e-6)
+
+
+@pytest.mark.parametrize("form", both())
+def test_norm_term_is_the_definition_and_stops_at_its_bound(form):
+    dense = factorised().dense()
+    total = 0.0
+    for i in range(5):
+        lengths = [math.sqrt(sum(float(x) ** 2 for x in dense[i, j])) for j in range(4)]
+        mean = sum(lengths) / 4
+        total += sum((x - mean) ** 2 for x in lengths) / 3
+    assert float(gare_regularisers(form, norm_bound=1e9)["norm"]) == pytest.approx(-total / 5, rel=1e-6)
+    bounded = gare_regularisers(form, norm_bound=1e-3)["norm"]
+    assert isinstance(bounded, torch.Tensor)
+    assert float(bounded) == pytest.approx(-1e-3)
+
+
+@pytest.mark.parametrize("form", both())
+@pytest.mark.parametrize("alpha", [0.5, 2.0])
+def test_direction_term_is_the_definition(form, alpha):
+    dense = factorised().dense()
+    total = 0.0
+    for i in range(5):
+        mean = 0.0
+        for j in range(4):
+            for k in range(4):
+                cosine = float(dense[i, j] @ dense[i, k] / dense[i, j].norm() / dense[i, k].norm())
+                mean += math.exp(-alpha * (1 - cosine)) / 16
+        total += math.log(mean + 1e-8) / 5
+    assert float(gare_regularisers(form, alpha=alpha)["direction"]) == pytest.approx(total, rel=1e-6)
+
+
+def test_direction_is_zero_when_all_point_alike_and_low_when_orthogonal():
+    alike = torch.ones(3, 4, 8)
+    assert float(gare_regularisers(alike)["direction"]) == pytest.approx(0.0, abs=1e-6)
+    orthogonal = torch.eye(4).expand(3, 4, 4)
+    expected = math.log(0.25 + 0.75 * math.exp(-2.0))
+    assert float(gare_regularisers(orthogonal, alpha=2.0)["direction"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_defaults_are_the_released_settings():
+    made = factorised()
+    explicit = gare_regularisers(made, alpha=2.0, norm_bound=0.5, kl_reduction="sum", prior_sigma=1.0)
+    assert {name: float(value) for name, value in gare_regularisers(made).items()} == {
+        name: float(value) for name, value in explicit.items()
+    }
+
+
+@pytest.mark.parametrize("part", ["kl", "direction", "norm"])
+@pytest.mark.parametrize("elements", [1, 60, 1 << 20])
+def test_gradients_of_both_forms_agree_in_every_block_size(part, elements, monkeypatch):
+    monkeypatch.setattr(increments_module, "BLOCK_ELEMENTS", elements)
+    made = FactorisedIncrements(*(tensor.requires_grad_() for tensor in factorised()))
+    fast = torch.autograd.grad(3 * gare_regularisers(made, norm_bound=1e9)[part], made)
+    slow = torch.autograd.grad(3 * gare_regularisers(made.dense(), norm_bound=1e9)[part], made)
+    for value, expected in zip(fast, slow, strict=True):
+        assert torch.allclose(value, expected, atol=1e-10)
+
+
+def test_only_the_wanted_gradients_of_the_direction_term_are_given():
+    made = factorised()
+    basis = made.basis_VKD.clone().requires_grad_()
+    gare_regularisers(made._replace(basis_VKD=basis))["direction"].backward()
+    assert basis.grad is not None
+    assert not gare_regularisers(made)["direction"].requires_grad
+
+
+def test_texts_that_agree_and_a_reached_bound_give_finite_gradients():
+    coefficients = random(4, 3, 1).expand(4, 3, 5).clone().requires_grad_()
+    parts = gare_regularisers(factorised()._replace(coefficients_VKT=coefficients), norm_bound=1e-6)
+    sum(parts.values()).backward()
+    assert torch.isfinite(coefficients.grad).all()
+
+
+def test_statistics_of_both_forms_agree():
+    made = factorised()
+    for fast, slow in zip(moments_over_texts(made), moments_over_texts(made.dense()), strict=True):
+        assert torch.allclose(fast, slow)
+    assert torch.allclose(squared_norms(made), squared_norms(made.dense()))
+
+
+@pytest.mark.parametrize(("texts", "videos"), [(1, 4), (5, 1)])
+def test_a_batch_of_one_is_refused(texts, videos):
+    made = factorised(texts, videos)
+    for form in (made, made.dense()):
+        with pytest.raises(ValueError, match="at least 2 texts and 2 videos"):
+            gare_regularisers(form)
+
+
+def test_wrong_settings_are_refused():
+    with pytest.raises(ValueError, match="reduction"):
+        gare_regularisers(factorised(), kl_reduction="max")
+    with pytest.raises(ValueError, match="prior_sigma"):
+        gare_regularisers(factorised(), prior_sigma=0.0)
