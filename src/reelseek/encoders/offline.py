@@ -99,21 +99,28 @@ class ConseProjection(nn.Module):
     """Places frames in the sentence space without training: a frame is the sum of class texts weighted by probability.
 
     The map is linear in the probabilities, so the mean over a video's frames is the video's mean mixture: the head that
-    scores it must not normalise frames first (`MeanPoolHead(normalise_frames=False)`). Nothing is centred: see
-    `benchmarks/conse_centring.py` for what that was decided on.
-    classes_CD: embeddings of the class texts. weight_CD, bias_C: the classifier over frame features. source: hash of
-    what these were made from. They come with the packages, so a state dict holds their hash alone.
+    scores it must not normalise frames first (`MeanPoolHead(normalise_frames=False)`). Nothing is centred; what that was
+    decided on is in `benchmarks/conse_centring.py`.
+
+    The embeddings of the class texts come with reelseek (`conse_classes.safetensors`, float16, written by
+    `benchmarks/conse_classes.py`): making them takes half a minute on one core, reading them a millisecond. They and the
+    classifier follow from the packages, so a state dict holds a hash of them alone.
     """
 
-    def __init__(self, classes_CD: Tensor, weight_CD: Tensor, bias_C: Tensor, *, source: bytes = b"") -> None:
+    def __init__(self) -> None:
+        from safetensors.torch import load
+
         super().__init__()
+        source = Path(__file__).with_name("conse_classes.safetensors").read_bytes()
+        digest = hashlib.blake2b(source + str(_TEMPERATURE).encode(), digest_size=8).digest()
+        classifier = efficientnet.load_efficientnet().fc
         self.classes_CD: Tensor
         self.weight_CD: Tensor
         self.bias_C: Tensor
-        self.register_buffer("classes_CD", classes_CD, persistent=False)
-        self.register_buffer("weight_CD", weight_CD, persistent=False)
-        self.register_buffer("bias_C", bias_C, persistent=False)
-        self.register_buffer("source_N", torch.tensor(list(source), dtype=torch.uint8))
+        self.register_buffer("classes_CD", load(source)["classes_CD"].float(), persistent=False)
+        self.register_buffer("weight_CD", classifier.weight.detach(), persistent=False)
+        self.register_buffer("bias_C", classifier.bias.detach(), persistent=False)
+        self.register_buffer("source_N", torch.tensor(list(digest), dtype=torch.uint8))
 
     def forward(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:
         """Texts as they are, and frames [V, F, 1280] as mixtures of class texts [V, F, 384]."""
@@ -123,21 +130,6 @@ class ConseProjection(nn.Module):
         """Features [..., 1280] -> softmax(logits / 2) @ class texts, [..., 384]."""
         logits_NC = nn.functional.linear(frames_ND, self.weight_CD, self.bias_C)
         return (logits_NC / _TEMPERATURE).softmax(-1) @ self.classes_CD
-
-
-def load_conse(backbone: OfflineBackbone) -> ConseProjection:
-    """The untrained joint space over the offline towers, on the backbone's device.
-
-    The embeddings of the class texts come with reelseek (`conse_classes.safetensors`, float16, written by
-    `benchmarks/conse_classes.py`): making them takes half a minute on one core, reading them a millisecond.
-    """
-    from safetensors.torch import load_file
-
-    path = Path(__file__).with_name("conse_classes.safetensors")
-    classes_CD = load_file(path)["classes_CD"].float().to(backbone.device)
-    fc = backbone.frame_tower.fc
-    source = hashlib.blake2b(path.read_bytes() + str(_TEMPERATURE).encode(), digest_size=8).digest()
-    return ConseProjection(classes_CD, fc.weight.detach().clone(), fc.bias.detach().clone(), source=source)
 
 
 def class_texts() -> list[str]:
