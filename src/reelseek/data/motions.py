@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ def generate(
         from reelseek.data.motions_render import frames_of, write_video
 
         (folder / "videos").mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder / "videos")
         done = len(items) - len(missing)
         for item in missing:
             write_video(frames_of(item, knobs), _video(folder, item.id), knobs)
@@ -204,6 +206,13 @@ def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
         return
     if held != settings:
         raise DataError(f"{folder} holds a benchmark of other settings; choose another folder or remove it.")
+
+
+def _remove_leftovers(videos: Path) -> None:
+    """Remove the unfinished files of a killed run; a younger one may belong to a run that is under way."""
+    for part in videos.glob(".*.part"):
+        if time.time() - part.stat().st_mtime > 600:
+            part.unlink(missing_ok=True)
 
 
 def _replace(path: Path, text: str) -> None:

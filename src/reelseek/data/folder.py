@@ -1,0 +1,273 @@
+"""Any folder of videos with a captions file, CSV or JSON lines.
+
+Columns (or keys): `video` (path below the folder, or the file's name without its ending), `caption`, and optionally
+`split` (train, val or test), `start` and `end` (seconds: the caption is about this part). Rows that cannot be used are
+dropped, counted and named in `Pairs.notes`. Not here: looking into the videos.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from reelseek.data.pairs import Pairs, Splits, pair_up
+from reelseek.errors import DataError
+from reelseek.video.files import find_videos
+
+NAMES = ("captions.csv", "captions.tsv", "captions.jsonl")
+FORM = (
+    "It is a CSV file with a header line `video,caption` (optionally also split, start, end), or a .jsonl file with "
+    'one object a line such as {"video": "clips/a.mp4", "caption": "a dog jumps"}.'
+)
+SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "validation": "val", "dev": "val", "test": "test"}
+SHARES = {"test": 0.1, "val": 0.1}
+
+Span = tuple[float, float] | None
+
+
+class _Row(NamedTuple):
+    video: str
+    caption: str
+    split: str
+    span: Span
+
+
+def load_folder(folder: str | Path, captions: str | Path = "", *, seed: int = 0) -> Splits:
+    """Read a folder of videos and its captions.
+
+    captions: the file; by default captions.csv, captions.tsv or captions.jsonl in the folder. Without a split column
+    the videos are divided 80/10/10 by a hash of their names and `seed`; parts of one file stay together.
+    A video id is the path below the folder, with `#start-end` for a part of a file. Videos without a caption are left
+    out. Raises DataError if the folder or the captions file is absent or has no usable row, names no video of the
+    folder, or puts one video into two splits.
+    """
+    if not str(folder) or not Path(folder).is_dir():
+        raise DataError(f"{str(folder)!r} is not a folder; name the folder that holds the videos.")
+    folder = Path(folder)
+    path = _captions_file(folder, captions)
+    problems: Counter[str] = Counter()
+    files = _Files(folder, find_videos(folder))
+    rows = _without_repeats(_usable(path, problems), files, problems)
+    if not rows:
+        found = "; ".join(f"{count:,} {problem}" for problem, count in problems.items() if count) or "it is empty"
+        raise DataError(f"{path}: no usable row ({found}). {FORM}")
+    captioned = {files.find(row.video) for row in rows} - {None}
+    if not captioned:
+        raise DataError(
+            f"{path}: none of its {len({row.video for row in rows}):,} videos is among the {len(files.paths):,} video "
+            f"files below {folder} (the first is {rows[0].video!r})."
+        )
+    rows, notes = _divided(rows, files, seed, problems)
+    if files.ambiguous:
+        notes.append(f"{len(files.ambiguous):,} names fit several files and count as missing")
+    uncaptioned = len(files.paths) - len(captioned)
+    if uncaptioned:
+        notes.append(f"{uncaptioned:,} files without a caption left out")
+    notes += [f"dropped {count:,} {problem}" for problem, count in problems.items() if count]
+    return Splits(*(_split(name, rows, files, tuple(notes)) for name in ("train", "val", "test")))
+
+
+class _Files:
+    """The video files below a folder, found by relative path or by bare name."""
+
+    def __init__(self, folder: Path, paths: list[Path]) -> None:
+        self.folder, self.paths = folder, paths
+        self.ambiguous: set[str] = set()
+        self._by_name: dict[str, list[Path]] = {}
+        for path in paths:
+            relative = path.relative_to(folder)
+            for name in {relative.as_posix(), relative.with_suffix("").as_posix(), path.name, path.stem}:
+                self._by_name.setdefault(name, []).append(path)
+
+    def find(self, name: str) -> Path | None:
+        """The file that a row names; None if there is none, or several fit."""
+        name = name.replace("\\", "/").removeprefix("./")
+        fitting = self._by_name.get(name, [])
+        exact = self.folder / name
+        if exact in fitting or len(fitting) == 1:
+            return exact if exact in fitting else fitting[0]
+        if fitting:
+            self.ambiguous.add(name)
+        return None
+
+    def key(self, name: str) -> str:
+        """The path below the folder, or the name as written where there is no such file."""
+        file = self.find(name)
+        return name if file is None else file.relative_to(self.folder).as_posix()
+
+
+def _captions_file(folder: Path, captions: str | Path) -> Path:
+    if str(captions):
+        path = Path(captions)
+        path = path if path.is_file() else folder / path
+    else:
+        path = next((folder / name for name in NAMES if (folder / name).is_file()), folder / NAMES[0])
+    if not path.is_file():
+        raise DataError(f"No captions file at {path}. {FORM}")
+    return path
+
+
+def _usable(path: Path, problems: Counter[str]) -> Iterator[_Row]:
+    """Rows that can be used, in order; what is wrong with the others is counted in `problems`."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
+    for values in _json_rows(text, problems) if path.suffix.lower() == ".jsonl" else _csv_rows(path, text, problems):
+        row = _row(values, problems)
+        if row is not None:
+            yield row
+
+
+def _without_repeats(rows: Iterator[_Row], files: _Files, problems: Counter[str]) -> list[_Row]:
+    """The rows, each once: two ways to name one file are the same file."""
+    kept: dict[_Row, _Row] = {}
+    for row in rows:
+        key = row._replace(video=files.key(row.video))
+        problems["repeated rows"] += key in kept
+        kept.setdefault(key, row)
+    return list(kept.values())
+
+
+def _csv_rows(path: Path, text: str, problems: Counter[str]) -> Iterator[Mapping[str, Any]]:
+    header = text.split("\n", 1)[0]
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ";" if ";" in header and "," not in header else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        columns = [column.strip().lower() for column in next(reader, [])]
+        absent = [column for column in ("video", "caption") if column not in columns]
+        if absent:
+            raise DataError(
+                f"{path}: no column {' and no column '.join(absent)} in its header {header.strip()!r}. {FORM}"
+            )
+        for fields in reader:
+            if not any(field.strip() for field in fields):
+                continue
+            if len(fields) > len(columns):
+                problems["rows with too many fields (quote captions that hold the separator)"] += 1
+                continue
+            yield dict(zip(columns, fields, strict=False))
+    except csv.Error as error:
+        raise DataError(f"{path}: is not a CSV file at line {reader.line_num} ({error}).") from error
+
+
+def _json_rows(text: str, problems: Counter[str]) -> Iterator[Mapping[str, Any]]:
+    # Not splitlines: a caption may hold a Unicode line separator.
+    for line in text.split("\n"):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except json.JSONDecodeError:
+            problems["lines that are not JSON"] += 1
+            continue
+        if isinstance(values, dict) and "video" in values and "caption" in values:
+            yield values
+        else:
+            problems["lines without the keys video and caption"] += 1
+
+
+def _row(values: Mapping[str, Any], problems: Counter[str]) -> _Row | None:
+    video, split = _plain(values.get("video")).strip(), _plain(values.get("split")).strip().lower()
+    caption = " ".join(_plain(values.get("caption")).split())
+    span = _span(values.get("start"), values.get("end"))
+    if not video:
+        problems["rows without a video"] += 1
+    elif not caption:
+        problems["empty captions"] += 1
+    elif split and split not in SPLIT_NAMES:
+        problems[f"rows of the unknown split {split!r}"] += 1
+    elif span == "wrong":
+        problems["rows whose start and end are not two times in seconds, in order"] += 1
+    else:
+        return _Row(video, caption, SPLIT_NAMES.get(split, ""), span)
+    return None
+
+
+def _plain(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _span(start: object, end: object) -> Span | Literal["wrong"]:
+    if _plain(start).strip() == _plain(end).strip() == "":
+        return None
+    try:
+        span = float(_plain(start)), float(_plain(end))
+    except ValueError:
+        return "wrong"
+    return span if 0 <= span[0] < span[1] and math.isfinite(span[1]) else "wrong"
+
+
+def _divided(rows: list[_Row], files: _Files, seed: int, problems: Counter[str]) -> tuple[list[_Row], list[str]]:
+    """The rows with a split each, and how they came by it."""
+    if not any(row.split for row in rows):
+        split_of = _by_hash(sorted({files.key(row.video) for row in rows}), seed)
+        notes = [f"split 80/10/10 by a hash of the file names, seed {seed}"]
+        return [row._replace(split=split_of[files.key(row.video)]) for row in rows], notes
+    kept = [row for row in rows if row.split]
+    if len(kept) < len(rows):
+        problems["rows without a split"] += len(rows) - len(kept)
+    split_of = {}
+    for row in kept:
+        key = files.key(row.video)
+        if split_of.setdefault(key, row.split) != row.split:
+            raise DataError(f"{key!r} is in the splits {split_of[key]} and {row.split}; a file belongs to one of them.")
+    return kept, []
+
+
+def _by_hash(keys: list[str], seed: int) -> dict[str, str]:
+    """A split for every key: a tenth each for test and val (at least one each from three keys on), the rest train."""
+    order = sorted(keys, key=lambda key: _digest(f"{seed}:{key}"))
+    split_of = dict.fromkeys(order, "train")
+    start = 0
+    for split, share in SHARES.items():
+        count = max(round(share * len(order)), int(len(order) >= 3))
+        split_of.update(dict.fromkeys(order[start : start + count], split))
+        start += count
+    return split_of
+
+
+def _split(name: str, rows: list[_Row], files: _Files, notes: tuple[str, ...]) -> Pairs | None:
+    ours = [row for row in rows if row.split == name]
+    if not ours:
+        return None
+    found: dict[str, tuple[Path, Span]] = {}
+    missing: dict[str, None] = {}
+    captions: list[tuple[str, str]] = []
+    for row in ours:
+        part = "" if row.span is None else f"#{row.span[0]:g}-{row.span[1]:g}"
+        video_id, file = files.key(row.video) + part, files.find(row.video)
+        if file is None:
+            missing[video_id] = None
+            continue
+        found.setdefault(video_id, (file, row.span))
+        captions.append((video_id, row.caption))
+    if not found:
+        raise DataError(f"None of the {len(missing):,} videos of the split {name} is below {files.folder}.")
+    video_ids = tuple(found)
+    texts, video_of_T = pair_up(captions, video_ids)
+    spans = tuple(span for _, span in found.values())
+    return Pairs(
+        name=f"{files.folder.resolve().name} {name}",
+        texts=texts,
+        text_ids=tuple(f"{name}{number}" for number in range(len(texts))),
+        video_of_T=video_of_T,
+        video_ids=video_ids,
+        paths=tuple(file for file, _ in found.values()),
+        spans=spans if any(spans) else None,
+        missing_videos=tuple(missing),
+        missing_texts=len(ours) - len(captions),
+        corpus=f"folder-{_digest(str(files.folder.resolve()))}",
+        notes=notes,
+    )
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
