@@ -73,9 +73,10 @@ DATASETS: dict[str, Callable[[DataConfig, Progress], Splits]] = {
 def load(config: DataConfig, progress: Progress = None) -> Splits:
     """The splits of a benchmark by name (a key of `DATASETS`).
 
-    size: for "motions", the number of training videos to make (a fifth as many for validation, two fifths for test);
-    for every other name, at most so many training videos, drawn by `seed`; 0 leaves the default. For "motions" 0 also
-    takes a benchmark that `root` holds as it is, and an empty `root` stands for the user's cache folder. progress: called with (done, in all) while videos are made.
+    size: for "motions", the number of training videos to make (a fifth as many for validation, two fifths for test),
+    where 0 takes what `root` holds, or makes 500; for every other name, at most so many training videos, drawn by
+    `seed`, where 0 takes all. An empty `root` puts "motions" into the user's cache folder.
+    progress: called with (done, in all) while videos are made.
     Raises ConfigError for an unknown name, DataError for files that are absent or do not fit together.
     """
     if config.name not in DATASETS:
