@@ -11,6 +11,7 @@ ReelseekError
 ├── DataError             annotation files or captions that do not fit together
 ├── ConfigError           a setting that does not exist or has a wrong value
 ├── CheckpointError       a run folder that is damaged or of another kind
+├── TrainingError         a training run that cannot go on
 └── IndexError_           an index directory that cannot be used as asked
     ├── NotAnIndex            the directory is something else
     ├── IndexMismatch         made by another model
@@ -64,6 +65,10 @@ class ConfigError(ReelseekError):
 
 class CheckpointError(ReelseekError):
     """A run folder that is damaged or of another kind."""
+
+
+class TrainingError(ReelseekError):
+    """A training run that cannot go on: its loss is not a number."""
 
 
 class IndexError_(ReelseekError):

@@ -98,7 +98,9 @@ def video_to_text_ranks(
     if not asking.any():
         raise ValueError("no video has a text: nothing can be ranked")
     if convention == "any_caption":
-        return ranks(matrix[:, asking].T, relevance[:, asking].T, ties)
+        if not asking.all():
+            matrix, relevance = matrix[:, asking], relevance[:, asking]
+        return ranks(matrix.T, relevance.T, ties)
     owner_T = _owners(relevance)
     order_T = np.argsort(owner_T, kind="stable")
     starts = np.flatnonzero(np.diff(owner_T[order_T], prepend=-1))

@@ -1,0 +1,106 @@
+"""One batch over several processes: each embeds its share, all score the whole, and gradients stay exact.
+
+Why no factor appears anywhere: with W processes every one computes the same loss L of the whole batch. The gather's
+backward sums over processes, so what flows into a process's own share is W dL/dx. The wrapped module averages
+parameter gradients over processes: for parameters before the gather, (1/W) sum over shares of (W dL/dx)(dx/dp) = dL/dp;
+for parameters after it, every process holds dL/dp already and their mean is dL/dp. Both are those of one process on the
+whole batch. (CLIP4Clip's gather returns the local slice without the sum, which shrinks the first kind by W.)
+
+Dropout is drawn by each process for itself; the loss is then the mean over the processes' draws.
+Shapes: T texts, V videos, F frames, L tokens, D width.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.nn import functional
+
+from reelseek.config import TrainConfig
+from reelseek.records import Texts, Videos
+from reelseek.train.batches import Batch
+
+Gather = Callable[[Tensor], Tensor]
+"""A tensor of one shape on all processes -> those of all processes, stacked along a new first dimension."""
+
+
+def make_fabric(config: TrainConfig) -> Fabric:
+    """The device and precision of a run, launched: one process, or those that torchrun started.
+
+    "auto" takes a CUDA device where there is one, else Apple's, else the CPU.
+    """
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    fabric = Fabric(
+        accelerator=device,
+        devices=local,
+        num_nodes=max(1, world // local),
+        strategy="ddp" if world > 1 else "auto",
+        precision=config.precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def gather_of(fabric: Fabric) -> Gather | None:
+    """The gather with gradient over a run's processes; None for a single one."""
+    if fabric.world_size == 1:
+        return None
+    return lambda tensor: cast(Tensor, fabric.all_gather(tensor, sync_grads=True))
+
+
+def share(batch: Batch, rank: int, world: int) -> Batch:
+    """One process's consecutive part of the texts and of the videos; relevance stays that of the whole batch."""
+    return Batch(
+        _texts_part(batch.texts, rank, world),
+        Videos(_part(batch.videos.frames_VFD, rank, world), _part(batch.videos.mask_VF, rank, world)),
+        batch.relevance_TV,
+    )
+
+
+def gather_texts(texts: Texts, gather: Gather) -> Texts:
+    """The texts of all processes in their order; token rows are padded to the longest, with the mask False."""
+    return Texts(
+        gather_rows(texts.pooled_TD, gather),
+        None if texts.tokens_TLD is None else gather_rows(texts.tokens_TLD, gather),
+        None if texts.mask_TL is None else gather_rows(texts.mask_TL, gather),
+        texts.streams and {name: gather_texts(stream, gather) for name, stream in sorted(texts.streams.items())},
+    )
+
+
+def gather_videos(videos: Videos, gather: Gather) -> Videos:
+    """The videos of all processes in their order; frames are padded to the most, with the mask False."""
+    return Videos(gather_rows(videos.frames_VFD, gather), gather_rows(videos.mask_VF, gather))
+
+
+def gather_rows(tensor: Tensor, gather: Gather) -> Tensor:
+    """Rows of all processes, one below the other, with gradient; the processes' sizes may differ in any dimension."""
+    sizes = gather(torch.tensor(tensor.shape, device=tensor.device))
+    most = sizes.amax(dim=0).tolist()
+    missing = [
+        amount for size, end in zip(reversed(tensor.shape), reversed(most), strict=True) for amount in (0, end - size)
+    ]
+    values = tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor
+    stacked = gather(functional.pad(values, missing))
+    rows = torch.cat([part[:count] for part, count in zip(stacked, sizes[:, 0].tolist(), strict=True)])
+    return rows.bool() if tensor.dtype == torch.bool else rows
+
+
+def _texts_part(texts: Texts, rank: int, world: int) -> Texts:
+    return Texts(
+        _part(texts.pooled_TD, rank, world),
+        None if texts.tokens_TLD is None else _part(texts.tokens_TLD, rank, world),
+        None if texts.mask_TL is None else _part(texts.mask_TL, rank, world),
+        texts.streams and {name: _texts_part(stream, rank, world) for name, stream in texts.streams.items()},
+    )
+
+
+def _part(tensor: Tensor, rank: int, world: int) -> Tensor:
+    return tensor[rank * len(tensor) // world : (rank + 1) * len(tensor) // world]

@@ -1,0 +1,333 @@
+"""The training loop: one step, one epoch, one validation, one saved state, all in sight.
+
+It knows no data set, no loss and no method by name: batches, objective and validation come in as callables, so the
+test set cannot reach it unless a caller hands it in as validation. Epochs and steps count from 1 in everything that
+is written or returned. Shapes: T texts, V videos.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from reelseek.config import TrainConfig
+from reelseek.errors import TrainingError
+from reelseek.records import Method, Scores, Texts, Videos
+from reelseek.train.batches import LEAST, Batch
+from reelseek.train.distributed import Gather, gather_of, gather_texts, gather_videos, make_fabric, share
+from reelseek.train.interrupt import interrupt_held
+from reelseek.train.log import RunLog
+from reelseek.train.optim import clamp_scale, freeze_towers, make_optimizer, rate_factor, set_rates
+from reelseek.train.state import BEST, STATE, Position, load_state, load_weights, save_state, save_weights
+
+Objective = Callable[[Scores, Tensor, Tensor | None], Mapping[str, Tensor]]
+"""(scores, logit_scale, relevance_TV) -> scalar loss parts, with their sum under "total"."""
+
+Encode = Callable[[Any], tuple[Texts, Videos]]
+"""What turns a batch into this process's share of tower outputs, with gradients, when the towers are trained too."""
+
+
+class FitResult(NamedTuple):
+    """What a run came to. The method holds the weights of best_epoch when `fit` returns.
+
+    history: one mapping an epoch, with "epoch", "step" and the validation's values (empty without validation).
+    best_value: the selected value at best_epoch, None without validation. seconds: over all starts of the run.
+    resumed_at: the step that this call went on from; 0 for a fresh run.
+    """
+
+    best_epoch: int
+    best_value: float | None
+    history: list[dict[str, float]]
+    steps: int
+    seconds: float
+    resumed_at: int
+
+
+class Step(nn.Module):
+    """From a batch to its loss. Gather and score happen inside `forward`, so a wrapper sees every parameter used."""
+
+    def __init__(
+        self, method: nn.Module, objective: Objective, *, encode: Encode | None = None, gather: Gather | None = None
+    ) -> None:
+        super().__init__()
+        self.method = method
+        self.objective = objective
+        self.encode = encode
+        self.gather = gather
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        """The objective's parts on the whole batch; batch holds this process's share, and the whole relevance_TV."""
+        method = cast(Method, self.method)
+        texts, videos = (batch.texts, batch.videos) if self.encode is None else self.encode(batch)
+        texts, videos = method.project(texts, videos)
+        if self.gather is not None:
+            texts, videos = gather_texts(texts, self.gather), gather_videos(videos, self.gather)
+        scores = method.score(texts, videos)
+        return dict(self.objective(scores, cast(Tensor, self.method.logit_scale), batch.relevance_TV))
+
+
+def fit(
+    method: nn.Module,
+    batches: Callable[[int], Iterable[Any]],
+    objective: Objective,
+    *,
+    config: TrainConfig,
+    steps_per_epoch: int,
+    folder: Path | str,
+    validate: Callable[[], Mapping[str, float]] | None = None,
+    select: str = "R@1",
+    encode: Encode | None = None,
+    progress: Callable[[Mapping[str, Any]], None] | None = None,
+    save_seconds: float = 300.0,
+) -> FitResult:
+    """Train a method, or go on with the run that `folder` holds, to the same weights as without the stop.
+
+    method: an `nn.Module` with project, score, logit_scale and log_scale; a `backbone` inside it is frozen where
+        config.backbone_learning_rate is 0. It is left with the best epoch's weights, in evaluation mode.
+    batches: epoch (from 1) -> its batches, which must depend on the epoch alone. Without `encode` they are `Batch`,
+        the same on every process, and each takes its share; batches of fewer than two texts or videos (or than
+        processes) are passed over. With `encode` they may be anything with a relevance_TV of the whole batch.
+    steps_per_epoch: how many batches come, for the learning rate; fewer may come, more raise ValueError.
+    validate: called after every epoch on the method in evaluation mode, without gradients, on the first process.
+        The epoch with the highest `select` is kept (the earliest of equals); without it, the last epoch.
+    progress: called with every record that log.jsonl gets. save_seconds: time between saved states inside an epoch.
+
+    Files: state.safetensors (last weights, moments, position), best.safetensors, log.jsonl, tensorboard/.
+    Ctrl-C ends the step, saves the state and raises KeyboardInterrupt.
+    Raises TrainingError for a loss or gradient that is not finite, CheckpointError for a folder that holds another
+    run, ValueError for wrong settings.
+    """
+    _check(config, steps_per_epoch)
+    folder = Path(folder)
+    fabric = make_fabric(config)
+    freeze_towers(method, config)
+    method.to(fabric.device)
+    clamp_scale(method, config.max_logit_scale)
+    optimizer = make_optimizer(method, config)
+    step = Step(method, objective, encode=encode, gather=gather_of(fabric))
+    module, wrapped_optimizer = fabric.setup(step, optimizer)
+    run = _Run(fabric, method, module, optimizer, wrapped_optimizer, config, steps_per_epoch, folder, select)
+    position = run.resume()
+    resumed_at = position.step
+    fabric.barrier()
+    log = RunLog(folder, lines=position.log_lines, step=position.step) if fabric.is_global_zero else None
+    try:
+        run.train(batches, log, validate, progress, save_seconds)
+    finally:
+        if log is not None:
+            log.close()
+        method.eval()
+    fabric.barrier()
+    load_weights(folder / BEST, method)
+    return FitResult(
+        position.best_epoch, position.best_value, position.history, position.step, position.seconds, resumed_at
+    )
+
+
+def seed_all(*numbers: int) -> None:
+    """Seed Python's, NumPy's and torch's random generators from a few numbers."""
+    seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+@dataclass
+class _Run:
+    """The pieces of one run, and where it stands."""
+
+    fabric: Fabric
+    method: nn.Module
+    module: Any
+    optimizer: torch.optim.Optimizer
+    wrapped_optimizer: Any
+    config: TrainConfig
+    steps_per_epoch: int
+    folder: Path
+    select: str
+
+    def __post_init__(self) -> None:
+        self.position = Position()
+        self.updating = False
+        self.scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        # What decides the weights: another device may round otherwise, but it is the same run.
+        settings = {name: value for name, value in asdict(self.config).items() if name != "device"}
+        settings |= {"steps_per_epoch": self.steps_per_epoch, "select": self.select}
+        self.settings: dict[str, Any] = json.loads(json.dumps(settings))
+
+    def resume(self) -> Position:
+        """Take up the state in the folder, if there is one."""
+        path = self.folder / STATE
+        if path.exists():
+            self.position = load_state(path, self.method, self.optimizer, self.settings)
+            if self.scaler is not None:
+                self.scaler.load_state_dict(self.position.scaler)
+        return self.position
+
+    def train(
+        self,
+        batches: Callable[[int], Iterable[Any]],
+        log: RunLog | None,
+        validate: Callable[[], Mapping[str, float]] | None,
+        progress: Callable[[Mapping[str, Any]], None] | None,
+        save_seconds: float,
+    ) -> None:
+        """All epochs that are left; a KeyboardInterrupt leaves the state of the last whole step behind."""
+        position, saved_at = self.position, time.monotonic()
+        report = progress if progress is not None and log is not None else lambda record: None
+        try:
+            while position.epoch < self.config.epochs:
+                self._training_mode()
+                epoch = position.epoch + 1
+                for batch in islice(self._usable(batches(epoch)), position.batch, None):
+                    with interrupt_held():
+                        record = self.step(batch)
+                        if log is not None:
+                            log.write(record)
+                    report(record)
+                    if time.monotonic() - saved_at >= save_seconds:
+                        self.save(log)
+                        saved_at = time.monotonic()
+                if position.batch == 0:
+                    raise ValueError(f"epoch {epoch} gave no batch of at least {LEAST} texts and videos")
+                values = self.validation(validate)
+                with interrupt_held():
+                    record = {"kind": "validation", "step": position.step, "epoch": epoch, **values}
+                    if log is not None and values:
+                        log.write(record)
+                    self.close_epoch(epoch, values)
+                    self.save(log)
+                    saved_at = time.monotonic()
+                if values:
+                    report(record)
+        except KeyboardInterrupt:
+            # A second Ctrl-C may have cut an update in half; the last saved state is then the one to go on from.
+            if not self.updating:
+                self.save(log)
+            raise
+
+    def step(self, batch: Any) -> dict[str, Any]:
+        """One update of the weights; what the log says about it."""
+        position, config, fabric = self.position, self.config, self.fabric
+        start = time.perf_counter()
+        if position.batch == self.steps_per_epoch:
+            raise ValueError(f"epoch {position.epoch + 1} gave more than the stated {self.steps_per_epoch} batches")
+        place = position.epoch * self.steps_per_epoch + position.batch
+        number = position.step + 1
+        seed_all(config.seed, number, fabric.global_rank)
+        factor = rate_factor(place, config.epochs * self.steps_per_epoch, config.warmup)
+        set_rates(self.optimizer, factor)
+        parts = self.module(fabric.to_device(batch))
+        values = {name: float(part.detach()) for name, part in parts.items()}
+        if not math.isfinite(values["total"]):
+            raise TrainingError(_not_finite("loss", number, position.epoch + 1, values))
+        fabric.backward(parts["total"])
+        norm = fabric.clip_gradients(
+            self.module, self.wrapped_optimizer, max_norm=config.clip_norm or math.inf, error_if_nonfinite=False
+        )
+        grad_norm = float(cast(Tensor, norm))
+        # With a gradient scaler an overflow is expected now and then: it skips the update and scales less.
+        if not math.isfinite(grad_norm) and self.scaler is None:
+            raise TrainingError(_not_finite("gradient", number, position.epoch + 1, values))
+        self.updating = True
+        self.wrapped_optimizer.step()
+        self.wrapped_optimizer.zero_grad()
+        clamp_scale(self.method, config.max_logit_scale)
+        seconds = time.perf_counter() - start
+        position.step, position.batch, position.seconds = number, position.batch + 1, position.seconds + seconds
+        self.updating = False
+        return {
+            "kind": "step",
+            "step": number,
+            "epoch": position.epoch + 1,
+            "lr": config.learning_rate * factor,
+            "logit_scale": float(cast(Tensor, self.method.logit_scale).detach()),
+            "grad_norm": grad_norm if math.isfinite(grad_norm) else None,
+            "seconds": seconds,
+            **{f"loss/{name}": value for name, value in values.items()},
+        }
+
+    def validation(self, validate: Callable[[], Mapping[str, float]] | None) -> dict[str, float]:
+        """The first process's values, on all; ValueError when `select` is not among them or not a number."""
+        if validate is None:
+            return {}
+        start = time.perf_counter()
+        values: dict[str, float] = {}
+        if self.fabric.is_global_zero:
+            self.method.eval()
+            with torch.no_grad():
+                values = {name: float(value) for name, value in validate().items()}
+        values = self.fabric.broadcast(values)
+        if math.isnan(values.get(self.select, math.nan)):
+            raise ValueError(
+                f"validation gave no number for {self.select!r}, by which the best epoch is chosen: {values}"
+            )
+        self.position.seconds += time.perf_counter() - start
+        return values
+
+    def close_epoch(self, epoch: int, values: dict[str, float]) -> None:
+        """Move on to the next epoch, and keep this one's weights if they are the best so far."""
+        position = self.position
+        value = values.get(self.select)
+        if value is None or position.best_value is None or value > position.best_value:
+            position.best_epoch, position.best_value = epoch, value
+            if self.fabric.is_global_zero:
+                save_weights(self.folder / BEST, self.method)
+        if values:
+            position.history.append({"epoch": epoch, "step": position.step, **values})
+        position.epoch, position.batch = epoch, 0
+
+    def save(self, log: RunLog | None) -> None:
+        """Replace the state on disk; the first process does it, which is the one with a log."""
+        if log is None:
+            return
+        log.sync()
+        self.position.log_lines = log.lines
+        self.position.scaler = {} if self.scaler is None else self.scaler.state_dict()
+        save_state(self.folder / STATE, self.method, self.optimizer, self.position, self.settings)
+
+    def _training_mode(self) -> None:
+        self.module.train()
+        backbone = getattr(self.method, "backbone", None)
+        if isinstance(backbone, nn.Module) and self.config.backbone_learning_rate == 0:
+            backbone.eval()
+
+    def _usable(self, batches: Iterable[Any]) -> Iterator[Any]:
+        fabric = self.fabric
+        if self.module.encode is not None:
+            yield from batches
+            return
+        for batch in cast(Iterable[Batch], batches):
+            if min(len(batch.texts.pooled_TD), len(batch.videos.frames_VFD)) >= max(LEAST, fabric.world_size):
+                yield share(batch, fabric.global_rank, fabric.world_size)
+
+
+def _check(config: TrainConfig, steps_per_epoch: int) -> None:
+    if config.epochs < 1 or steps_per_epoch < 1:
+        raise ValueError(
+            f"at least one epoch of at least one step is needed, not {config.epochs} and {steps_per_epoch}"
+        )
+    if not 0 <= config.warmup < 1:
+        raise ValueError(f"warmup is a share of all steps from 0 to below 1, not {config.warmup}")
+    if config.clip_norm < 0 or config.max_logit_scale <= 0:
+        raise ValueError("clip_norm must not be negative (0 clips nothing), and max_logit_scale must be positive")
+
+
+def _not_finite(what: str, step: int, epoch: int, parts: Mapping[str, float]) -> str:
+    listed = ", ".join(f"{name} {value:g}" for name, value in parts.items())
+    return (
+        f"the {what} is not finite at step {step} (epoch {epoch}): {listed}. "
+        "The last saved state is intact; lower the learning rate or look at the batch"
+    )

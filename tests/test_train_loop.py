@@ -1,0 +1,225 @@
+"""The loop on a small problem: it learns, keeps the best epoch, bounds the scale, refuses what cannot go on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from reelseek.errors import TrainingError
+from reelseek.records import Texts, Videos
+from reelseek.train.batches import Batch
+from reelseek.train.log import read_log
+from reelseek.train.loop import Step, fit
+from train_toy import CONFIG, Toy, batches_of, dataset, objective, recall
+
+
+def train(folder, method, config=CONFIG, objective=objective, **options):
+    texts, videos = dataset()
+    batches, steps = batches_of(texts, videos, config)
+    options = {"batches": batches, "steps_per_epoch": steps} | options
+    return fit(method, options.pop("batches"), objective, config=config, folder=folder, **options)
+
+
+def test_it_learns_its_data_by_heart(tmp_path):
+    method, (texts, videos) = Toy(), dataset()
+    before = recall(method, texts, videos)
+    result = train(
+        tmp_path, method, replace(CONFIG, epochs=60), validate=lambda: {"R@1": recall(method, texts, videos)}
+    )
+    assert before < 30
+    assert result.best_value >= 95
+    assert recall(method, texts, videos) == result.best_value
+    losses = [record["loss/total"] for record in read_log(tmp_path) if record["kind"] == "step"]
+    assert len(losses) == result.steps == 60 * 3
+    assert sum(losses[-3:]) < sum(losses[:3]) / 4
+    assert not method.training
+
+
+def test_the_best_epoch_is_kept_and_the_earliest_of_equals(tmp_path):
+    method, values, weights = Toy(), iter([10.0, 30.0, 30.0, 20.0]), []
+
+    def validate():
+        assert not method.training
+        assert not torch.is_grad_enabled()
+        weights.append(method.texts.weight.clone())
+        return {"R@1": next(values), "MnR": 3}
+
+    result = train(tmp_path, method, replace(CONFIG, epochs=4), validate=validate)
+    assert (result.best_epoch, result.best_value) == (2, 30.0)
+    assert [row["R@1"] for row in result.history] == [10.0, 30.0, 30.0, 20.0]
+    assert [(row["epoch"], row["step"]) for row in result.history] == [(1, 3), (2, 6), (3, 9), (4, 12)]
+    assert torch.equal(method.texts.weight, weights[1])
+    assert not torch.equal(weights[1], weights[3])
+
+
+def test_without_validation_the_last_epoch_is_kept(tmp_path):
+    result = train(tmp_path, Toy())
+    assert (result.best_epoch, result.best_value, result.history) == (3, None, [])
+
+
+@pytest.mark.parametrize("values", [{"R@5": 1.0}, {"R@1": float("nan")}])
+def test_validation_must_give_the_number_that_decides(tmp_path, values):
+    with pytest.raises(ValueError, match=r"no number for 'R@1'"):
+        train(tmp_path, Toy(), validate=lambda: values)
+
+
+def test_the_log_holds_every_part_and_tensorboard_reads_it_back(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    seen = []
+    train(tmp_path, Toy(), validate=lambda: {"R@1": 5.0}, progress=seen.append)
+    records = read_log(tmp_path)
+    assert records == seen
+    steps = [record for record in records if record["kind"] == "step"]
+    assert [record["step"] for record in steps] == list(range(1, 10))
+    assert [record["epoch"] for record in steps] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    for record in steps:
+        assert record["loss/total"] == pytest.approx(record["loss/contrast"] + record["loss/size"])
+        assert {"lr", "logit_scale", "grad_norm", "seconds"} <= record.keys()
+    assert [record["step"] for record in records if record["kind"] == "validation"] == [3, 6, 9]
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    scalars = events.Scalars("step/loss/total")
+    assert [event.step for event in scalars] == list(range(1, 10))
+    assert [event.value for event in scalars] == pytest.approx([record["loss/total"] for record in steps])
+    assert [event.value for event in events.Scalars("validation/R@1")] == [5.0] * 3
+
+
+def test_the_scale_stays_below_its_bound(tmp_path):
+    def pull(scores, logit_scale, relevance_TV=None):
+        return {"total": scores.matrix_TV.sum() * 0 - logit_scale}
+
+    method = Toy(scale=300.0)
+    train(tmp_path, method, objective=pull)
+    scales = [record["logit_scale"] for record in read_log(tmp_path)]
+    assert max(scales) == pytest.approx(100.0)
+    assert float(method.logit_scale.detach()) == pytest.approx(100.0)
+
+
+def test_gradients_are_clipped_before_the_step(tmp_path):
+    """Adam hides the size of a gradient, so it is read where the optimiser takes it."""
+    method, norms = Toy(), []
+    handle = register_optimizer_step_pre_hook(
+        lambda optimizer, args, kwargs: norms.append(
+            float(torch.cat([p.grad.flatten() for g in optimizer.param_groups for p in g["params"]]).norm())
+        )
+    )
+    try:
+        train(tmp_path, method, replace(CONFIG, clip_norm=0.125))
+    finally:
+        handle.remove()
+    told = [record["grad_norm"] for record in read_log(tmp_path)]
+    assert max(norms) == pytest.approx(0.125, rel=1e-4)
+    assert [min(norm, 0.125) for norm in told] == pytest.approx(norms, rel=1e-4)
+
+
+def test_a_loss_that_is_no_number_stops_with_step_and_parts(tmp_path):
+    calls = []
+
+    def broken(scores, logit_scale, relevance_TV=None):
+        calls.append(1)
+        parts = objective(scores, logit_scale)
+        return parts | {"total": parts["total"] / (0.0 if len(calls) == 4 else 1.0)}
+
+    with pytest.raises(TrainingError, match=r"loss is not finite at step 4 \(epoch 2\): total inf, contrast "):
+        train(tmp_path, Toy(), objective=broken)
+    assert len(read_log(tmp_path)) == 3
+
+
+def test_a_gradient_that_is_no_number_stops_before_the_weights_change(tmp_path):
+    method = Toy()
+    before = method.texts.weight.detach().clone()
+
+    def broken(scores, logit_scale, relevance_TV=None):
+        return {"total": (scores.matrix_TV.sum() * 0).sqrt()}
+
+    with pytest.raises(TrainingError, match="gradient is not finite at step 1"):
+        train(tmp_path, method, objective=broken)
+    assert torch.equal(method.texts.weight, before)
+
+
+def test_frozen_towers_stay_as_they_are(tmp_path):
+    method = Toy(dropout=0.1)
+    method.backbone = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    before = {name: value.clone() for name, value in method.backbone.state_dict().items()}
+    modes = []
+
+    def watching(scores, logit_scale, relevance_TV=None):
+        modes.append((method.training, method.backbone.training))
+        return objective(scores, logit_scale)
+
+    train(tmp_path, method, objective=watching)
+    assert all(torch.equal(value, before[name]) for name, value in method.backbone.state_dict().items())
+    assert set(modes) == {(True, False)}
+
+
+def test_towers_train_through_encode(tmp_path):
+    method, (texts, videos) = Toy(), dataset()
+    method.backbone = nn.Linear(6, 6)
+    before = method.backbone.weight.detach().clone()
+    batches, steps = batches_of(texts, videos)
+
+    def encode(batch):
+        return Texts(method.backbone(batch.texts.pooled_TD)), batch.videos
+
+    config = replace(CONFIG, backbone_learning_rate=1e-3)
+    train(tmp_path, method, config, batches=batches, steps_per_epoch=steps, encode=encode)
+    assert not torch.equal(method.backbone.weight, before)
+
+
+def test_lone_pairs_are_passed_over_and_batches_are_counted(tmp_path):
+    texts, videos = dataset(9)
+
+    def batches(epoch):
+        for rows in (slice(0, 4), slice(4, 5), slice(5, 9)):
+            yield Batch(Texts(texts.pooled_TD[rows]), Videos(videos.frames_VFD[rows], videos.mask_VF[rows]))
+
+    assert train(tmp_path / "a", Toy(), batches=batches, steps_per_epoch=2).steps == 6
+    assert train(tmp_path / "b", Toy(), batches=batches, steps_per_epoch=5).steps == 6
+    with pytest.raises(ValueError, match="more than the stated 1 batches"):
+        train(tmp_path / "c", Toy(), batches=batches, steps_per_epoch=1)
+    with pytest.raises(ValueError, match="epoch 1 gave no batch"):
+        train(tmp_path / "d", Toy(), batches=lambda epoch: [], steps_per_epoch=1)
+
+
+def test_relevance_reaches_the_objective(tmp_path):
+    texts, videos = dataset(6)
+    relevance = torch.eye(6, dtype=torch.bool).repeat_interleave(2, 0)
+    doubled = Batch(Texts(texts.pooled_TD.repeat_interleave(2, 0)), videos, relevance)
+    shapes = []
+
+    def looking(scores, logit_scale, relevance_TV=None):
+        shapes.append((scores.matrix_TV.shape, torch.equal(relevance_TV, relevance)))
+        return objective(scores, logit_scale, relevance_TV)
+
+    train(tmp_path, Toy(), objective=looking, batches=lambda epoch: [doubled], steps_per_epoch=1)
+    assert shapes == [((12, 6), True)] * 3
+
+
+def test_mixed_precision_learns_too(tmp_path):
+    method = Toy()
+    train(tmp_path, method, replace(CONFIG, epochs=10, precision="bf16-mixed"))
+    losses = [record["loss/total"] for record in read_log(tmp_path)]
+    assert losses[-1] < losses[0]
+    assert method.texts.weight.dtype == torch.float32
+
+
+def test_a_step_is_project_score_and_objective():
+    method, (texts, videos) = Toy(), dataset(4)
+    parts = Step(method, objective)(Batch(texts, videos))
+    expected = objective(method.score(*method.project(texts, videos)), method.logit_scale)
+    assert parts.keys() == expected.keys()
+    assert all(torch.equal(parts[name], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"epochs": 0}, "at least one epoch"), ({"warmup": 1.0}, "warmup"), ({"clip_norm": -1.0}, "clip_norm")],
+)
+def test_wrong_settings_are_refused(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path, Toy(), replace(CONFIG, **change))

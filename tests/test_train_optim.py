@@ -1,0 +1,125 @@
+"""Which parameters decay and how fast they learn; the course of the rate; the order of batches."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from reelseek.config import TrainConfig
+from reelseek.train.batches import batch_numbers, count_batches
+from reelseek.train.optim import clamp_scale, freeze_towers, make_optimizer, parameter_groups, rate_factor, set_rates
+
+
+class Everything(nn.Module):
+    """One of each kind of module, with names that give nothing away."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.ModuleDict({"lin": nn.Linear(3, 3), "ln_1": nn.LayerNorm(3)})
+        self.conv, self.bn = nn.Conv1d(3, 3, 1), nn.BatchNorm1d(3)
+        self.position = nn.Embedding(4, 3)
+        self.attention = nn.MultiheadAttention(4, 2)
+        self.lstm = nn.LSTM(3, 3)
+        self.out = nn.Linear(3, 3)
+        self.tied = self.out
+        self.query = nn.Parameter(torch.zeros(2, 3))
+        self.log_scale = nn.Parameter(torch.tensor(1.0))
+
+
+CONFIG = TrainConfig(learning_rate=1e-3, backbone_learning_rate=1e-5, weight_decay=0.2)
+
+
+def test_only_matrices_between_features_decay():
+    groups = {group["name"]: set(group["names"]) for group in parameter_groups(Everything(), CONFIG)}
+    assert groups["backbone"] == {"backbone.lin.weight"}
+    assert groups["backbone, no decay"] == {"backbone.lin.bias", "backbone.ln_1.weight", "backbone.ln_1.bias"}
+    assert groups["head"] == {
+        "conv.weight",
+        "attention.in_proj_weight",
+        "attention.out_proj.weight",
+        "lstm.weight_ih_l0",
+        "lstm.weight_hh_l0",
+        "out.weight",
+    }
+    assert {"bn.weight", "position.weight", "query", "log_scale", "out.bias", "lstm.bias_ih_l0"} <= groups[
+        "head, no decay"
+    ]
+
+
+def test_every_parameter_is_in_one_group_with_its_rate_and_decay():
+    model = Everything()
+    optimizer = make_optimizer(model, CONFIG)
+    held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+    assert sorted(held) == sorted(id(parameter) for parameter in model.parameters())
+    for group in optimizer.param_groups:
+        assert group["lr"] == (1e-5 if "backbone" in group["name"] else 1e-3)
+        assert group["weight_decay"] == (0.0 if "no decay" in group["name"] else 0.2)
+    set_rates(optimizer, 0.5)
+    assert {group["lr"] for group in optimizer.param_groups} == {5e-6, 5e-4}
+
+
+def test_a_rate_of_zero_freezes_the_towers():
+    model, config = Everything(), TrainConfig(backbone_learning_rate=0.0)
+    freeze_towers(model, config)
+    assert not any(name.startswith("backbone") for g in parameter_groups(model, config) for name in g["names"])
+    model.requires_grad_(False)
+    with pytest.raises(ValueError, match="no trainable parameter"):
+        parameter_groups(model, config)
+
+
+def test_the_rate_rises_linearly_and_falls_to_zero_by_a_cosine():
+    factors = [rate_factor(step, 100, 0.1) for step in range(100)]
+    assert factors[:10] == pytest.approx([(step + 1) / 11 for step in range(10)])
+    assert factors[10] == 1.0
+    assert factors[55] == pytest.approx(0.5)
+    assert factors[99] == pytest.approx((1 + math.cos(math.pi * 89 / 90)) / 2)
+    assert all(later < earlier for earlier, later in pairwise(factors[10:]))
+    assert min(factors) > 0
+    assert max(abs(a - b) for a, b in pairwise(factors)) < 0.1
+
+
+def test_short_runs_and_runs_without_warm_up_move_from_the_first_step():
+    assert rate_factor(0, 1, 0.1) == 1.0
+    assert rate_factor(0, 5, 0.0) == 1.0
+    for step, total, warmup in [(5, 5, 0.1), (-1, 5, 0.1), (0, 5, 1.0)]:
+        with pytest.raises(ValueError, match="0 <= step < total"):
+            rate_factor(step, total, warmup)
+
+
+def test_the_scale_is_bounded_from_above_only():
+    model = Everything()
+    with torch.no_grad():
+        model.log_scale.fill_(math.log(150))
+    clamp_scale(model, 100.0)
+    assert float(model.log_scale.exp().detach()) == pytest.approx(100.0)
+    with torch.no_grad():
+        model.log_scale.fill_(math.log(3))
+    clamp_scale(model, 100.0)
+    assert float(model.log_scale.exp().detach()) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(("count", "size", "kept"), [(10, 4, 10), (9, 4, 8), (8, 4, 8), (3, 4, 3), (2, 2, 2)])
+def test_batches_hold_every_item_once_but_a_lone_last_one(count, size, kept):
+    batches = batch_numbers(count, size, seed=0, epoch=1)
+    assert len(batches) == count_batches(count, size)
+    flat = np.concatenate(batches)
+    assert len(flat) == len(set(flat.tolist())) == kept
+    assert all(2 <= len(batch) <= size for batch in batches)
+
+
+def test_the_order_hangs_on_seed_and_epoch_alone():
+    def order(seed, epoch):
+        return np.concatenate(batch_numbers(50, 8, seed=seed, epoch=epoch)).tolist()
+
+    first = order(1, 1)
+    np.random.default_rng().random()
+    assert order(1, 1) == first
+    assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+    for count, size in [(1, 4), (4, 1)]:
+        with pytest.raises(ValueError, match="at least 2"):
+            batch_numbers(count, size, seed=0, epoch=1)

@@ -1,0 +1,246 @@
+"""A stop at any moment, and going on from it, gives the weights, the history and the log of a run without a stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from reelseek.errors import CheckpointError
+from reelseek.train.interrupt import interrupt_held
+from reelseek.train.log import read_log
+from reelseek.train.loop import fit
+from train_toy import CONFIG, Toy, batches_of, dataset, objective, recall
+
+
+def run(folder, method=None, config=CONFIG, objective=objective, progress=None, save_seconds=300.0):
+    method = method or Toy(dropout=0.3)
+    texts, videos = dataset()
+    batches, steps = batches_of(texts, videos, config)
+    return method, fit(
+        method,
+        batches,
+        objective,
+        config=config,
+        steps_per_epoch=steps,
+        folder=folder,
+        validate=lambda: {"R@1": recall(method, texts, videos)},
+        progress=progress,
+        save_seconds=save_seconds,
+    )
+
+
+def without_times(records):
+    return [{name: value for name, value in record.items() if name != "seconds"} for record in records]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run without a stop."""
+    folder = tmp_path_factory.mktemp("whole")
+    method, result = run(folder)
+    return folder, method, result
+
+
+def assert_same(whole, folder, method, result):
+    expected_folder, expected_method, expected = whole
+    for name, value in expected_method.state_dict().items():
+        assert torch.equal(value, method.state_dict()[name]), name
+    assert (result.best_epoch, result.history, result.steps) == (expected.best_epoch, expected.history, expected.steps)
+    assert without_times(read_log(folder)) == without_times(read_log(expected_folder))
+    theirs, ours = load_file(expected_folder / "state.safetensors"), load_file(folder / "state.safetensors")
+    assert theirs.keys() == ours.keys()
+    assert all(torch.equal(value, ours[name]) for name, value in theirs.items())
+
+
+@pytest.mark.parametrize("save_seconds", [0.0, 300.0])
+@pytest.mark.parametrize("at", [1, 3, 4, 8])
+def test_an_exception_at_any_step_loses_nothing(whole, tmp_path, at, save_seconds):
+    def fail(record):
+        if record["kind"] == "step" and record["step"] == at:
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(tmp_path, progress=fail, save_seconds=save_seconds)
+    random.random(), np.random.random(), torch.rand(3)
+    method, result = run(tmp_path)
+    assert result.resumed_at == ((at - 1) // 3 * 3 if save_seconds else at - 1)
+    assert_same(whole, tmp_path, method, result)
+
+
+def test_ctrl_c_ends_the_step_and_saves_it(whole, tmp_path):
+    calls = []
+
+    def interrupting(scores, logit_scale, relevance_TV=None):
+        calls.append(1)
+        if len(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
+        return objective(scores, logit_scale)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, objective=interrupting)
+    assert len(read_log(tmp_path)) == 5 + 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    method, result = run(tmp_path)
+    assert result.resumed_at == 5
+    assert_same(whole, tmp_path, method, result)
+
+
+def test_ctrl_c_during_validation_is_not_held(whole, tmp_path):
+    method, (texts, videos), calls = Toy(dropout=0.3), dataset(), []
+    batches, steps = batches_of(texts, videos)
+
+    def validate():
+        calls.append(1)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return {"R@1": recall(method, texts, videos)}
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(method, batches, objective, config=CONFIG, steps_per_epoch=steps, folder=tmp_path, validate=validate)
+    method, result = run(tmp_path)
+    assert result.resumed_at == 6
+    assert_same(whole, tmp_path, method, result)
+
+
+SCRIPT = """
+import sys, time
+from test_train_resume import run
+def slow(record):
+    print(record["step"], flush=True)
+    time.sleep(0.02)
+run(sys.argv[1], progress=slow, save_seconds=0.0)
+"""
+
+
+def start(folder):
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(folder)], env=environment, stdout=subprocess.PIPE, text=True
+    )
+
+
+def kill_at(folder, step, delay):
+    """Start the run in a process of its own and kill it `delay` seconds after it told of a step."""
+    with start(folder) as process:
+        for line in process.stdout:
+            if int(line) >= step:
+                break
+        time.sleep(delay)
+        process.kill()
+
+
+def test_a_killed_process_goes_on_bit_for_bit(whole, tmp_path):
+    kill_at(tmp_path, 4, 0.01)
+    method, result = run(tmp_path)
+    assert 3 <= result.resumed_at < 9
+    assert_same(whole, tmp_path, method, result)
+
+
+@pytest.mark.soak
+def test_many_kills_go_on_bit_for_bit(whole, tmp_path):
+    rng = random.Random(0)
+    for trial in range(12):
+        folder = tmp_path / str(trial)
+        kill_at(folder, rng.randint(1, 8), rng.random() * 0.05)
+        assert_same(whole, folder, *run(folder))
+
+
+def test_tensorboard_shows_every_step_once_after_a_stop(whole, tmp_path):
+    def fail(record):
+        if record["step"] == 5:
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(tmp_path, progress=fail)
+    time.sleep(1.1)
+    run(tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("step/loss/total")] == list(range(1, 10))
+
+
+def test_a_finished_run_is_only_read(whole, tmp_path):
+    method, first = run(tmp_path)
+    log = (tmp_path / "log.jsonl").read_bytes()
+    again, second = run(tmp_path, Toy(seed=5))
+    assert second == first._replace(resumed_at=first.steps)
+    assert torch.equal(again.texts.weight, method.texts.weight)
+    assert (tmp_path / "log.jsonl").read_bytes() == log
+
+
+def test_half_a_log_line_is_cut_off(whole, tmp_path):
+    def fail(record):
+        if record["step"] == 4:
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(tmp_path, progress=fail)
+    with open(tmp_path / "log.jsonl", "a") as file:
+        file.write('{"kind": "step", "st')
+    assert len(read_log(tmp_path)) == 5
+    assert_same(whole, tmp_path, *run(tmp_path))
+
+
+def test_another_run_in_the_folder_is_refused(whole, tmp_path):
+    run(tmp_path)
+    with pytest.raises(CheckpointError, match=r"learning_rate was 0\.01, now 0\.5"):
+        run(tmp_path, config=replace(CONFIG, learning_rate=0.5))
+    other = Toy()
+    other.head = torch.nn.Linear(16, 7)
+    with pytest.raises(CheckpointError, match="another method"):
+        run(tmp_path, other)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x08\0\0\0\0\0\0\0{}      ", "cut"])
+def test_a_damaged_state_is_named(tmp_path, content):
+    run(tmp_path)
+    path = tmp_path / "state.safetensors"
+    path.write_bytes(path.read_bytes()[:-9] if content == "cut" else content)
+    with pytest.raises(CheckpointError, match=r"state\.safetensors cannot be read"):
+        run(tmp_path)
+
+
+def test_nothing_is_pickled(tmp_path):
+    run(tmp_path)
+    for path in (tmp_path / "state.safetensors", tmp_path / "best.safetensors"):
+        header = int.from_bytes(path.read_bytes()[:8], "little")
+        json.loads(path.read_bytes()[8 : 8 + header])
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "state.safetensors",
+        "best.safetensors",
+        "log.jsonl",
+        "tensorboard",
+    }
+
+
+def test_a_second_interrupt_is_not_held():
+    def twice():
+        with interrupt_held():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("the second one was held")
+
+    with pytest.raises(KeyboardInterrupt):
+        twice()
+
+
+def test_other_threads_hold_nothing(tmp_path):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(run(tmp_path)[1].steps))
+    thread.start()
+    thread.join()
+    assert results == [9]
