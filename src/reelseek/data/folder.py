@@ -58,8 +58,7 @@ def load_folder(folder: str | Path, captions: str | Path = "", *, seed: int = 0)
     if not rows:
         found = "; ".join(f"{count:,} {problem}" for problem, count in problems.items() if count) or "it is empty"
         raise DataError(f"{path}: no usable row ({found}). {FORM}")
-    captioned = {files.find(row.video) for row in rows} - {None}
-    if not captioned:
+    if all(files.find(row.video) is None for row in rows):
         raise DataError(
             f"{path}: none of its {len({row.video for row in rows}):,} videos is among the {len(files.paths):,} video "
             f"files below {folder} (the first is {rows[0].video!r})."
@@ -67,7 +66,7 @@ def load_folder(folder: str | Path, captions: str | Path = "", *, seed: int = 0)
     rows, notes = _divided(rows, files, seed, problems)
     if files.ambiguous:
         notes.append(f"{len(files.ambiguous):,} names fit several files and count as missing")
-    uncaptioned = len(files.paths) - len(captioned)
+    uncaptioned = len(files.paths) - len({files.find(row.video) for row in rows} - {None})
     if uncaptioned:
         notes.append(f"{uncaptioned:,} files without a caption left out")
     notes += [f"dropped {count:,} {problem}" for problem, count in problems.items() if count]
