@@ -42,7 +42,7 @@ class DataConfig:
 class MethodConfig:
     """Which method, over which backbone. `name` is a key of `reelseek.methods.METHODS`.
 
-    backbone: "offline", or a CLIP or SigLIP name or folder. width: D of the trained joint space, for backbones without one.
+    backbone: "offline", or a CLIP or SigLIP name or folder. width: D of the joint space, for backbones without one.
     temporal: module over frames. frame_temperature: of GARE's text-conditioned frame weights.
     dropout: rate inside the increment module. dropout_kind: "video" (drawn per video and dimension, exact factorised
     path) or "pair" (drawn per pair, plain path). initialisation: of the increment module.
@@ -110,7 +110,7 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class IndexConfig:
-    """How files become segments: `fps` frames a second (never fewer than `min_frames` a file), cut every `segment_frames`."""
+    """How files become segments: `fps` frames a second (at least `min_frames` a file), cut every `segment_frames`."""
 
     fps: float = 1.0
     min_frames: int = 4

@@ -105,7 +105,7 @@ class Ranking(NamedTuple):
 
 
 class Rescorer(NamedTuple):
-    """A correction of a score matrix: its name, the function [T, V] -> [T, V], and whether it reads other test queries."""
+    """A correction of a score matrix: its name, the function [T, V] -> [T, V], whether it reads other test queries."""
 
     name: str
     apply: Callable[[Tensor], Tensor]

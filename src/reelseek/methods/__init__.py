@@ -1,1 +1,32 @@
-"""."""
+"""The retrieval methods, and how one is built, saved and loaded."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import TYPE_CHECKING
+
+from reelseek.config import MethodConfig
+from reelseek.errors import ConfigError
+
+if TYPE_CHECKING:
+    from reelseek.methods.method import Method
+    from reelseek.records import Backbone
+
+METHODS: dict[str, str] = {
+    "zero-shot": "reelseek.methods.build:zero_shot",
+    "clip4clip": "reelseek.methods.build:clip4clip",
+    "gare-baseline": "reelseek.methods.build:gare_baseline",
+    "gare": "reelseek.methods.build:gare",
+}
+
+
+def build(config: MethodConfig, backbone: Backbone) -> Method:
+    """The method that `config.name` names, with untrained heads, over a backbone. Unknown names raise ConfigError."""
+    if config.name not in METHODS:
+        near = difflib.get_close_matches(config.name, METHODS, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(METHODS)}."
+        raise ConfigError(f"there is no method {config.name!r}. {hint}")
+    module, function = METHODS[config.name].split(":")
+    made: Method = getattr(importlib.import_module(module), function)(config, backbone)
+    return made

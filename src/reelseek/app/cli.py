@@ -1,0 +1,77 @@
+"""The command line: a dict of commands, each a small module that is imported only when it runs.
+
+Exit codes: 0 done (files set aside are counted on stderr), 1 failed or refused, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS: dict[str, str] = {
+    "demo": "index real clips, search them, train and compare two methods, write a report",
+    "embed": "run videos and captions of a benchmark through the frozen towers once, into a cache",
+    "index": "make or update the index of folders of videos; list, remove, compact",
+    "search": "find videos and moments by text",
+    "serve": "open the search page on this machine",
+    "train": "train a method by recipe, for instance gare-msrvtt",
+    "evaluate": "score a trained run or a zero-shot model on a test split, compare two",
+    "convert": "turn CLIP weights of any known layout into a folder that every command reads",
+    "report": "make a page of results.json",
+    "doctor": "say what this machine and installation can do, and what is missing",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        from reelseek import __version__
+
+        print(f"reelseek {__version__}")
+        return 0
+    name = words[0]
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f" Did you mean {near[0]}?" if near else f" The commands are {', '.join(COMMANDS)}."
+        print(f"reelseek: there is no command {name!r}.{hint}", file=sys.stderr)
+        return 2
+    return _run(name, words[1:])
+
+
+def usage() -> str:
+    """The text of `reelseek --help`."""
+    lines = ["usage: reelseek COMMAND ...", "", "Text-video retrieval you can train, trust and use.", ""]
+    lines += [f"  {name:<9} {summary}" for name, summary in COMMANDS.items()]
+    return "\n".join([*lines, "", "reelseek COMMAND --help tells a command's options."])
+
+
+def _run(name: str, words: list[str]) -> int:
+    from reelseek.errors import ConfigError, ReelseekError
+
+    command = importlib.import_module(f"reelseek.app.commands.{name}")
+    try:
+        arguments = command.parse(words)
+        code: int = command.run(arguments)
+        sys.stdout.flush()
+        return code
+    except SystemExit as stop:  # argparse: 0 after --help, 2 after wrong usage
+        return int(stop.code or 0)
+    except ConfigError as error:
+        print(f"reelseek {name}: {error}", file=sys.stderr)
+        return 2
+    except ReelseekError as error:
+        print(f"reelseek {name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nreelseek {name}: interrupted; the same command goes on from here.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe went away: nothing is left to say to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

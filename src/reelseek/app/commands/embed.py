@@ -1,0 +1,47 @@
+"""`reelseek embed`: run the videos and captions of a benchmark through the frozen towers once, into a cache."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from reelseek.app.settings import parse_with_recipe, run_config, settings_parser
+from reelseek.app.terminal import printable, progress
+from reelseek.recipes import RECIPES
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """RECIPE --data DIR [--cache DIR] [--section.key value ...]."""
+    options = settings_parser(
+        "embed", "Embed every split of a recipe's data once; what is there already is not decoded again."
+    )
+    options.add_argument("recipe", metavar="RECIPE", help=f"one of: {', '.join(RECIPES)}")
+    options.add_argument(
+        "--cache", default="", help="folder of tower outputs (default: $REELSEEK_CACHE or the user's cache)"
+    )
+    return parse_with_recipe(options, words)
+
+
+def run(arguments: Namespace) -> int:
+    """Embed and count; broken files are named on stderr and left out."""
+    from reelseek.app.models import pick_device
+    from reelseek.data import load
+    from reelseek.embed import embed_pairs
+    from reelseek.methods import build
+    from reelseek.methods.saved import load_backbone
+    from reelseek.recipes.run import cache_folder
+
+    config = run_config(arguments)
+    splits = load(config.data)
+    cache = Path(arguments.cache) if arguments.cache else cache_folder()
+    method = build(config.method, load_backbone(config.method.backbone, device=pick_device(config.train.device)))
+    for pairs in filter(None, splits):
+        with progress(f"embedding {pairs.name}") as tell:
+            embedded = embed_pairs(method, pairs, config.sample, cache=cache, progress=tell)
+        for broken in embedded.broken:
+            print(f"set aside: {printable(broken.reason)}", file=sys.stderr)
+        print(embedded.pairs.describe())
+    print(f"cache: {cache}")
+    return 0

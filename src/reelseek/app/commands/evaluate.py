@@ -1,0 +1,153 @@
+"""`reelseek evaluate`: a trained run or a zero-shot model on a split, alone or against another."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reelseek.app.settings import run_config, settings_parser
+from reelseek.app.terminal import printable, progress, table
+from reelseek.config import RunConfig
+from reelseek.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from reelseek.evaluate import Evaluation
+
+METRICS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR")
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """MODEL [--data DIR] [--split test] [--against MODEL] [--out DIR]."""
+    options = settings_parser(
+        "evaluate",
+        "Score a run of `train`, or a zero-shot model by name, on the test split of its data. Data, sampling and tie "
+        "rule are the run's own unless changed by their dotted names.",
+    )
+    options.add_argument("model", metavar="MODEL", help="a run folder, offline, or a CLIP or SigLIP name or folder")
+    options.add_argument(
+        "--against", default="", metavar="MODEL", help="another run or model, compared on the same queries"
+    )
+    options.add_argument("--split", default="test", choices=["test", "val", "train"])
+    options.add_argument(
+        "--cache", default="", help="folder of tower outputs (default: $REELSEEK_CACHE or the user's cache)"
+    )
+    options.add_argument("--out", default="", metavar="DIR", help="write results.json, metrics.csv, TREC run and qrels")
+    if words and not words[0].startswith("-"):
+        options.set_defaults(_defaults(Path(words[0])))
+    return options.parse_args(["--data.root" if word == "--data" else word for word in words])
+
+
+def run(arguments: Namespace) -> int:
+    """Print the metrics with their protocol, and the comparison; write files if asked."""
+    from reelseek.app.results import comparison, results_record, run_record
+    from reelseek.report import write_report
+
+    config = run_config(arguments)
+    names = [arguments.model, *([arguments.against] if arguments.against else [])]
+    found = [_evaluate(name, config, arguments) for name in names]
+    results = results_record("reelseek evaluate " + " ".join(names))
+    for name, (evaluation, method) in zip(names, found, strict=True):
+        folder = Path(name) if (Path(name) / "log.jsonl").exists() else None
+        results["runs"].append(run_record(name, evaluation, method, folder=folder))
+        results["broken"] += [{"path": str(b.path), "reason": b.reason} for b in evaluation.broken]
+    show([(name, evaluation) for name, (evaluation, _) in zip(names, found, strict=True)])
+    if len(found) == 2:
+        for metric in ("R@1", "R@5", "R@10", "MnR"):
+            results["comparisons"].append(comparison(names[0], found[0][0], names[1], found[1][0], metric))
+        show_comparisons(results["comparisons"])
+    if arguments.out:
+        _write(Path(arguments.out), results, found[0][0])
+        write_report(results, Path(arguments.out) / "report.html")
+        print(f"written: {arguments.out}/results.json, report.html, metrics.csv, run.trec, qrels.trec")
+    return 0
+
+
+def _defaults(model: Path) -> dict[str, object]:
+    """Dotted settings of a run folder; nothing for a model by name."""
+    from reelseek.app.settings import flat_dict
+    from reelseek.methods.saved import is_run, run_settings
+
+    return flat_dict(run_settings(model)) if is_run(model) else flat_dict(asdict(RunConfig()))
+
+
+def _evaluate(name: str, config: RunConfig, arguments: Namespace) -> tuple[Evaluation, Any]:
+    from reelseek.app.models import load_method
+    from reelseek.data import load
+    from reelseek.evaluate import evaluate
+    from reelseek.recipes.run import cache_folder, refuse_seen
+
+    pairs = getattr(load(config.data), arguments.split)
+    if pairs is None:
+        raise DataError(f"{config.data.name}: it has no {arguments.split} split.")
+    if arguments.split != "train":
+        refuse_seen(Path(name), pairs)
+    method = load_method(name, config.train.device)
+    cache = Path(arguments.cache) if arguments.cache else cache_folder()
+    with progress(f"evaluating {method.name}") as tell:
+        evaluation = evaluate(method, pairs, config=config.evaluate, sample=config.sample, cache=cache, progress=tell)
+    for broken in evaluation.broken:
+        print(f"set aside: {printable(broken.reason)}", file=sys.stderr)
+    return evaluation, method
+
+
+def show(named: Sequence[tuple[str, Evaluation]]) -> None:
+    """Metrics of several runs on one split, both ways, with the protocol below."""
+    first = named[0][1]
+    rows = []
+    for name, evaluation in named:
+        for way, label in (("text_to_video", "text to video"), ("video_to_text", "video to text")):
+            values = evaluation.metrics[way]
+            cells = [_cell(values[metric], evaluation.intervals.get(way, {}).get(metric)) for metric in METRICS]
+            rows.append((name, label, *cells))
+    table(first.pairs.name, ["run", "direction", *METRICS], rows, right=range(2, 8))
+    print(protocol_line(first.protocol))
+
+
+def protocol_line(protocol: Mapping[str, Any]) -> str:
+    """What the numbers above depend on, in one line."""
+    counts = (
+        f"{protocol['texts_found']:,} texts and {protocol['videos_found']:,} videos found, "
+        f"{protocol['texts_missing']:,} and {protocol['videos_missing']:,} missing"
+    )
+    whole = "complete" if protocol["complete"] else "INCOMPLETE: not the standard split"
+    seen = "TRANSDUCTIVE: it saw the other test queries" if protocol["transductive"] else "no test query saw another"
+    return (
+        f"{protocol['split']}: {counts} ({whole}); ties {protocol['ties']}; rescoring {protocol['rescoring']} ({seen})"
+        f"; {protocol['frames']} frames; video to text by {protocol['video_to_text'].replace('_', ' ')}; [95 %]."
+    )
+
+
+def show_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
+    """Differences in words: a difference, or none that this many queries could show."""
+    for row in comparisons:
+        seen = row["low"] > 0 or row["high"] < 0
+        verdict = "" if seen else f" - no difference seen; {row['smallest_detectable']:.1f} could have been"
+        print(
+            f"{row['metric']}: {row['a']} minus {row['b']} = {row['difference']:+.1f} "
+            f"[{row['low']:+.1f}, {row['high']:+.1f}], p = {row['p_value']:.3f}{verdict}"
+        )
+
+
+def _cell(value: float, interval: tuple[float, float] | None) -> str:
+    return f"{value:.1f}" if interval is None else f"{value:.1f} [{interval[0]:.1f}, {interval[1]:.1f}]"
+
+
+def _write(folder: Path, results: Mapping[str, Any], evaluation: Evaluation) -> None:
+    from reelseek.rank.export import write_json, write_metrics_csv, write_qrels, write_trec_run
+
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--out {folder}: it is a file, not a folder.")
+    pairs = evaluation.pairs
+    write_json(folder / "results.json", results)
+    rows = [
+        {"run": record["name"], "direction": way, **values}
+        for record in results["runs"]
+        for way, values in record["metrics"].items()
+    ]
+    write_metrics_csv(folder / "metrics.csv", rows)
+    write_trec_run(folder / "run.trec", evaluation.matrix_TV, pairs.text_ids, pairs.video_ids)
+    write_qrels(folder / "qrels.trec", pairs.relevance_TV(), pairs.text_ids, pairs.video_ids)

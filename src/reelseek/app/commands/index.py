@@ -1,0 +1,112 @@
+"""`reelseek index`: make or update the index of folders of videos, or look after one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reelseek.app.terminal import parser, printable, progress, table
+from reelseek.config import IndexConfig
+from reelseek.errors import ConfigError
+
+if TYPE_CHECKING:
+    from reelseek.index.build import IndexReport
+
+VERBS = ("list", "remove", "compact")
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """FOLDER... --index DIR, or list|remove|compact --index DIR."""
+    options = parser(
+        "index",
+        "Make the index of all videos below folders, or bring it up to date; unchanged files are not opened again. "
+        "`reelseek index list --index DIR` shows what it holds, `remove PATH...` takes files out, `compact` tidies it.",
+    )
+    options.add_argument(
+        "folders", nargs="+", metavar="FOLDER", help="folders or files (or list, remove PATH..., compact)"
+    )
+    options.add_argument("--index", required=True, metavar="DIR", help="where the index is or shall be")
+    options.add_argument("--model", default="", help="offline, a CLIP or SigLIP name or folder, or a run of `train`")
+    options.add_argument("--fps", type=float, default=None, help="frames looked at a second (default 1)")
+    options.add_argument("--segment_frames", type=int, default=None, help="frames of a segment (default 12)")
+    options.add_argument("--keyframes", action="store_true", help="look at key frames only: faster, less exact")
+    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    options.add_argument("--json", action="store_true", help="print the report (or the list) as JSON")
+    return options.parse_args(list(words))
+
+
+def run(arguments: Namespace) -> int:
+    """Update the index and say what was done; broken files are counted on stderr with their reasons."""
+    directory = Path(arguments.index)
+    verb, *rest = arguments.folders
+    if verb in VERBS and not Path(verb).exists():
+        return _look_after(directory, verb, [Path(path) for path in rest], as_json=arguments.json)
+    from reelseek.app.models import method_for_index, model_card
+    from reelseek.index.build import update
+
+    method, source = method_for_index(directory, arguments.model, arguments.device)
+    with progress("indexing") as tell:
+        report = update(
+            directory,
+            [Path(folder) for folder in arguments.folders],
+            method,
+            model_card=model_card(method, source),
+            config=_config(arguments),
+            progress=tell,
+        )
+    _tell(directory, report, as_json=arguments.json)
+    return 0
+
+
+def _config(arguments: Namespace) -> IndexConfig | None:
+    """What was asked for; None, the index's own settings, if nothing was."""
+    if arguments.fps is None and arguments.segment_frames is None and not arguments.keyframes:
+        return None
+    usual = IndexConfig()
+    fps = usual.fps if arguments.fps is None else arguments.fps
+    segment_frames = usual.segment_frames if arguments.segment_frames is None else arguments.segment_frames
+    if fps <= 0 or segment_frames < 1:
+        raise ConfigError("--fps must be above 0 and --segment_frames at least 1.")
+    return IndexConfig(fps=fps, segment_frames=segment_frames, keyframes=arguments.keyframes)
+
+
+def _tell(directory: Path, report: IndexReport, *, as_json: bool) -> None:
+    for broken in report.broken:
+        print(f"set aside: {printable(broken.reason)}", file=sys.stderr)
+    if as_json:
+        fields = report._asdict() | {"broken": [{"path": str(b.path), "reason": b.reason} for b in report.broken]}
+        print(json.dumps(fields))
+        return
+    print(
+        f"{directory}: {report.added} added, {report.unchanged} unchanged, {report.moved} moved or copied, "
+        f"{report.removed} removed, {len(report.broken)} set aside."
+    )
+    if report.added and report.seconds > 0:
+        speed = report.video_seconds / report.seconds
+        print(f"{report.video_seconds:.0f} s of video in {report.seconds:.1f} s ({speed:.0f} times real time).")
+
+
+def _look_after(directory: Path, verb: str, paths: list[Path], *, as_json: bool) -> int:
+    from reelseek.index.build import compact, remove
+    from reelseek.index.store import list_files
+
+    if verb == "remove":
+        print(f"{remove(directory, paths)} files taken out of {directory}.")
+        return 0
+    if verb == "compact":
+        compact(directory)
+        print(f"{directory}: compact.")
+        return 0
+    files = list_files(directory)
+    if as_json:
+        for file in files:
+            row = {"path": str(file.path), "status": file.status, "duration": file.duration, "reason": file.reason}
+            print(json.dumps(row))
+        return 0
+    rows = [(printable(str(f.path)), f.status, f"{f.duration:.1f}", printable(f.reason)) for f in files]
+    table(f"{directory}: {len(files)} files", ["path", "status", "seconds", "reason"], rows, right=[2])
+    return 0

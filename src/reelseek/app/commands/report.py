@@ -1,0 +1,36 @@
+"""`reelseek report`: a page of results.json."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from reelseek.app.terminal import parser
+from reelseek.errors import DataError
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """RESULTS [--out FILE]."""
+    options = parser("report", "Write one self-contained HTML page from a results.json of `demo` or `evaluate`.")
+    options.add_argument("results", metavar="RESULTS", help="a results.json file")
+    options.add_argument("--out", default="", help="the page to write (default: report.html beside it)")
+    return options.parse_args(list(words))
+
+
+def run(arguments: Namespace) -> int:
+    """Write the page."""
+    from reelseek.report import write_report
+
+    source = Path(arguments.results)
+    try:
+        results = json.loads(source.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read ({error.strerror}).") from None
+    except ValueError as error:
+        raise DataError(f"{source}: not JSON ({error}).") from None
+    target = Path(arguments.out) if arguments.out else source.with_name("report.html")
+    write_report(results, target)
+    print(target)
+    return 0

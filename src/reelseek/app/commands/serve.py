@@ -1,0 +1,88 @@
+"""`reelseek serve`: the search page on this machine."""
+
+from __future__ import annotations
+
+import os
+import threading
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reelseek.app.terminal import parser
+
+if TYPE_CHECKING:
+    from reelseek.index.search import Searcher
+    from reelseek.records import Hit
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """--index DIR [--host 127.0.0.1] [--port 8765] [--token T]."""
+    options = parser(
+        "serve", "Open the search page. It answers this machine only, unless --host and --token say otherwise."
+    )
+    options.add_argument("--index", required=True, metavar="DIR", help="an index made by `reelseek index`")
+    options.add_argument("--host", default="127.0.0.1", help="another address needs a token")
+    options.add_argument("--port", type=int, default=8765)
+    options.add_argument(
+        "--token", default=os.environ.get("REELSEEK_TOKEN", ""), help="asked of every visitor ($REELSEEK_TOKEN)"
+    )
+    options.add_argument("--model", default="", help="the model that made the index, if it has moved")
+    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    return options.parse_args(list(words))
+
+
+def run(arguments: Namespace) -> int:
+    """Load model and index, then serve until Ctrl-C."""
+    from reelseek.app.models import method_of_index
+    from reelseek.app.web import create_app, serve
+    from reelseek.index.search import Searcher
+    from reelseek.index.store import open_index
+    from reelseek.video.files import thumbnail
+
+    index = open_index(Path(arguments.index))
+    searcher = Searcher(index, method_of_index(index, arguments.model, arguments.device))
+    app = create_app(Service(searcher), thumbnail=thumbnail, token=arguments.token or None)
+    serve(app, arguments.host, arguments.port)
+    return 0
+
+
+class Service:
+    """One index behind the page (see `reelseek.app.web.SearchService`); what `reelseek index` adds is picked up."""
+
+    def __init__(self, searcher: Searcher) -> None:
+        self._searcher = searcher
+        self._lock = threading.Lock()
+        self._look()
+
+    def search(self, query: str, k: int, moments: bool) -> list[Hit]:
+        """The best `k` videos or moments."""
+        with self._lock:
+            if self._searcher.reload():
+                self._look()
+            return self._searcher.search(query, k, moments=moments)
+
+    def status(self) -> Mapping[str, Any]:
+        """The index and its model, as the page shows them."""
+        return self._status
+
+    def allowed(self, path: str) -> bool:
+        """Whether a resolved path is a file of the index."""
+        return path in self._paths
+
+    def _look(self) -> None:
+        from reelseek.index.store import list_files
+
+        index = self._searcher.index
+        files = list_files(index.directory)
+        good = [file for file in files if file.status == "ok"]
+        self._paths = {os.path.realpath(file.path) for file in good}
+        self._status = {
+            "model": index.model["name"],
+            "trained_on": index.model["trained_on"],
+            "directory": str(index.directory),
+            "videos": len(good),
+            "segments": self._searcher.segments,
+            "seconds": sum(file.duration for file in good),
+            "broken": [{"path": str(file.path), "reason": file.reason} for file in files if file.status != "ok"],
+        }

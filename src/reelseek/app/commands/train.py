@@ -1,0 +1,43 @@
+"""`reelseek train`: a method by recipe."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from reelseek.app.settings import parse_with_recipe, run_config, settings_parser
+from reelseek.app.terminal import progress
+from reelseek.recipes import RECIPES
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """RECIPE --data DIR [--out RUN] [--config FILE] [--section.key value ...]."""
+    options = settings_parser("train", "Train a method by recipe. Any setting can be changed by its dotted name.")
+    options.add_argument("recipe", metavar="RECIPE", help=f"one of: {', '.join(RECIPES)}")
+    options.add_argument("--out", default="", help="the run folder (default: runs/RECIPE-SEED); a killed run goes on")
+    options.add_argument(
+        "--cache", default="", help="folder of tower outputs (default: $REELSEEK_CACHE or the user's cache)"
+    )
+    return parse_with_recipe(options, words)
+
+
+def run(arguments: Namespace) -> int:
+    """Train, save the run, and say how to evaluate it on the test split, which training never looks at."""
+    from reelseek.recipes.run import train
+
+    config = run_config(arguments)
+    out = Path(arguments.out or f"runs/{arguments.recipe}-{config.train.seed}")
+    with progress("training") as tell:
+        outcome = train(config, out, cache=Path(arguments.cache) if arguments.cache else None, progress=tell, say=_say)
+    fit = outcome.fit
+    print(
+        f"{out}: best epoch {fit.best_epoch}, validation R@1 {fit.best_value:.1f} (it was chosen by it: not a result)."
+    )
+    print(f"Next: reelseek evaluate {out}")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,76 @@
+"""Which method object a command works with: the one that made the index, or the one asked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reelseek.errors import CheckpointError, IndexMismatch, ModelError
+
+if TYPE_CHECKING:
+    from reelseek.index.store import Index
+    from reelseek.methods.method import Method
+
+OFFLINE = "offline"
+
+
+def pick_device(device: str) -> str:
+    """ "auto" is CUDA if there is one, else the processor. Raises ModelError for a device this machine lacks."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("--device cuda: torch sees no CUDA device here. Use --device cpu.")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ModelError("--device mps: torch sees no Metal device here. Use --device cpu.")
+    return device
+
+
+def load_method(name: str, device: str) -> Method:
+    """A run folder, a backbone by name or folder, or the offline default."""
+    from reelseek.methods.saved import load
+
+    return load(name, device=pick_device(device))
+
+
+def method_for_index(directory: Path, asked: str, device: str) -> tuple[Method, str]:
+    """The method to index with and the name it was loaded by: what was asked for, the index's own, or offline."""
+    from reelseek.index.store import is_index, open_index
+
+    if directory.exists() and is_index(directory):
+        index = open_index(directory)
+        source = asked or str(index.model["source"])
+        return method_of_index(index, source, device), source
+    source = asked or OFFLINE
+    return load_method(source, device), source
+
+
+def method_of_index(index: Index, asked: str, device: str) -> Method:
+    """The method that made an index. Raises IndexMismatch if the one asked for, or found in its place, is another."""
+    source = asked or str(index.model["source"])
+    try:
+        method = load_method(source, device)
+    except (CheckpointError, ModelError) as error:
+        raise IndexMismatch(
+            f"{index.directory} was made by {index.model['name']} from {index.model['source']}, which cannot be "
+            f"loaded: {error} If it has moved, name its new place with --model."
+        ) from None
+    if method.id != index.model["id"]:
+        raise IndexMismatch(
+            f"{index.directory} was made by {index.model['name']} ({index.model['id']}); {source} is {method.name} "
+            f"({method.id}). Name the model that made it with --model, or make a new index."
+        )
+    return method
+
+
+def model_card(method: Method, source: str) -> dict[str, Any]:
+    """What an index keeps of its model: enough to name it, to say what it was trained on, and to load it again."""
+    is_place = os.path.exists(source)
+    return {
+        "name": f"{method.name} over {method.backbone.name}",
+        "source": str(Path(source).resolve()) if is_place else source,
+        "backbone": method.backbone.name,
+        "trained_on": method.trained_on,
+    }

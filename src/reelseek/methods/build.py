@@ -1,0 +1,113 @@
+"""How each method is put together: projection, temporal module and head over a backbone.
+
+A backbone with a joint space of its own (CLIP, SigLIP: equal widths) keeps it; towers that were never trained together
+get a linear projection into one width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from torch import nn
+
+from reelseek.config import MethodConfig
+from reelseek.encoders.projection import LinearProjection
+from reelseek.encoders.temporal import LstmTemporal, TransformerTemporal, initialise_from_text_tower
+from reelseek.errors import ConfigError
+from reelseek.methods.clip4clip import MeanPoolHead
+from reelseek.methods.gare import BaselineHead, GareHead
+from reelseek.methods.method import Method
+from reelseek.records import Backbone
+
+MAX_FRAMES = 128
+"""Longest video, in frames, that a temporal transformer takes."""
+
+
+def zero_shot(config: MethodConfig, backbone: Backbone) -> Method:
+    """The backbone alone: cosine of the text with the mean frame; nothing is trained.
+
+    The offline towers meet by ConSE (see `reelseek.encoders.offline`), whose frames must not be normalised one by one.
+    """
+    if not has_joint_space(backbone):
+        from reelseek.encoders.offline import ConseProjection
+
+        return _method(config, backbone, MeanPoolHead(normalise_frames=False), projection=ConseProjection())
+    return _method(config, backbone, MeanPoolHead())
+
+
+def clip4clip(config: MethodConfig, backbone: Backbone) -> Method:
+    """CLIP4Clip (arXiv 2104.08860): mean pooling after no temporal module, an LSTM or a transformer."""
+    return _trained(config, backbone, MeanPoolHead())
+
+
+def gare_baseline(config: MethodConfig, backbone: Backbone) -> Method:
+    """GARE's own baseline: frames weighted by their product with the text, no increment."""
+    return _trained(config, backbone, BaselineHead(temperature=config.frame_temperature))
+
+
+def gare(config: MethodConfig, backbone: Backbone) -> Method:
+    """GARE (arXiv 2505.12499): the baseline plus a learned increment for each pair, on the text side."""
+    head = GareHead(
+        joint_width(config, backbone),
+        temperature=config.frame_temperature,
+        dropout=config.dropout,
+        dropout_kind=config.dropout_kind,
+        initialisation=config.initialisation,
+    )
+    return _trained(config, backbone, head)
+
+
+def has_joint_space(backbone: Backbone) -> bool:
+    """Whether the two towers were trained together."""
+    return backbone.text_width == backbone.frame_width
+
+
+def joint_width(config: MethodConfig, backbone: Backbone) -> int:
+    """D of the projected space: the backbone's own if it has one, else `config.width`."""
+    return backbone.text_width if has_joint_space(backbone) else config.width
+
+
+def _trained(config: MethodConfig, backbone: Backbone, head: nn.Module) -> Method:
+    width = joint_width(config, backbone)
+    projection = None
+    if not has_joint_space(backbone):
+        projection = LinearProjection(backbone.text_width, backbone.frame_width, width)
+    return _method(config, backbone, head, projection=projection, temporal=_temporal(config, backbone, width))
+
+
+def _temporal(config: MethodConfig, backbone: Backbone, width: int) -> nn.Module | None:
+    if config.temporal == "mean":
+        return None
+    if config.temporal == "lstm":
+        return LstmTemporal(width)
+    if width % 64:
+        raise ConfigError(f"a temporal transformer has heads of 64: method.width {width} is not a multiple of it.")
+    temporal = TransformerTemporal(width, layers=config.layers, heads=width // 64, max_frames=MAX_FRAMES)
+    clip_model = getattr(backbone, "model", None)
+    if clip_model is not None and has_text_transformer(clip_model, width):
+        initialise_from_text_tower(temporal, clip_model)
+    return temporal
+
+
+def has_text_transformer(model: nn.Module, width: int) -> bool:
+    """Whether CLIP4Clip's initialisation applies: a CLIP text tower of the same width."""
+    text = getattr(getattr(model, "config", None), "text_config", None)
+    return getattr(text, "model_type", "") == "clip_text_model" and getattr(text, "hidden_size", 0) == width
+
+
+def _method(
+    config: MethodConfig,
+    backbone: Backbone,
+    head: nn.Module,
+    *,
+    projection: nn.Module | None = None,
+    temporal: nn.Module | None = None,
+) -> Method:
+    return Method(
+        name=config.name,
+        backbone=backbone,
+        head=head,
+        projection=projection,
+        temporal=temporal,
+        config=asdict(config),
+    )

@@ -1,0 +1,95 @@
+"""Training end to end: batches of decoded frames and captions, through the towers, with gradients.
+
+Every process decodes and encodes its own share of a batch; the loop gathers the shares.
+Shapes: T texts, V videos, F frames, D width, 3 S S encoder input; T = V in a batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from reelseek.config import RunConfig
+from reelseek.data.clips import ClipDataset, collate
+from reelseek.data.pairs import Pairs
+from reelseek.errors import ConfigError
+from reelseek.methods.method import Method
+from reelseek.recipes.relevance import batch_relevance
+from reelseek.records import Texts, Videos
+from reelseek.train.batches import LEAST, batch_numbers, count_batches
+
+
+class FrameBatch(NamedTuple):
+    """This process's captions and frames, and which texts match which videos in the whole batch (bool [T, V])."""
+
+    captions: tuple[str, ...]
+    pixels_VF3SS: Tensor
+    mask_VF: Tensor
+    relevance_TV: Tensor
+
+
+class Clips:
+    """The batches of a split for end-to-end training, and what turns one into tower outputs.
+
+    A file that cannot be decoded is told once to `say` and leaves its batch smaller. Raises ConfigError for towers that
+    cannot be trained.
+    """
+
+    def __init__(self, method: Method, pairs: Pairs, config: RunConfig, say: Callable[[str], None]) -> None:
+        if not hasattr(method.backbone, "forward_frames"):
+            raise ConfigError(
+                f"the towers of {method.backbone.name!r} stay frozen: set train.backbone_learning_rate to 0, "
+                "or train a CLIP or SigLIP model."
+            )
+        self.towers: Any = method.backbone
+        self.pairs = pairs
+        self.config = config
+        self.say = say
+        self.steps = count_batches(len(pairs.texts), config.train.batch_size)
+        self._told: set[str] = set()
+
+    def batches(self, epoch: int) -> Iterator[FrameBatch]:
+        """This process's share of every batch of an epoch (from 1), the same order on all processes."""
+        rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        size, seed = self.config.train.batch_size, self.config.train.seed
+        rows = [
+            part[rank * len(part) // world : (rank + 1) * len(part) // world].tolist()
+            for part in batch_numbers(len(self.pairs.texts), size, seed=seed, epoch=epoch)
+            if len(part) >= world
+        ]
+        dataset = ClipDataset(self.pairs, sample=self.config.sample, spec=self.towers.preprocess)
+        workers = min(8, max(0, (os.cpu_count() or 1) // world - 1))
+        for clips in DataLoader(dataset, batch_sampler=rows, collate_fn=collate, num_workers=workers):
+            for broken in clips.broken:
+                if broken.reason not in self._told:
+                    self._told.add(broken.reason)
+                    self.say(f"set aside: {broken.reason}")
+            shares = _of_all_processes(clips.texts)
+            if min(map(len, shares)) == 0 or sum(map(len, shares)) < LEAST:
+                continue
+            whole = np.array([text for share in shares for text in share])
+            relevance_TV = batch_relevance(self.pairs, whole)
+            yield FrameBatch(clips.captions, clips.pixels_VF3SS, clips.mask_VF, relevance_TV)
+
+    def encode(self, batch: FrameBatch) -> tuple[Texts, Videos]:
+        """Tower outputs of a share, with gradients; only real frames pass the image tower."""
+        texts = self.towers.forward_texts(*self.towers.tokenize(batch.captions))
+        features_ND = self.towers.forward_frames(batch.pixels_VF3SS[batch.mask_VF])
+        frames_VFD = features_ND.new_zeros(*batch.mask_VF.shape, features_ND.shape[-1])
+        frames_VFD[batch.mask_VF] = features_ND
+        return Texts(texts.pooled_TD), Videos(frames_VFD, batch.mask_VF)
+
+
+def _of_all_processes(texts: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Which texts every process holds, in the order of the processes: files break on one of them alone."""
+    if not torch.distributed.is_initialized():
+        return [texts]
+    shares: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(shares, texts)
+    return shares

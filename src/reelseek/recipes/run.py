@@ -1,0 +1,192 @@
+"""From the settings of a run to a trained method on disk.
+
+Frozen towers: embed once, train the head on cached features. Towers with a learning rate: end to end over frames (see
+`reelseek.recipes.frames`). The test split is loaded by neither.
+Shapes: T texts, V videos.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from reelseek.config import RunConfig
+from reelseek.data import load as load_data
+from reelseek.data.pairs import Pairs
+from reelseek.embed import EmbeddedPairs, Progress, embed_pairs
+from reelseek.errors import DataError
+from reelseek.evaluate import evaluate_embedded
+from reelseek.methods import build
+from reelseek.methods.method import Method
+from reelseek.methods.saved import load_backbone, save
+from reelseek.recipes.objective import objective
+from reelseek.recipes.relevance import batch_relevance
+from reelseek.records import Texts, Videos
+from reelseek.train.batches import Batch, batch_numbers, count_batches
+from reelseek.train.loop import FitResult, fit, seed_all
+
+Say = Callable[[str], None]
+SEEN = "seen.json"
+
+
+class Outcome(NamedTuple):
+    """A trained method (its best epoch's weights), how training went, and the run folder."""
+
+    method: Method
+    fit: FitResult
+    folder: Path
+
+
+def train(
+    config: RunConfig,
+    out: Path,
+    *,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    say: Say = lambda line: None,
+) -> Outcome:
+    """Train by a recipe's settings into the folder `out`; a run that was stopped goes on.
+
+    Best weights are chosen on the validation split; the test split is not read. progress: (step, steps).
+    Raises DataError for data that is not there, ConfigError for wrong settings,
+    CheckpointError if `out` holds another run.
+    """
+    splits = load_data(config.data)
+    if splits.train is None or splits.val is None:
+        raise DataError(
+            f"{config.data.name}: training needs a train and a val split; this data has only a part of them."
+        )
+    device = device_of(config)
+    seed_all(config.train.seed)
+    method = build(config.method, load_backbone(config.method.backbone, device=device)).to(device)
+    cache = cache or cache_folder()
+    for pairs in (splits.train, splits.val):
+        say(pairs.describe())
+    if config.train.backbone_learning_rate > 0:
+        result, seen = _train_frames(method, splits.train, splits.val, config, out, progress, say)
+    else:
+        result, seen = _train_features(method, splits.train, splits.val, config, out, cache, progress, say)
+    method.trained_on = seen.describe()
+    if int(os.environ.get("RANK", "0")) == 0:
+        save(method, out, run=asdict(config))
+        (out / SEEN).write_text(json.dumps({"corpus": seen.corpus, "videos": list(seen.video_ids)}), encoding="utf-8")
+    return Outcome(method, result, out)
+
+
+def refuse_seen(run: Path, pairs: Pairs) -> None:
+    """Refuse to test a run on videos of its training set. Raises DataError that counts them."""
+    try:
+        seen = json.loads((run / SEEN).read_text(encoding="utf-8"))
+    except OSError:
+        return
+    pairs.refuse_seen(seen["corpus"], seen["videos"])
+
+
+def cache_folder() -> Path:
+    """Where tower outputs are kept unless a caller says otherwise: $REELSEEK_CACHE, else the user's cache folder."""
+    if "REELSEEK_CACHE" in os.environ:
+        return Path(os.environ["REELSEEK_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reelseek" / "embeddings"
+
+
+def device_of(config: RunConfig) -> str:
+    """The device that a run's settings mean on this machine."""
+    if config.train.device != "auto":
+        return config.train.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _train_features(
+    method: Method,
+    train_pairs: Pairs,
+    val_pairs: Pairs,
+    config: RunConfig,
+    out: Path,
+    cache: Path,
+    progress: Progress | None,
+    say: Say,
+) -> tuple[FitResult, Pairs]:
+    train_set = embed_pairs(method, train_pairs, config.sample, cache=cache, progress=progress)
+    val_set = embed_pairs(method, val_pairs, config.sample, cache=cache, progress=progress)
+    for broken in (*train_set.broken, *val_set.broken):
+        say(f"set aside: {broken.reason}")
+    size, count = config.train.batch_size, len(train_set.pairs.texts)
+    steps = count_batches(count, size)
+
+    def batches(epoch: int) -> Iterator[Batch]:
+        for rows in batch_numbers(count, size, seed=config.train.seed, epoch=epoch):
+            yield feature_batch(train_set, rows)
+
+    result = fit(
+        method,
+        batches,
+        objective(config.loss),
+        config=config.train,
+        steps_per_epoch=steps,
+        folder=out,
+        validate=lambda: validation(method, val_set, config),
+        progress=_steps(progress, steps * config.train.epochs),
+    )
+    return result, train_set.pairs
+
+
+def _train_frames(
+    method: Method,
+    train_pairs: Pairs,
+    val_pairs: Pairs,
+    config: RunConfig,
+    out: Path,
+    progress: Progress | None,
+    say: Say,
+) -> tuple[FitResult, Pairs]:
+    from reelseek.recipes.frames import Clips
+
+    clips = Clips(method, train_pairs, config, say)
+
+    def validate() -> Mapping[str, float]:
+        # The towers change from epoch to epoch: nothing of them can be kept in a cache.
+        return validation(method, embed_pairs(method, val_pairs, config.sample), config)
+
+    result = fit(
+        method,
+        clips.batches,
+        objective(config.loss),
+        config=config.train,
+        steps_per_epoch=clips.steps,
+        folder=out,
+        validate=validate,
+        encode=clips.encode,
+        progress=_steps(progress, clips.steps * config.train.epochs),
+    )
+    return result, train_pairs
+
+
+def validation(method: Method, embedded: EmbeddedPairs, config: RunConfig) -> dict[str, float]:
+    """Text-to-video metrics on the validation split, without rescoring and without intervals."""
+    plain = replace(config.evaluate, rescoring="none", bootstrap=0)
+    found = evaluate_embedded(method, embedded, config=plain, frames=config.sample.frames)
+    return dict(found.metrics["text_to_video"])
+
+
+def feature_batch(embedded: EmbeddedPairs, rows: np.ndarray) -> Batch:
+    """Captions `rows` of an embedded split, each with its video, and which of them truly match."""
+    videos = embedded.pairs.video_of_T[rows]
+    at = torch.from_numpy(videos)
+    return Batch(
+        Texts(embedded.texts.pooled_TD[torch.from_numpy(rows)]),
+        Videos(embedded.videos.frames_VFD[at], embedded.videos.mask_VF[at]),
+        batch_relevance(embedded.pairs, rows),
+    )
+
+
+def _steps(progress: Progress | None, total: int) -> Callable[[Mapping[str, Any]], None] | None:
+    if progress is None:
+        return None
+    return lambda record: progress(int(record["step"]), total) if record.get("kind") == "step" else None
