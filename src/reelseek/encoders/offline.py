@@ -99,12 +99,12 @@ class ConseProjection(nn.Module):
     """Places frames in the sentence space without training: a frame is the sum of class texts weighted by probability.
 
     The map is linear in the probabilities, so the mean over a video's frames is the video's mean mixture: the head that
-    scores it must not normalise frames first (`MeanPoolHead(normalise_frames=False)`). Nothing is centred; what that was
-    decided on is in `benchmarks/conse_centring.py`.
+    scores it must not normalise frames first (`MeanPoolHead(normalise_frames=False)`). Nothing is centred; what that
+    was decided on is in `benchmarks/conse_centring.py`.
 
     The embeddings of the class texts come with reelseek (`conse_classes.safetensors`, float16, written by
-    `benchmarks/conse_classes.py`): making them takes half a minute on one core, reading them a millisecond. They and the
-    classifier follow from the packages, so a state dict holds a hash of them alone.
+    `benchmarks/conse_classes.py`): making them takes half a minute on one core, reading them a millisecond. They and
+    the classifier follow from the packages, so a state dict holds a hash of them alone.
     """
 
     def __init__(self) -> None:

@@ -1,0 +1,208 @@
+"""CLIP and SigLIP backbones over transformers' models: frames and texts in one trained space.
+
+Not here: reading other layouts of CLIP weights (`reelseek.checkpoint.convert` makes the folders that are loaded here).
+The offline default does without transformers, so this unit alone, and only when a model is loaded, imports it.
+Shapes: T texts, L tokens, N frames, D width of the joint space.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reelseek.encoders import hub
+from reelseek.errors import ModelError
+from reelseek.records import Preprocess, Texts
+
+_FRAMES_AT_ONCE = 32
+_TEXTS_AT_ONCE = 64
+
+
+class ClipBackbone(nn.Module):
+    """A CLIP or SigLIP model as a backbone (see `records.Backbone`); both towers end in one width.
+
+    model: transformers' `CLIPModel` or `SiglipModel`. tokenizer: its tokenizer. precision "bfloat16" computes under
+    autocast; the `id` names weights, vocabulary and preprocessing, not precision and device.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        preprocess: Preprocess,
+        *,
+        precision: Literal["float32", "bfloat16"] = "float32",
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.preprocess = preprocess
+        self.precision = precision
+        self.name = str(model.config.model_type)
+        self.context = int(model.config.text_config.max_position_embeddings)
+        self.text_width = self.frame_width = _joint_width(model.config)
+        self._settings = json.dumps(
+            [_plain_config(model.config), preprocess, sorted(tokenizer.get_vocab().items())], sort_keys=True
+        )
+        self._known_id: tuple[object, str] = (None, "")
+
+    @property
+    def id(self) -> str:
+        """Kind and sixteen hexadecimal digits over configuration, vocabulary, preprocessing and the weights now.
+
+        Hashing takes about a second a gigabyte and is repeated only after a weight was written to.
+        """
+        state = self.model.state_dict()
+        version = tuple((value.data_ptr(), value._version) for value in state.values())
+        if self._known_id[0] != version:
+            digest = hashlib.blake2b(self._settings.encode(), digest_size=8)
+            for key, value in sorted(state.items()):
+                digest.update(key.encode())
+                digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+            self._known_id = (version, f"{self.name}-{digest.hexdigest()}")
+        return self._known_id[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; inputs are moved there and outputs stay there."""
+        return self.model.logit_scale.device  # type: ignore[no-any-return]
+
+    def tokenize(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token numbers [T, L] and their mask (True = real), cut at the model's context, on the CPU.
+
+        CLIP texts are padded to the longest; SigLIP was trained on, and needs, texts padded to its whole context.
+        ValueError for no captions at all.
+        """
+        if not captions:
+            raise ValueError("tokenize needs at least one caption")
+        rows = self.tokenizer(list(captions), truncation=True, max_length=self.context)["input_ids"]
+        length = self.context if self.name == "siglip" else max(map(len, rows))
+        padding = self.tokenizer.pad_token_id
+        # CLIP reads a text up to its end token, so any padding will do where a tokenizer names none.
+        ids_TL = torch.full((len(rows), length), self.tokenizer.eos_token_id if padding is None else padding)
+        for number, row in enumerate(rows):
+            ids_TL[number, : len(row)] = torch.tensor(row)
+        return ids_TL, torch.arange(length) < torch.tensor([len(row) for row in rows])[:, None]
+
+    def forward_texts(self, ids_TL: Tensor, mask_TL: Tensor) -> Texts:
+        """Sentence vectors [T, D] and token vectors [T, L, D], with gradients: the path for end-to-end training.
+
+        Tokens pass the final layer norm and the text projection, as the sentence vector does.
+        """
+        with self._autocast():
+            # No attention mask: CLIP's text tower is causal and SigLIP's was trained to see its padding.
+            output = self.model.get_text_features(input_ids=ids_TL.to(self.device), return_dict=True)
+            last = self.model.text_projection if self.name == "clip" else self.model.text_model.head
+            tokens_TLD = last(output.last_hidden_state)
+        return Texts(_vector(output).float(), tokens_TLD.float(), mask_TL.to(self.device))
+
+    def forward_frames(self, pixels_N3HW: Tensor) -> Tensor:
+        """Frame vectors [N, D] of normalised pixels, with gradients; not of unit length."""
+        with self._autocast():
+            output = self.model.get_image_features(pixel_values=pixels_N3HW.to(self.device), return_dict=True)
+        return _vector(output).float()
+
+    def encode_texts(self, captions: Sequence[str]) -> Texts:
+        """Sentence vectors [T, D], token vectors [T, L, D] and mask, without gradients. ValueError for no text."""
+        ids_TL, mask_TL = self.tokenize(captions)
+        with torch.inference_mode():
+            parts = [
+                self.forward_texts(ids, mask)
+                for ids, mask in zip(
+                    torch.split(ids_TL, _TEXTS_AT_ONCE), torch.split(mask_TL, _TEXTS_AT_ONCE), strict=True
+                )
+            ]
+        # Joined outside inference mode: ordinary tensors, which training may use.
+        pooled_TD = torch.cat([part.pooled_TD for part in parts])
+        tokens_TLD = torch.cat([part.tokens_TLD for part in parts if part.tokens_TLD is not None])
+        return Texts(pooled_TD, tokens_TLD, mask_TL.to(self.device))
+
+    def encode_frames(self, pixels_N3HW: Tensor) -> Tensor:
+        """Frame vectors [N, D] of normalised pixels [N, 3, S, S], without gradients; not of unit length."""
+        with torch.inference_mode():
+            parts = [self.forward_frames(part) for part in torch.split(pixels_N3HW, _FRAMES_AT_ONCE)]
+        return torch.cat(parts)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def load_clip(
+    name_or_folder: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    precision: Literal["float32", "bfloat16", "auto"] = "float32",
+) -> ClipBackbone:
+    """A CLIP or SigLIP backbone from a folder, the local hub cache (HF_HOME), or the hub, in this order.
+
+    precision "auto" takes bfloat16 where `probe_bf16` finds it faster and close enough.
+    Raises ModelError for a folder that is missing, damaged or of another kind, HubUnreachable for a name that neither
+    the cache nor the hub gives (HF_HUB_OFFLINE=1 asks the cache alone); the hub has five seconds to answer.
+    """
+    model, tokenizer, preprocess = hub.find(str(name_or_folder))
+    backbone = ClipBackbone(model, tokenizer, preprocess)
+    backbone.to(device).eval()
+    if precision == "auto":
+        side = preprocess.crop
+        example_N3HW = torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(0))
+        precision = "bfloat16" if probe_bf16(backbone, example_N3HW) else "float32"
+    backbone.precision = precision
+    return backbone
+
+
+class _HalfCapable(Protocol):
+    precision: Literal["float32", "bfloat16"]
+
+    def encode_frames(self, pixels_N3HW: Tensor) -> Tensor: ...
+
+
+def probe_bf16(backbone: _HalfCapable, example_N3HW: Tensor) -> bool:
+    """Whether bfloat16 is worth it here: faster on the example, and every cosine to float32 at least 0.999.
+
+    Each precision runs three times and counts with its fastest. The backbone keeps the precision it had.
+    """
+    before, vectors, seconds = backbone.precision, {}, {}
+    precisions: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
+    try:
+        for precision in precisions:
+            backbone.precision = precision
+            runs = []
+            for _ in range(3):
+                start = time.perf_counter()
+                vectors[precision] = backbone.encode_frames(example_N3HW).cpu()
+                runs.append(time.perf_counter() - start)
+            seconds[precision] = min(runs)
+    finally:
+        backbone.precision = before
+    close = F.cosine_similarity(vectors["float32"], vectors["bfloat16"]).min() >= 0.999
+    return bool(close) and seconds["bfloat16"] < seconds["float32"]
+
+
+def _vector(output: Any) -> Tensor:
+    """The projected vector of `get_image_features` and `get_text_features`, which transformers 5 wraps in an object."""
+    return output.pooler_output  # type: ignore[no-any-return]
+
+
+def _joint_width(config: Any) -> int:
+    if config.model_type == "clip":
+        return int(config.projection_dim)
+    text, frame = config.text_config.projection_size, config.vision_config.hidden_size
+    if text != frame:
+        raise ModelError(f"the towers end in different widths: texts {text}, frames {frame}")
+    return int(text)
+
+
+def _plain_config(config: Any) -> dict[str, Any]:
+    """The configuration without what names a place or a version."""
+    aside = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
+    return json.loads(  # type: ignore[no-any-return]
+        json.dumps({key: value for key, value in config.to_dict().items() if key not in aside}, default=str)
+    )

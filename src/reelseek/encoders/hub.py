@@ -1,0 +1,187 @@
+"""Finding a CLIP or SigLIP model by folder, local cache or hub, and reading its parts with transformers.
+
+Not here: running the model (`reelseek.encoders.clip`). transformers is imported inside functions: it takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import torch
+
+from reelseek.errors import HubUnreachable, ModelError
+from reelseek.records import Preprocess
+
+KINDS = ("clip", "siglip")
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
+_HUB_SECONDS = 5.0
+
+
+def preprocess_from(settings: Mapping[str, Any] | None, *, side: int, kind: str) -> Preprocess:
+    """How pixels are prepared, from the content of a preprocessor_config.json, or the kind's constants for None.
+
+    side: the model's input in pixels. kind: "clip" or "siglip". ModelError where the file asks for something unknown.
+    """
+    if settings is None:
+        if kind == "siglip":
+            return Preprocess(side, side, (127.5,) * 3, (127.5,) * 3, squash=True)
+        return Preprocess(side, side, _scaled(CLIP_MEAN), _scaled(CLIP_STD))
+    size = settings.get("size", side)
+    size = {"shortest_edge": size} if isinstance(size, int) else size
+    if "shortest_edge" in size:
+        resize, squash = int(size["shortest_edge"]), False
+    elif size.get("height") is not None and size.get("height") == size.get("width"):
+        resize, squash = int(size["height"]), True
+    else:
+        raise ModelError(f"preprocessor_config.json: no way to resize to {size} is known here")
+    crop = settings.get("crop_size") if settings.get("do_center_crop", not squash) else resize
+    crop = crop.get("height") if isinstance(crop, Mapping) else crop
+    crop = resize if crop is None else int(crop)
+    if crop != side or crop > resize:
+        raise ModelError(
+            f"preprocessor_config.json resizes to {resize} and crops {crop}, but the model takes {side} pixels"
+        )
+    names = {2: "bilinear", 3: "bicubic"}
+    resample = settings.get("resample", 3)
+    if resample not in names:
+        raise ModelError(f"preprocessor_config.json: resampling filter {resample} is unknown here (2 or 3)")
+    mean = _scaled(settings.get("image_mean") or CLIP_MEAN)
+    std = _scaled(settings.get("image_std") or CLIP_STD)
+    return Preprocess(resize, crop, mean, std, names[resample], squash)
+
+
+def _scaled(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) * 255.0 for value in values)
+    return red, green, blue
+
+
+def find(name: str) -> tuple[Any, Any, Preprocess]:
+    """Model, tokenizer and preprocessing by folder or hub name; `load_clip` says which errors."""
+    try:
+        import transformers  # noqa: F401
+    except ImportError:
+        raise ModelError(
+            f"{name} needs the package transformers: run `pip install 'reelseek[clip]'`, "
+            "or use the offline default: MODEL=offline / --model offline"
+        ) from None
+    with _quiet():
+        return _find(name)
+
+
+def _find(name: str) -> tuple[Any, Any, Preprocess]:
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"{folder} has no config.json: it is not a model folder (see `reelseek convert`)")
+        return _read(str(folder), local=True)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or folder.exists() or folder.suffix in (".pt", ".pth"):
+        raise ModelError(f"{name} is not a model folder (weights files become one with `reelseek convert`)")
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    try:
+        cached = isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except ValueError:  # what the hub's client raises for a name that cannot be one
+        raise ModelError(f"{name!r} is neither a folder nor a possible name on the hub") from None
+    if cached:
+        try:
+            return _read(name, local=True)
+        except ModelError:  # a download that was broken off: the hub has the rest
+            if constants.HF_HUB_OFFLINE:
+                raise
+    if constants.HF_HUB_OFFLINE:
+        _unreachable(name, "HF_HUB_OFFLINE is set")
+    try:
+        urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=_HUB_SECONDS).close()
+    except HTTPError as answer:
+        if answer.code >= 500:
+            _unreachable(name, f"{constants.ENDPOINT} answers {answer.code}")
+    except OSError:
+        _unreachable(name, f"{constants.ENDPOINT} does not answer")
+    try:
+        return _read(name, local=False)
+    except ModelError as error:
+        if cached:
+            raise
+        _unreachable(name, str(error))
+
+
+def _unreachable(name: str, why: str) -> NoReturn:
+    raise HubUnreachable(
+        f"{name} is neither a folder nor in the local cache, and the hub did not give it ({why}); "
+        "the offline default needs no download: MODEL=offline / --model offline"
+    ) from None
+
+
+def _read(source: str, *, local: bool) -> tuple[Any, Any, Preprocess]:
+    """Read all parts with transformers. ModelError for what is missing, damaged, or of another kind."""
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    try:
+        config = AutoConfig.from_pretrained(source, local_files_only=local)
+        if config.model_type not in KINDS:
+            raise ModelError(f"{source} is a {config.model_type!r} model; known here are {', '.join(KINDS)}")
+        model, loading = AutoModel.from_pretrained(
+            source, config=config, local_files_only=local, dtype=torch.float32, output_loading_info=True
+        )
+        # Without any of these files transformers makes up an empty tokenizer that maps every text to the same numbers.
+        if not any(_file(source, name, local=local) for name in _TOKENIZER_FILES):
+            raise ModelError(f"{source} has no tokenizer: put the tokenizer.json of the original model into it")
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
+        settings = _preprocessor_settings(source, local=local)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{source} cannot be read as a model: {_first_line(error)}") from None
+    missing = sorted(loading["missing_keys"])
+    if missing:
+        raise ModelError(f"{source} lacks {len(missing)} weights, among them {missing[0]}")
+    words, rows = max(tokenizer.get_vocab().values()), config.text_config.vocab_size
+    if words >= rows:
+        raise ModelError(f"{source}: its tokenizer counts to {words}, but the model knows {rows} tokens")
+    return model, tokenizer, preprocess_from(settings, side=config.vision_config.image_size, kind=config.model_type)
+
+
+def _preprocessor_settings(source: str, *, local: bool) -> dict[str, Any] | None:
+    """Content of preprocessor_config.json, or of its part in the newer processor_config.json; None without either."""
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        path = _file(source, name, local=local)
+        if path is not None:
+            settings = json.loads(Path(path).read_text(encoding="utf-8"))
+            return dict(settings.get("image_processor", settings))
+    return None
+
+
+def _file(source: str, name: str, *, local: bool) -> str | None:
+    """Path of one file of a model, fetched if need be; None where the model has no such file."""
+    from transformers.utils.hub import cached_file
+
+    return cached_file(source, name, local_files_only=local, _raise_exceptions_for_missing_entries=False)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' progress bars and remarks off the terminal while a model loads."""
+    from transformers.utils import logging as remarks
+
+    logging: Any = remarks
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
