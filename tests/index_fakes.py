@@ -1,4 +1,4 @@
-"""A method without weights, clips drawn by a rule, and a subprocess that indexes until it is killed: for the index's tests.
+"""A method without weights, drawn clips, and a subprocess that indexes until it is killed: for tests of the index.
 
 FakeMethod sees colours: a frame is its mean colour over a 2 x 2 grid, a text the colours that it names.
 """
@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import resource
+import shutil
 import sys
+import time
 from pathlib import Path
 
 import av
@@ -15,12 +18,16 @@ import numpy as np
 import torch
 
 from reelseek.config import IndexConfig
-from reelseek.records import Preprocess, Scores, Texts, Videos
+from reelseek.errors import IndexError_
+from reelseek.index import build, store
+from reelseek.index.search import Searcher
+from reelseek.records import Preprocess, Scores, Texts
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "white": (240, 240, 240)}
 CONFIG = IndexConfig(fps=2.0, min_frames=2, segment_frames=3)
 CARD = {"trained_on": "colours", "run": "runs/colours"}
 WIDTH = 16
+QUERIES = tuple(COLOURS)
 
 
 class FakeMethod:
@@ -76,19 +83,90 @@ def clip(path: Path, colours, *, seconds_each: float = 1.5, seed: int = 0) -> Pa
     return path
 
 
-def videos_of(frames_ND, times=None) -> Videos:
-    return Videos(frames_VFD=frames_ND[None], mask_VF=torch.ones(1, len(frames_ND), dtype=torch.bool))
+def update(directory: Path, *folders: Path, method: FakeMethod | None = None, config: IndexConfig | None = CONFIG):
+    return build.update(directory, folders, method or FakeMethod(), model_card=CARD, config=config)
 
 
-def main(directory: str, folder: str, batch: str) -> None:
-    """Index in small commits, saying when the work begins; the parent kills this process at some moment."""
-    from reelseek.index import build
+class SlowMethod(FakeMethod):
+    """Leaves time to be killed in."""
 
-    build.BATCH_VIDEOS = int(batch)
-    print("begun", flush=True)
-    build.update(Path(directory), [Path(folder)], FakeMethod(), model_card=CARD, config=CONFIG)
-    print("done", flush=True)
+    def encode_frames(self, pixels_N3HW):
+        time.sleep(0.02)
+        return super().encode_frames(pixels_N3HW)
+
+
+def fill(folder: Path, count: int) -> Path:
+    for number in range(count):
+        clip(folder / f"{number:02d}.avi", [QUERIES[number % 4], QUERIES[(number + 1) % 4]], seed=number)
+    return folder
+
+
+def change(folder: Path, number: int) -> None:
+    """Delete, replace, rename, copy and add."""
+    files = sorted(folder.glob("*.avi"))
+    files[number % len(files)].unlink()
+    clip(files[(number + 1) % len(files)], ["white", "white"], seed=1000 + number)
+    files[(number + 2) % len(files)].rename(folder / f"renamed {number}.avi")
+    shutil.copy(files[(number + 3) % len(files)], folder / f"copy {number}.avi")
+    clip(folder / f"new {number}.avi", ["blue", "red"], seed=2000 + number)
+
+
+def everything(index: Path) -> dict:
+    """What can be seen of an index; fails if it cannot be read, or a segment is there twice or not at all."""
+    files, stored = store.load(store.open_index(index))
+    segments = list(zip(stored.content_S, stored.number_S.tolist(), strict=True))
+    assert len(segments) == len(set(segments)), "a segment is stored twice"
+    paths = [file.path for file in files]
+    assert len(paths) == len(set(paths)), "a path is listed twice"
+    assert {file.content_hash for file in files if file.status == "ok"} == set(stored.content_S)
+    searcher = Searcher(store.open_index(index), FakeMethod())
+    return {
+        "files": [(file.path, file.content_hash, file.status, file.duration) for file in files],
+        "hits": {query: [(h.path, h.start, h.end) for h in searcher.search(query, k=1000)] for query in QUERIES},
+    }
+
+
+def whole(index: Path, folder: Path) -> None:
+    """The index equals one made afresh, and holds nothing else."""
+    update(index, folder)
+    fresh = index.with_name(f"{index.name} afresh {time.monotonic_ns()}")
+    update(fresh, folder)
+    assert everything(index) == everything(fresh)
+    assert store.contents(index).keys() == store.contents(fresh).keys()
+    assert [file.path for file in store.list_files(index)] == sorted(folder.glob("*.avi"))
+    assert len(list((index / store.SEGMENTS / "data").iterdir())) == 1, "a data file of a killed run is left"
+
+
+def slow(index: Path, folder: Path) -> None:
+    """Index with a commit a video."""
+    build.BATCH_VIDEOS = 1
+    update(index, folder, method=SlowMethod())
+
+
+def full(index: Path, folder: Path) -> None:
+    """Index copies of an index, with ever more room for the largest file, until there is enough."""
+    before = set(everything(index)["files"])
+    shutil.copytree(index, index.with_name("finished"))
+    update(index.with_name("finished"), folder)
+    lasting = before & set(everything(index.with_name("finished"))["files"])
+    assert lasting
+    for room in range(400, 100_000, 200):
+        copy = index.with_name(f"index {room}")
+        shutil.copytree(index, copy)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+        try:
+            update(copy, folder)
+            return
+        except IndexError_ as error:
+            print("IndexError_:", str(error).removeprefix(f"{copy}: "), flush=True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            seen = everything(copy)
+            assert lasting <= set(seen["files"])
+            whole(copy, folder)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    print("begun", flush=True)
+    {"slow": slow, "full": full}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
+    print("done", flush=True)

@@ -85,6 +85,7 @@ def update(
     with locked(directory):
         if store.is_index(directory):
             index = _open(directory, method, config)
+            store.repair(directory)
         else:
             index = _new_index(directory, method, config or IndexConfig(), model_card)
         known = store.list_files(directory)
@@ -109,6 +110,7 @@ def remove(directory: Path, paths: Sequence[Path]) -> int:
     """
     store.open_index(directory)
     with locked(directory):
+        store.repair(directory)
         rows = store.list_files(directory)
         places = [Path(os.path.abspath(path)) for path in paths]
         for place in places:
@@ -124,6 +126,7 @@ def compact(directory: Path) -> None:
     """Take what no file refers to off the disk, and merge small data files. Raises NotAnIndex, IndexLocked."""
     store.open_index(directory)
     with locked(directory):
+        store.repair(directory)
         _drop_leftovers(directory)
 
 

@@ -10,17 +10,17 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-ROUNDING = 1e-6
-"""Equal frames may differ by so much after a blocked product; they belong to one span."""
+ALIKE = 0.01
+"""Frames whose cosines lie this close show the same thing: the noise within one still shot."""
 
 
 def grow(scores_F: np.ndarray, peak: int) -> tuple[int, int]:
     """First and last frame of the moment around frame `peak`.
 
     It reaches as far on both sides as scores stay at or above half height: midway between the video's mean and the
-    peak, which is not below the mean. A video of equal frames is one moment.
+    peak, or at least within `ALIKE` of the peak. A still shot is one moment.
     """
-    level = (scores_F.mean() + scores_F[peak]) / 2 - ROUNDING
+    level = min((scores_F.mean() + scores_F[peak]) / 2, scores_F[peak] - ALIKE)
     below = np.flatnonzero(scores_F < level)
     after = int(np.searchsorted(below, peak))
     first = int(below[after - 1]) + 1 if after > 0 else 0
@@ -36,13 +36,13 @@ def spans(scores_F: np.ndarray, segments: Iterable[tuple[int, int]]) -> Iterator
     it comes first: then it is a moment as it stands. Moments of one video never overlap; a later one is cut short.
     """
     taken_F = np.zeros(len(scores_F), bool)
-    mean = scores_F.mean() - ROUNDING
+    mean = scores_F.mean()
     for low, high in segments:
         peak = low + int(np.argmax(scores_F[low:high]))
-        if taken_F[peak] or (scores_F[peak] < mean and taken_F.any()):
+        if taken_F[peak] or (scores_F[peak] + ALIKE < mean and taken_F.any()):
             yield None
             continue
-        first, last = grow(scores_F, peak) if scores_F[peak] >= mean else (low, high - 1)
+        first, last = grow(scores_F, peak) if scores_F[peak] + ALIKE >= mean else (low, high - 1)
         taken = np.flatnonzero(taken_F)
         first = max([first, *(taken[taken < peak] + 1)])
         last = min([last, *(taken[taken > peak] - 1)])

@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -206,23 +208,32 @@ def contents(directory: Path) -> dict[str, Stored]:
 def delete_contents(directory: Path, hashes: Collection[str]) -> None:
     """Delete the segments of some contents; `tidy` then takes them off the disk."""
     ordered = sorted(hashes)
-    with writes(directory):
-        for low in range(0, len(ordered), 500):
-            dataset = lance.dataset(str(directory / SEGMENTS))
-            dataset.delete("content_hash IN ({})".format(", ".join(f"'{key}'" for key in ordered[low : low + 500])))
+    for low in range(0, len(ordered), 500):
+        listed = ", ".join(f"'{key}'" for key in ordered[low : low + 500])
+        with _commit(directory, SEGMENTS) as path:
+            lance.dataset(path).delete(f"content_hash IN ({listed})")
 
 
 def tidy(directory: Path) -> None:
     """Merge small data files and drop deleted rows, old versions and what killed runs left. Call it under the lock."""
-    with writes(directory):
-        for name in (FILES, SEGMENTS):
-            if _exists(directory / name):
-                dataset = lance.dataset(str(directory / name))
-                dataset.optimize.compact_files(
+    for name in (FILES, SEGMENTS):
+        if _manifests(directory / name):
+            with _commit(directory, name) as path:
+                lance.dataset(path).optimize.compact_files(
                     target_rows_per_fragment=FRAGMENT_ROWS, materialize_deletions_threshold=0.0
                 )
+            with writes(directory):
                 # Nobody else writes, so files of no version are leftovers; a reader of an old version reads again.
-                dataset.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+                lance.dataset(path).cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+
+
+def repair(directory: Path) -> None:
+    """Go back to the last sound version of each table, if a full disk and a kill met. Call it under the lock."""
+    for name in (FILES, SEGMENTS):
+        while (manifests := _manifests(directory / name)) and not _sound(directory / name):
+            if len(manifests) == 1:
+                raise IndexError_(f"{directory / name}: is damaged. Delete {directory} and index again.")
+            manifests[0].unlink()
 
 
 def versions(index: Index) -> tuple[str, int, int]:
@@ -230,7 +241,7 @@ def versions(index: Index) -> tuple[str, int, int]:
 
     def read() -> tuple[str, int, int]:
         numbers = [
-            lance.dataset(str(index.directory / name)).version if _exists(index.directory / name) else 0
+            lance.dataset(str(index.directory / name)).version if _manifests(index.directory / name) else 0
             for name in (FILES, SEGMENTS)
         ]
         return open_index(index.directory).created, numbers[0], numbers[1]
@@ -252,7 +263,7 @@ def load(index: Index) -> tuple[list[IndexedFile], StoredSegments]:
 
 def _segments(index: Index, wanted: Collection[str]) -> StoredSegments:
     path = index.directory / SEGMENTS
-    dataset = lance.dataset(str(path)) if _exists(path) else None
+    dataset = lance.dataset(str(path)) if _manifests(path) else None
     small = [name for name in segments_schema(index.width).names if name != "frames"]
     empty = segments_schema(index.width).empty_table()
     table = (empty.select(small) if dataset is None else dataset.to_table(columns=small)).combine_chunks()
@@ -281,13 +292,39 @@ def _segments(index: Index, wanted: Collection[str]) -> StoredSegments:
     )
 
 
-def _exists(path: Path) -> bool:
-    # A run killed while it made the table leaves a folder without a version.
-    return any((path / "_versions").glob("*.manifest"))
+def _manifests(path: Path) -> list[Path]:
+    """One file a version, newest first (they are numbered backwards); none in what a killed first write leaves."""
+    return sorted((path / "_versions").glob("*.manifest"))
+
+
+def _sound(path: Path) -> bool:
+    """Whether the newest version can be read: a data file cut short has lost the end that every reader needs first."""
+    try:
+        dataset = lance.dataset(str(path))
+        dataset.to_table(columns=dataset.schema.names[:1])
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+@contextmanager
+def _commit(directory: Path, name: str) -> Iterator[str]:
+    """One change of a table, looked at before it counts: on a full disk Lance may report success for half a file."""
+    path = directory / name
+    before = set(_manifests(path))
+    with writes(directory):
+        try:
+            yield str(path)
+        finally:
+            new = set(_manifests(path)) - before
+            if new and not _sound(path):
+                for manifest in new:
+                    manifest.unlink()
+                raise OSError(ENOSPC, os.strerror(ENOSPC))
 
 
 def _table(path: Path, columns: list[str] | None = None) -> Any:
-    return lance.dataset(str(path)).to_table(columns=columns) if _exists(path) else None
+    return lance.dataset(str(path)).to_table(columns=columns) if _manifests(path) else None
 
 
 def _rows(table: Any) -> list[IndexedFile]:
@@ -302,7 +339,6 @@ def _cells(row: IndexedFile) -> tuple[Any, ...]:
 
 
 def _write(directory: Path, name: str, table: Any, *, replace: bool = False) -> None:
-    path = directory / name
-    mode = "create" if not _exists(path) else "overwrite" if replace else "append"
-    with writes(directory):
-        lance.write_dataset(table, str(path), mode=mode, data_storage_version="2.1")
+    mode = "create" if not _manifests(directory / name) else "overwrite" if replace else "append"
+    with _commit(directory, name) as path:
+        lance.write_dataset(table, path, mode=mode, data_storage_version="2.1")
