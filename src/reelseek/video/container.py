@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 from reelseek.errors import NoVideoStream, TruncatedVideo, UnreadableVideo
 
 TOLERANCE = 1.0
-"""Seconds by which pictures may end before their stated length; a quarter of a video that is shorter than 4 s."""
+"""Seconds by which pictures may end before their stated length (see `Timeline.tolerance`)."""
 
 # FFmpeg's demuxers for files that hold their own media; the audio ones are here to be named as such
 _FORMATS = (
@@ -34,12 +34,14 @@ class Timeline(NamedTuple):
     """Where a video's seconds lie on its stream's clock.
 
     zero: the clock in seconds when the file starts. tick: seconds of one unit of the clock. duration: of the pictures,
-    in seconds. stated_by_file: the length is the whole file's, which sound alone may fill to the end.
+    in seconds. period: seconds from frame to frame, on average. stated_by_file: the length is the whole file's, which
+    sound alone may fill to the end.
     """
 
     zero: float
     tick: float
     duration: float
+    period: float
     stated_by_file: bool
 
     def seconds(self, pts: int) -> float:
@@ -52,8 +54,8 @@ class Timeline(NamedTuple):
 
     @property
     def tolerance(self) -> float:
-        """Seconds by which the pictures may end early (see `TOLERANCE`)."""
-        return min(TOLERANCE, self.duration / 4)
+        """Seconds by which pictures may end early: 1, or a quarter of a video under 4 s, but 3 frames at the least."""
+        return max(3 * self.period, min(TOLERANCE, self.duration / 4))
 
 
 @contextmanager
@@ -98,7 +100,7 @@ def read_timeline(path: Path, container: InputContainer, stream: VideoStream) ->
     if end is None:
         raise UnreadableVideo(f"{path}: holds no pictures with a time; it is damaged or incomplete")
     period = 1 / float(stream.average_rate or 25)
-    timeline = Timeline(zero, tick, end - zero if end - zero > 0 else period, by_stream is None)
+    timeline = Timeline(zero, tick, end - zero if end - zero > 0 else period, period, by_stream is None)
     _check_index(path, container, stream, timeline)
     return timeline
 

@@ -58,11 +58,13 @@ class Cursor:
         self._second = 1 / tick
         self._far = _FAR * self._second
         self._first = stream.start_time or 0
+        # a second below the first frame's time: where seeking goes by decoding times, those are earlier
+        self._bottom = self._first - round(self._second)
         self._period = round(self._second / float(stream.average_rate)) if stream.average_rate else 0
         self._steps: Iterator[Step] | None = None
         if may_seek and "matroska" in container.format.name:
             # Matroska reads its index at the first seek
-            container.seek(self._first, stream=stream)
+            container.seek(self._bottom, stream=stream)
 
     def move_to(self, target: int) -> None:
         """Move forward until `here` is the last step that starts at or before `target`."""
@@ -92,7 +94,7 @@ class Cursor:
         position = None if self.after is None else self.after.start
         back = 0
         while True:
-            goal = max(self._first, target - back)
+            goal = max(self._bottom, target - back)
             try:
                 self._container.seek(goal, stream=self._stream)
             except av.FFmpegError:
@@ -102,11 +104,11 @@ class Cursor:
                     if self._steps is None:
                         self._restart()
                     return
-                if goal == self._first:
+                if goal == self._bottom:
                     raise
             self._restart()
             self.seeks += 1
-            if goal == self._first or (self.after is not None and self.after.start <= target):
+            if goal == self._bottom or (self.after is not None and self.after.start <= target):
                 break
             back = max(2 * back, round(self._second))
         if position is not None and (self.after is None or self.after.start <= position):

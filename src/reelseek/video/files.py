@@ -53,7 +53,7 @@ def thumbnail(path: Path, time: float, *, side: int = 240) -> bytes:
 
     Raises what `reelseek.video.decode.decode` raises.
     """
-    frames = decode(path, lambda duration: np.array([min(max(0.0, time), duration)]), max_side=side)
+    frames = decode(path, lambda duration: np.array([min(max(0.0, time), duration)]))
     picture = Image.fromarray(frames.pixels_FHW3[0])
     picture.thumbnail((side, side))
     file = io.BytesIO()

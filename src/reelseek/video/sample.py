@@ -24,7 +24,7 @@ def uniform(duration: float, frames: int) -> Times:
     One frame is the first. Raises ValueError for a duration that is not positive and finite, or fewer than 1 frame.
     """
     _check(duration, frames)
-    return np.linspace(0.0, math.nextafter(duration, 0.0), frames)
+    return np.asarray(np.linspace(0.0, math.nextafter(duration, 0.0), frames), np.float64)
 
 
 def middle(duration: float, frames: int) -> Times:
@@ -33,7 +33,7 @@ def middle(duration: float, frames: int) -> Times:
     Raises ValueError for a duration that is not positive and finite, or fewer than 1 frame.
     """
     _check(duration, frames)
-    return (np.arange(frames) + 0.5) * (duration / frames)
+    return np.asarray((np.arange(frames) + 0.5) * (duration / frames), np.float64)
 
 
 def fixed_fps(duration: float, fps: float, frames: int, at_least: int = 1) -> Times:

@@ -24,34 +24,40 @@ CLIP = Preprocess(
 
 
 def preprocess(pixels_FHW3: np.ndarray, spec: Preprocess) -> Tensor:
-    """Encoder input [F, 3, S, S] float32 of RGB uint8 frames [F, H, W, 3].
+    """Encoder input [F, 3, S, S] float32 of RGB uint8 frames [F, H, W, 3]: `resize`, centre crop, (pixel - mean) / std.
 
-    The shorter side becomes `spec.resize` and the longer side is cut to a whole number (or both become `spec.resize`
-    when `spec.squash`), antialiased and rounded to uint8, columns before rows as in Pillow before 13 (which starts with
-    the rows of tall images: seen only at hard edges); then the centre crop, then (pixel - mean) / std.
-    Raises ValueError for pixels of another kind or a crop larger than the resized frame.
+    Raises ValueError for pixels of another kind, or a crop larger than the resized frame.
+    """
+    if spec.crop > spec.resize:
+        raise ValueError(f"a crop of {spec.crop} pixels does not fit into frames resized to {spec.resize}")
+    small_FHW3 = resize(pixels_FHW3, spec)
+    top, left = (small_FHW3.shape[1] - spec.crop) // 2, (small_FHW3.shape[2] - spec.crop) // 2
+    crop_FSS3 = small_FHW3[:, top : top + spec.crop, left : left + spec.crop]
+    # writable, because torch warns about arrays it may not write to
+    crop_F3SS = torch.from_numpy(np.require(crop_FSS3, requirements=["C", "W"])).permute(0, 3, 1, 2)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
+    return crop_F3SS.to(torch.float32, memory_format=torch.contiguous_format).sub_(mean).div_(std)
+
+
+def resize(pixels_FHW3: np.ndarray, spec: Preprocess) -> np.ndarray:
+    """Frames [F, H', W', 3] of uint8 whose shorter side is `spec.resize`, or both sides when `spec.squash`.
+
+    The longer side is cut to a whole number. Antialiased, rounded to uint8, columns before rows as in Pillow before 13
+    (which starts with the rows of tall images: seen only at hard edges). Frames that fit already come back as they are.
+    Raises ValueError for anything but uint8 [F, H, W, 3].
     """
     if pixels_FHW3.ndim != 4 or pixels_FHW3.shape[-1] != 3 or pixels_FHW3.dtype != np.uint8:
         raise ValueError(f"frames must be uint8 [F, H, W, 3], not {pixels_FHW3.dtype} {list(pixels_FHW3.shape)}")
-    if spec.crop > spec.resize:
-        raise ValueError(f"a crop of {spec.crop} pixels does not fit into frames resized to {spec.resize}")
-    if len(pixels_FHW3) == 0:
-        return torch.empty(0, 3, spec.crop, spec.crop)
-    # channels-last strides, no copy: the uint8 kernel is fastest on them; torch warns about arrays it may not write to
-    pixels_F3HW = torch.from_numpy(np.require(pixels_FHW3, requirements=["C", "W"])).permute(0, 3, 1, 2)
-    size = resized(pixels_F3HW.shape[2], pixels_F3HW.shape[3], spec)
-    if size != tuple(pixels_F3HW.shape[2:]):
-        pixels_F3HW = functional.interpolate(pixels_F3HW, size, mode=spec.interpolation, antialias=True)
-    top, left = (size[0] - spec.crop) // 2, (size[1] - spec.crop) // 2
-    crop_F3SS = pixels_F3HW[:, :, top : top + spec.crop, left : left + spec.crop]
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
-    return crop_F3SS.contiguous().float().sub_(mean).div_(std)
-
-
-def resized(height: int, width: int, spec: Preprocess) -> tuple[int, int]:
-    """Height and width in pixels after the resize of `spec`, before its crop."""
+    height, width = pixels_FHW3.shape[1:3]
     if spec.squash:
-        return spec.resize, spec.resize
-    if height <= width:
-        return spec.resize, int(spec.resize * width / height)
-    return int(spec.resize * height / width), spec.resize
+        size = spec.resize, spec.resize
+    elif height <= width:
+        size = spec.resize, int(spec.resize * width / height)
+    else:
+        size = int(spec.resize * height / width), spec.resize
+    if size == (height, width) or len(pixels_FHW3) == 0:
+        return pixels_FHW3 if size == (height, width) else np.empty((0, *size, 3), np.uint8)
+    # strides of channels last and no copy: what the uint8 kernel is fastest on
+    pixels_F3HW = torch.from_numpy(np.require(pixels_FHW3, requirements=["C", "W"])).permute(0, 3, 1, 2)
+    small_F3HW = functional.interpolate(pixels_F3HW, size, mode=spec.interpolation, antialias=True)
+    return small_F3HW.permute(0, 2, 3, 1).numpy()

@@ -1,0 +1,202 @@
+"""Files that are damaged, cut off, of another kind or hostile: each one ends in an error with the path and a reason."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import numpy as np
+import pytest
+
+from reelseek.errors import NoVideoStream, TruncatedVideo, UnreadableVideo, VideoError
+from reelseek.video.decode import decode, probe
+from reelseek.video.sample import middle
+from video_clips import make_clip, make_sound, number_of
+
+BOTH_WAYS = pytest.mark.parametrize("keyframes", [False, True])
+
+
+def _cut(path, share):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+def _twelve(duration):
+    return middle(duration, 12)
+
+
+def _decode(path, keyframes=False):
+    return decode(path, _twelve, keyframes=keyframes)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "does not exist"),
+        (lambda path: path.mkdir(), "is a folder"),
+        (lambda path: path.touch(), "is empty"),
+        (lambda path: os.mkfifo(path), "is not an ordinary file"),
+        (lambda path: path.write_text("a shopping list\n" * 500), "cannot be read as a video"),
+        (lambda path: path.write_bytes(np.random.default_rng(0).bytes(50_000)), "cannot be read as a video"),
+        (lambda path: path.write_bytes(b"\0" * 50_000), "cannot be read as a video"),
+    ],
+    ids=["missing", "folder", "empty", "pipe", "text", "noise", "zeros"],
+)
+def test_no_video(tmp_path, make, message, capfd):
+    path = tmp_path / "holiday.mp4"
+    make(path)
+    for look in (probe, _decode):
+        with pytest.raises(UnreadableVideo, match=f"{re.escape(str(path))}: .*{message}"):
+            look(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_path_that_no_file_system_takes():
+    with pytest.raises(UnreadableVideo, match=r"cannot be opened|does not exist"):
+        _decode("nul\0byte.mp4")
+    with pytest.raises(UnreadableVideo):
+        _decode("x" * 5000 + ".mp4")
+
+
+def test_sound_alone(tmp_path):
+    with pytest.raises(NoVideoStream, match="holds no pictures, only audio"):
+        _decode(make_sound(tmp_path / "song.mp4"))
+
+
+@pytest.mark.parametrize(
+    "playlist",
+    ["#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{}\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile {}\n"],
+    ids=["hls", "concat"],
+)
+def test_a_playlist_opens_no_other_file(tmp_path, playlist):
+    make_clip(tmp_path / "secret.ts")
+    path = tmp_path / "harmless.mp4"
+    path.write_text(playlist.format("secret.ts"))
+    with pytest.raises(UnreadableVideo):
+        _decode(path)
+
+
+@BOTH_WAYS
+def test_cut_off_with_the_index_at_the_end(tmp_path, keyframes):
+    path = _cut(make_clip(tmp_path / "late_index.mp4", frames=150), 0.6)
+    with pytest.raises(UnreadableVideo, match="incomplete"):
+        _decode(path, keyframes)
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("name", ["index_first.mp4", "sound.mp4", "h264.mkv", "sound.mkv", "vp8.webm"])
+def test_cut_off_says_how_far_it_is_readable(tmp_path, name, keyframes, capfd):
+    webm = {"codec": "libvpx", "options": {"g": "12", "deadline": "realtime", "cpu-used": "8"}}
+    path = make_clip(
+        tmp_path / name,
+        frames=150,
+        container_options={"movflags": "faststart"} if name.endswith("mp4") else {},
+        sound=5.0 if name.startswith("sound") else 0.0,
+        **(webm if name.endswith("webm") else {}),
+    )
+    whole = _decode(path, keyframes)
+    assert whole.duration == pytest.approx(5.0, abs=0.1)
+    _cut(path, 0.6)
+    with pytest.raises(TruncatedVideo) as caught:
+        _decode(path, keyframes)
+    readable, stated = map(float, re.search(r"up to ([\d.]+) s of ([\d.]+) s", str(caught.value)).groups())
+    assert 0.2 < readable < 4.0
+    assert stated == pytest.approx(5.0, abs=0.15)
+    assert str(path) in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_cut_video_gives_what_lies_before_the_cut(tmp_path):
+    path = _cut(make_clip(tmp_path / "cut.mkv", frames=150), 0.6)
+    frames = decode(path, lambda duration: np.array([0.0, 1.0]))
+    assert [number_of(pixels) for pixels in frames.pixels_FHW3] == [0, 30]
+
+
+def test_a_cut_within_the_tolerance_is_let_pass(tmp_path):
+    path = make_clip(tmp_path / "nearly.mkv", frames=150)
+    with pytest.raises(TruncatedVideo):
+        decode(_cut(path, 0.7), lambda duration: np.array([duration]))
+    make_clip(path, frames=150)
+    frames = decode(_cut(path, 0.95), lambda duration: np.array([duration]))
+    assert number_of(frames.pixels_FHW3[0]) > 120
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("name", ["recording.ts", "fragments.mp4"])
+def test_a_cut_file_that_states_no_length_is_a_shorter_video(tmp_path, name, keyframes):
+    options = {"movflags": "frag_keyframe+empty_moov"} if name.endswith("mp4") else {}
+    path = _cut(make_clip(tmp_path / name, frames=150, container_options=options), 0.6)
+    frames = _decode(path, keyframes)
+    assert 2.0 < frames.duration < 4.0
+
+
+def test_scrambled_pictures(tmp_path, capfd):
+    path = make_clip(tmp_path / "scrambled.mp4", container_options={"movflags": "faststart"})
+    data = path.read_bytes()
+    start = data.index(b"mdat") + 4
+    path.write_bytes(data[:start] + np.random.default_rng(1).bytes(len(data) - start))
+    for keyframes in (False, True):
+        with pytest.raises(UnreadableVideo):
+            _decode(path, keyframes)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_scrambled_middle_is_not_bridged(tmp_path):
+    path = make_clip(tmp_path / "hole.mp4", frames=180, container_options={"movflags": "faststart"})
+    data = bytearray(path.read_bytes())
+    start = data.index(b"mdat") + 4
+    low, high = (start + int((len(data) - start) * share) for share in (0.3, 0.8))
+    data[low:high] = b"\0" * (high - low)
+    path.write_bytes(data)
+    with pytest.raises(UnreadableVideo, match=r"damaged: no picture between [\d.]+ s and [\d.]+ s"):
+        _decode(path)
+    assert number_of(decode(path, lambda _: np.array([0.5])).pixels_FHW3[0]) == 15
+
+
+def _damage(data, draw):
+    """Overwrite, cut or repeat a stretch of a file."""
+    data = bytearray(data)
+    for _ in range(draw.integers(1, 6)):
+        low = int(draw.integers(0, len(data)))
+        high = min(len(data), low + int(draw.integers(1, 400)))
+        kind = draw.integers(0, 3)
+        if kind == 0:
+            data[low:high] = draw.bytes(high - low)
+        elif kind == 1 and high - low < len(data):
+            del data[low:high]
+        else:
+            data[low:low] = data[low:high]
+    return bytes(data)
+
+
+def _fuzz(folder, rounds):
+    draw = np.random.default_rng(0)
+    mpeg2 = {"codec": "mpeg2video"}
+    kinds = {"a.mp4": {}, "a.mkv": {}, "a.ts": {}, "a.avi": {"codec": "mpeg4", "options": {"g": "12"}}, "a.mpg": mpeg2}
+    sources = [make_clip(folder / name, frames=40, **settings) for name, settings in kinds.items()]
+    outcomes = {"frames": 0, "errors": 0}
+    for number in range(rounds):
+        source = sources[number % len(sources)]
+        path = folder / f"damaged{source.suffix}"
+        path.write_bytes(_damage(source.read_bytes(), draw))
+        try:
+            frames = decode(path, lambda duration: middle(duration, 4), keyframes=bool(number // 5 % 2))
+        except VideoError:
+            outcomes["errors"] += 1
+        else:
+            assert frames.pixels_FHW3.shape[0] == len(frames.times_F) == 4
+            assert np.isfinite(frames.times_F).all()
+            outcomes["frames"] += 1
+    return outcomes
+
+
+def test_damage_ends_in_frames_or_in_a_video_error(tmp_path):
+    outcomes = _fuzz(tmp_path, 60)
+    assert min(outcomes.values()) > 0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_damage_ends_in_frames_or_in_a_video_error_many_times(tmp_path):
+    assert sum(_fuzz(tmp_path, 5000).values()) == 5000
