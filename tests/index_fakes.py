@@ -148,7 +148,8 @@ def full(index: Path, folder: Path) -> None:
     before = set(everything(index)["files"])
     shutil.copytree(index, index.with_name("finished"))
     update(index.with_name("finished"), folder)
-    lasting = before & set(everything(index.with_name("finished"))["files"])
+    finished = everything(index.with_name("finished"))
+    lasting = before & set(finished["files"])
     assert lasting
     for room in range(400, 100_000, 200):
         copy = index.with_name(f"index {room}")
@@ -163,7 +164,8 @@ def full(index: Path, folder: Path) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             seen = everything(copy)
             assert lasting <= set(seen["files"])
-            whole(copy, folder)
+            update(copy, folder)
+            assert everything(copy) == finished
 
 
 if __name__ == "__main__":

@@ -1,0 +1,280 @@
+"""Search against scores written as loops, over indexes whose vectors the tests choose."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from index_fakes import CARD, WIDTH, FakeMethod, clip, update
+from reelseek.config import IndexConfig
+from reelseek.index import search, store
+from reelseek.index.disk import locked
+from reelseek.index.moments import ALIKE, grow, spans
+from reelseek.index.search import Searcher, scan
+from reelseek.index.segments import any_text, cut_segments
+from reelseek.index.store import Index, IndexedFile
+from reelseek.records import EmbeddedVideo, Texts, Videos
+
+WORDS = ("red", "green", "blue", "white", "red and green", "a tree", "שלום", "猫が走る", "🎬", "\udcff")
+
+
+def index_of(directory: Path, videos: dict[str, torch.Tensor], width: int = WIDTH) -> Index:
+    """An index of videos given as tower outputs [N, 12], one frame a second. Equal tensors are equal content."""
+    index = Index(directory, {"name": "fake", "id": "fake-0", **CARD}, IndexConfig(segment_frames=3), width, "now")
+    with locked(directory):
+        store.create(index)
+        keys: dict[bytes, str] = {}
+        for name, frames_ND in videos.items():
+            known = frames_ND.numpy().tobytes() in keys
+            key = keys.setdefault(frames_ND.numpy().tobytes(), f"hash of {name}")
+            times_N = np.arange(len(frames_ND), dtype=float)
+            video = EmbeddedVideo(Path(name), key, frames_ND, times_N, float(len(frames_ND)))
+            if not known:
+                table = cut_segments(video, 1, FakeMethod(), any_text(FakeMethod()), index)
+                store.append_segments(directory, [table])
+            store.write_files(directory, [IndexedFile(Path(name), 1, 1, key, video.duration, "ok", "", 0.0)])
+    return index
+
+
+def random_videos(count: int = 30, seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, 12, (count,), generator=generator).tolist()
+    return {f"/v/{number:02d}.mp4": torch.randn(n, 12, generator=generator) for number, n in enumerate(lengths)}
+
+
+def fresh(method: FakeMethod, query: str, videos: dict[str, torch.Tensor]) -> dict[str, list[tuple[float, int]]]:
+    """Each video's segments as (score, number), scored one by one in float32 without any index."""
+    text = method.encode_texts([query.encode("utf-8", "replace").decode()])
+    scores = {}
+    for name, frames_ND in videos.items():
+        scores[name] = []
+        for low in range(0, len(frames_ND), 3):
+            part = frames_ND[low : low + 3][None]
+            pair = method.project(text, Videos(part, torch.ones(part.shape[:2], dtype=torch.bool)))
+            scores[name].append((float(method.score(*pair).matrix_TV[0, 0]), low // 3))
+    return scores
+
+
+@pytest.fixture(scope="module")
+def videos():
+    return random_videos()
+
+
+@pytest.fixture(scope="module")
+def searcher(videos, tmp_path_factory):
+    return Searcher(index_of(tmp_path_factory.mktemp("search") / "index", videos), FakeMethod())
+
+
+def test_scan_is_the_cosine_of_every_pair(monkeypatch):
+    monkeypatch.setattr(search, "SCAN_ROWS", 7)
+    frames_ND = (torch.randn(25, 6, generator=torch.Generator().manual_seed(0)) * 30).half()
+    queries_TD = torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
+    found_TN = scan(frames_ND, frames_ND.float().norm(dim=1).reciprocal(), queries_TD)
+    assert found_TN.dtype == np.float32
+    for t, query in enumerate(queries_TD.tolist()):
+        for n, frame in enumerate(frames_ND.tolist()):
+            dot = sum(a * b for a, b in zip(query, frame, strict=True))
+            expected = dot / math.sqrt(sum(a * a for a in query)) / math.sqrt(sum(b * b for b in frame))
+            assert found_TN[t, n] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("query", WORDS)
+def test_hits_equal_the_method_on_every_fresh_segment(searcher, videos, query):
+    expected = {name: max(scores) for name, scores in fresh(FakeMethod(), query, videos).items()}
+    hits = searcher.search(query, k=len(videos), coarse=10_000)
+    assert {hit.path for hit in hits} == set(videos)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    for hit in hits:
+        score, number = expected[hit.path]
+        assert hit.score == pytest.approx(score, abs=5e-4), "float16 storage moves a score further than stated"
+        assert (hit.start, hit.end) == (3.0 * number, min(3.0 * number + 3, len(videos[hit.path])))
+
+
+def test_float16_moves_scores_at_512_dimensions_by_less_than_stated():
+    generator = torch.Generator().manual_seed(0)
+    text_1D = torch.randn(1, 512, generator=generator)
+    frames_VFD = text_1D * 0.3 + torch.randn(400, 12, 512, generator=generator)
+    mask_VF = torch.ones(400, 12, dtype=torch.bool)
+    exact = FakeMethod().score(Texts(text_1D), Videos(frames_VFD, mask_VF)).matrix_TV
+    stored = FakeMethod().score(Texts(text_1D), Videos(frames_VFD.half().float(), mask_VF)).matrix_TV
+    assert 0 < (exact - stored).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("query", WORDS)
+def test_peak_is_the_best_frame_of_the_segment(searcher, videos, query):
+    method = FakeMethod()
+    text = method.encode_texts([query.encode("utf-8", "replace").decode()])
+    for hit in searcher.search(query, k=10):
+        pair = method.project(text, Videos(videos[hit.path][None], torch.ones(1, 1, dtype=torch.bool)))
+        cosines = torch.cosine_similarity(pair[0].pooled_TD, pair[1].frames_VFD[0]).tolist()
+        low, high = int(hit.start), int(hit.end)
+        assert hit.peak == low + int(np.argmax(cosines[low:high]))
+
+
+@pytest.mark.parametrize("moments", [False, True])
+def test_two_stages_equal_exhaustive_search_from_all_segments_on(searcher, moments):
+    segments = len(searcher._loaded.video_S)
+    for query in WORDS:
+        everything = searcher.search(query, k=1000, coarse=10 * segments, moments=moments)
+        assert searcher.search(query, k=1000, coarse=segments, moments=moments) == everything
+        assert [hit[:3] for hit in searcher.search(query, k=3, coarse=segments, moments=moments)] == [
+            hit[:3] for hit in everything[:3]
+        ]
+
+
+def test_coarse_stage_passes_on_the_best_frames(searcher):
+    loaded = searcher._loaded
+    coarse_S = np.random.default_rng(0).permutation(len(loaded.video_S)).astype(np.float32)
+    picks = search._candidates(loaded, coarse_S, k=2, coarse=5)
+    by_score = sorted(range(len(coarse_S)), key=lambda s: -coarse_S[s])
+    best_of: dict[int, int] = {}
+    for s in by_score:
+        best_of.setdefault(int(loaded.video_S[s]), s)
+    assert set(picks.tolist()) == set(by_score[:5]) | set(list(best_of.values())[:2])
+
+
+def test_exact_scores_do_not_depend_on_how_many_are_scored_together(searcher, monkeypatch):
+    whole = [searcher.search(query, k=1000, coarse=1000) for query in WORDS]
+    monkeypatch.setattr(search, "EXACT_SEGMENTS", 2)
+    for query, hits in zip(WORDS, whole, strict=True):
+        parts = searcher.search(query, k=1000, coarse=1000)
+        assert [hit.path for hit in parts] == [hit.path for hit in hits]
+        assert [hit.score for hit in parts] == pytest.approx([hit.score for hit in hits], abs=1e-6)
+
+
+@pytest.mark.parametrize("moments", [False, True])
+def test_batch_equals_single(searcher, monkeypatch, moments):
+    monkeypatch.setattr(search, "QUERY_BLOCK", 3)
+    together = searcher.search_many(WORDS, 5, moments=moments)
+    assert len(together) == len(WORDS)
+    for query, hits in zip(WORDS, together, strict=True):
+        alone = searcher.search(query, 5, moments=moments)
+        assert [hit[:3] for hit in hits] == [hit[:3] for hit in alone]
+        assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in alone], abs=1e-6)
+
+
+def test_equal_scores_come_by_path_then_start(tmp_path):
+    frame_1D = torch.ones(1, 12)
+    videos = {f"/v/{name}": frame_1D.repeat(n, 1) for name, n in [("d", 6), ("b", 9), ("c", 3), ("a", 12)]}
+    searcher = Searcher(index_of(tmp_path / "index", videos), FakeMethod())
+    hits = searcher.search("white", coarse=1)
+    assert [(hit.path, hit.start) for hit in hits] == [("/v/a", 0.0), ("/v/b", 0.0), ("/v/c", 0.0), ("/v/d", 0.0)]
+
+
+def test_one_content_under_two_paths_is_one_hit_under_the_first(tmp_path):
+    frames_ND = torch.randn(4, 12, generator=torch.Generator().manual_seed(0))
+    searcher = Searcher(index_of(tmp_path / "index", {"/v/z": frames_ND, "/v/a": frames_ND}), FakeMethod())
+    assert [hit.path for hit in searcher.search("red")] == ["/v/a"]
+
+
+def test_one_long_film_hides_no_other_video(tmp_path):
+    red = FakeMethod().encode_texts(["red"]).pooled_TD
+    videos = {"/v/film": red.repeat(300, 1)}
+    videos |= {f"/v/{n}": torch.randn(3, 12, generator=torch.Generator().manual_seed(n)) for n in range(4)}
+    searcher = Searcher(index_of(tmp_path / "index", videos), FakeMethod())
+    hits = searcher.search("red", k=5, coarse=4)
+    assert len(hits) == 5
+    assert hits[0].path == "/v/film"
+    assert len(searcher.search("red", k=2, coarse=1)) == 2
+
+
+@pytest.mark.parametrize("query", ["", " ", "\n\t　"])
+def test_empty_query_is_asked_for(searcher, query):
+    with pytest.raises(ValueError, match="say what to look for"):
+        searcher.search(query)
+    with pytest.raises(ValueError, match="say what to look for"):
+        searcher.search_many(["red", query])
+
+
+@pytest.mark.parametrize("wrong", [{"k": 0}, {"k": -1}, {"coarse": 0}])
+def test_wrong_counts_are_refused(searcher, wrong):
+    with pytest.raises(ValueError, match="at least 1"):
+        searcher.search("red", **wrong)
+
+
+def test_very_long_query_and_no_queries(searcher):
+    assert len(searcher.search("red word " * 1000)) == 10
+    assert searcher.search_many([]) == []
+
+
+def test_empty_index_finds_nothing_and_reloads_what_comes(tmp_path):
+    (tmp_path / "videos").mkdir()
+    update(tmp_path / "index", tmp_path / "videos")
+    searcher = Searcher(store.open_index(tmp_path / "index"), FakeMethod())
+    assert searcher.search("red") == searcher.search("red", moments=True) == []
+    assert not searcher.reload()
+    clip(tmp_path / "videos" / "a.avi", ["red"])
+    update(tmp_path / "index", tmp_path / "videos")
+    assert searcher.search("red") == []
+    assert searcher.reload()
+    assert len(searcher.search("red")) == 1
+    assert not searcher.reload()
+
+
+def test_real_clips_score_as_when_embedded_afresh(tmp_path):
+    path = clip(tmp_path / "videos" / "a.avi", ["red", "blue", "green"])
+    update(tmp_path / "index", tmp_path / "videos")
+    searcher = Searcher(store.open_index(tmp_path / "index"), FakeMethod())
+    for query, start in [("red", 0.0), ("blue", 1.5), ("green", 3.0)]:
+        (hit,) = searcher.search(query)
+        assert hit == (str(path), start, start + 1.5, pytest.approx(1.0, abs=2e-3), pytest.approx(start, abs=1.1))
+        (moment,) = [m for m in searcher.search(query, moments=True) if m.score > 0.9]
+        assert (moment.start, moment.end) == (start, start + 1.5)
+    assert json.dumps(hit)
+
+
+def test_moments_cross_segments_and_come_apart(tmp_path):
+    method = FakeMethod()
+    red, blue = (method.encode_texts([colour]).pooled_TD[0] for colour in ("red", "blue"))
+    shots = [blue] * 2 + [red] * 5 + [blue] * 6 + [red] * 2 + [blue] * 3
+    searcher = Searcher(index_of(tmp_path / "index", {"/v/a": torch.stack(shots)}), method)
+    hits = [hit for hit in searcher.search("red", moments=True) if hit.peak in (2, 3, 4, 5, 6, 13, 14)]
+    assert sorted((hit.start, hit.end) for hit in hits) == [(2.0, 7.0), (13.0, 15.0)]
+    assert [hit[:4] for hit in searcher.search("red")] == [("/v/a", 3.0, 6.0, pytest.approx(1.0, abs=1e-3))]
+
+
+scores = st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=30)
+
+
+@given(scores, st.integers(0, 29))
+def test_grow_is_the_run_of_high_frames_around_the_peak(values, peak):
+    scores_F = np.array(values, np.float32)
+    peak = min(peak, len(values) - 1)
+    level = min((scores_F.mean() + scores_F[peak]) / 2, scores_F[peak] - ALIKE)
+    first = last = peak
+    while first > 0 and scores_F[first - 1] >= level:
+        first -= 1
+    while last < len(values) - 1 and scores_F[last + 1] >= level:
+        last += 1
+    assert grow(scores_F, peak) == (first, last)
+
+
+@given(scores, st.randoms(use_true_random=False))
+def test_spans_never_overlap_and_the_first_candidate_always_has_one(values, chance):
+    scores_F = np.array(values, np.float32)
+    segments = [(low, min(low + 3, len(values))) for low in range(0, len(values), 3)]
+    chance.shuffle(segments)
+    found = list(spans(scores_F, segments))
+    assert len(found) == len(segments)
+    assert found[0] is not None
+    seen: set[int] = set()
+    for segment, span in zip(segments, found, strict=True):
+        peak = segment[0] + int(np.argmax(scores_F[slice(*segment)]))
+        if span is None:
+            assert peak in seen or scores_F[peak] < scores_F.mean()
+        else:
+            first, last, at = span
+            assert at == peak
+            assert 0 <= first <= at <= last < len(values)
+            assert not seen & set(range(first, last + 1))
+            seen |= set(range(first, last + 1))
+    first, last, peak = found[0]
+    if scores_F[peak] >= scores_F.mean():
+        assert (first, last) == grow(scores_F, peak)
