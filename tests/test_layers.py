@@ -27,7 +27,9 @@ ALLOWED: dict[str, set[str]] = {
         "losses", "embed", "evaluate", "index", "recipes", "report",
     },
 }  # fmt: skip
-FILES = sorted(path for path in SOURCE.rglob("*.py") if path.parent != SOURCE or path.stem not in ("__init__", "__main__"))
+FILES = sorted(
+    path for path in SOURCE.rglob("*.py") if path.parent != SOURCE or path.stem not in ("__init__", "__main__")
+)
 
 
 def unit_of(path: Path) -> str:

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice, repeat
 from pathlib import Path
@@ -349,9 +350,9 @@ def _texts_part(method: Method, captions: list[str], cache: Path | None) -> Tens
 
 
 def _save_atomically(file: Path, tensors: dict[str, Tensor]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}")
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, part)
         part.replace(file)
     except (OSError, SafetensorError) as error:
@@ -359,4 +360,5 @@ def _save_atomically(file: Path, tensors: dict[str, Tensor]) -> None:
             f"{file.parent}: the cache cannot be written ({error}). Free some space there or choose another folder."
         ) from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -43,8 +43,13 @@ def run(arguments: Namespace) -> int:
     index = open_index(Path(arguments.index))
     searcher = Searcher(index, method_of_index(index, arguments.model, arguments.device))
     app = create_app(Service(searcher), thumbnail=thumbnail, token=arguments.token or None)
-    serve(app, arguments.host, arguments.port)
+    serve(app, arguments.host, arguments.port, announce=lambda address: print(_greeting(address, arguments.token)))
     return 0
+
+
+def _greeting(address: str, token: str) -> str:
+    place = f"{address}?token={token}" if token else address
+    return f"The search page is at {place}   (Ctrl-C ends it)"
 
 
 class Service:
