@@ -1,0 +1,7 @@
+"""Runs on disk, and weights of other projects: read without running their code, mapped to one layout."""
+
+from __future__ import annotations
+
+from reelseek.checkpoint.runs import load_run, save_run
+
+__all__ = ["load_run", "save_run"]
