@@ -1,0 +1,106 @@
+"""Who may ask the search page's server, and what every answer carries: token, host names, headers, error sentences.
+
+Without a token the server answers to loopback names only, so that a web page elsewhere cannot reach it by pointing its
+own name at this machine. Nothing here knows of searches or files.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import unicodedata
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_COOKIE = "reelseek"
+_TURNING = frozenset(["LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"])
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Guard:
+    """Refuses strangers, and adds the security headers to every answer."""
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self._app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a stranger itself, and passes everyone else on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        answer = self._refusal(Request(scope)) if scope["path"] != "/healthz" else None
+        await (answer or self._app)(scope, receive, send_guarded)
+
+    def _refusal(self, request: Request) -> Response | None:
+        if self._token is None:
+            name = _host_name(request.headers.get("host", ""))
+            return None if name and is_loopback(name) else sentence(403, "This server answers to localhost only.")
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        offered = given if scheme.lower() == "bearer" else request.cookies.get(_COOKIE, "")
+        if self._holds(offered):
+            return None
+        if request.url.path == "/" and self._holds(request.query_params.get("token", "")):
+            # the cookie takes over, so that the token leaves the address bar; videos cannot send a header
+            answer = RedirectResponse("/", 303)
+            answer.set_cookie(_COOKIE, self._token, httponly=True, samesite="lax", secure=request.url.scheme == "https")
+            return answer
+        return sentence(401, "A token is needed: open this server's address with /?token= and the token.")
+
+    def _holds(self, offered: str) -> bool:
+        return self._token is not None and hmac.compare_digest(offered.encode(), self._token.encode())
+
+
+def _host_name(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def sentence(status: int, words: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """An error answer: {"error": words}."""
+    return JSONResponse({"error": shown(words)}, status, dict(headers or {}))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def shown(value: object) -> str:
+    """A string that JSON can carry and a reader can trust.
+
+    Characters that turn the direction of writing (they can make name.exe read as another type), control characters and
+    bytes of a file name that are no text become escapes.
+    """
+    return "".join(_escaped(character) if _hides(character) else character for character in str(value))
+
+
+def _hides(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs") or unicodedata.bidirectional(character) in _TURNING
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()

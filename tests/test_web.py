@@ -1,0 +1,503 @@
+"""The search page's server: every endpoint, what it refuses, and what it does under load."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from reelseek.app.guard import is_loopback, shown
+from reelseek.app.web import MOST_CHARACTERS, STATIC, create_app, serve
+from reelseek.errors import ConfigError, IndexMismatch, UnreadableVideo
+from reelseek.records import Hit
+
+HERE = "http://127.0.0.1:8765"
+CONTENT = bytes(range(256)) * 40
+NAMES = ["walk.mp4", "tape.AVI", "a b & <i>'\"\N{GRINNING FACE}\nline.webm", "bytes \udcff.mkv"]
+
+
+class Library:
+    """A service over files of any content; searches return them all, best first, and can be made to wait or fail."""
+
+    def __init__(self, paths):
+        self.paths = [str(path) for path in paths]
+        self.real = {os.path.realpath(path) for path in self.paths}
+        self.asked, self.inside, self.most_inside = [], 0, 0
+        self.gate, self.error, self.broken = None, None, []
+
+    def search(self, query, k, moments):
+        self.asked.append((query, k, moments))
+        self.inside += 1
+        self.most_inside = max(self.most_inside, self.inside)
+        if self.gate is not None:
+            assert self.gate.wait(20)
+        self.inside -= 1
+        if self.error is not None:
+            raise self.error
+        return [Hit(path, 1.5, 4.0, 0.9 - 0.1 * place, 2.25) for place, path in enumerate(self.paths[:k])]
+
+    def status(self):
+        known = {"model": "gare-offline", "trained_on": "motions", "directory": "/index \udcff"}
+        return known | {"videos": len(self.paths), "segments": 9, "seconds": 81.5, "broken": self.broken}
+
+    def allowed(self, path):
+        return path in self.real
+
+
+class Camera:
+    """A thumbnail function that remembers its calls."""
+
+    def __init__(self):
+        self.taken = []
+
+    def __call__(self, path, seconds):
+        self.taken.append((path, seconds))
+        if path.suffix == ".mkv":
+            raise UnreadableVideo(f"{path} is damaged: copy it again.")
+        return b"\xff\xd8 a picture"
+
+
+@pytest.fixture
+def library(tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in NAMES:
+        (folder / name).write_bytes(CONTENT)
+    return Library([folder / name for name in NAMES])
+
+
+@pytest.fixture
+def camera():
+    return Camera()
+
+
+@pytest.fixture
+def client(library, camera):
+    return TestClient(create_app(library, thumbnail=camera), base_url=HERE)
+
+
+def hits_of(client, **more):
+    answer = client.get("/api/search", params={"q": "a dog", **more})
+    assert answer.status_code == 200
+    return answer.json()["hits"]
+
+
+def sentence_of(answer, status):
+    """The sentence of an error answer, which must be JSON with nothing else in it."""
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/json"
+    (words,) = answer.json().values()
+    assert words.endswith(".")
+    return words
+
+
+# ---- the page
+
+
+def test_page_and_its_files(client):
+    page = client.get("/")
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    for address in re.findall(r'(?:src|href)="(/[^"]+)"', page.text):
+        assert client.get(address).status_code == 200, address
+    assert client.head("/").status_code == 200
+    assert client.get("/healthz").json() == {"ok": True}
+
+
+@pytest.mark.parametrize("address", ["/", "/api/status", "/static/page.js", "/api/search", "/nowhere", "/healthz"])
+def test_every_answer_carries_the_security_headers(client, address):
+    headers = client.get(address).headers
+    assert headers["content-security-policy"].startswith("default-src 'self';")
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_page_has_no_inline_code_and_loads_nothing_from_outside():
+    html = (STATIC / "index.html").read_text()
+    css = (STATIC / "page.css").read_text()
+    script = (STATIC / "page.js").read_text()
+    assert re.findall(r"<script\b[^>]*>(.*?)</script>", html, re.DOTALL) == [""]
+    assert not re.search(r"<style|\bstyle=|\bon\w+=", html)
+    assert not re.search(r"//[a-z]", html + script.replace("// ", ""))
+    assert "url(" not in css
+    assert "@import" not in css
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", script)
+
+
+def test_script_names_only_elements_that_the_page_has():
+    html = (STATIC / "index.html").read_text()
+    script = (STATIC / "page.js").read_text()
+    named = set(re.findall(r'byId\("(\w+)"\)', script))
+    assert len(named) > 15
+    assert named <= set(re.findall(r'\bid="(\w+)"', html))
+
+
+# ---- searches
+
+
+def test_search_answers_hits_in_order(client, library):
+    answer = client.get("/api/search", params={"q": "  a dog  ", "k": 3, "moments": "true"})
+    body = answer.json()
+    assert library.asked == [("a dog", 3, True)]
+    assert (body["query"], body["moments"]) == ("a dog", True)
+    assert body["seconds"] >= 0
+    assert [hit["name"] for hit in body["hits"]] == ["walk.mp4", "tape.AVI", shown(NAMES[2])]
+    first = body["hits"][0]
+    assert (first["start"], first["end"], first["peak"], first["score"]) == (1.5, 4.0, 2.25, 0.9)
+    assert first["folder"] == str(Path(library.paths[0]).parent)
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_search_says_what_a_browser_can_try_to_play(client):
+    assert [hit["playable"] for hit in hits_of(client)] == [True, False, True, True]
+
+
+def test_ids_are_opaque_and_steady(client, library, camera):
+    first, again = hits_of(client), hits_of(client)
+    assert [hit["id"] for hit in first] == [hit["id"] for hit in again]
+    assert all(re.fullmatch(r"[0-9a-f]{24}", hit["id"]) for hit in first)
+    assert len({hit["id"] for hit in first}) == len(NAMES)
+    other = TestClient(create_app(library, thumbnail=camera), base_url=HERE)
+    assert hits_of(other)[0]["id"] != first[0]["id"]
+
+
+def test_hostile_names_travel_as_text(client):
+    names = [hit["name"] for hit in hits_of(client)]
+    assert names[2] == "a b & <i>'\"\N{GRINNING FACE}\\nline.webm"
+    assert names[3] == "bytes \\udcff.mkv"
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("plain \N{GRINNING FACE} \u5b57 \u05d0\u05d1", "plain \N{GRINNING FACE} \u5b57 \u05d0\u05d1"),
+        ("in\u202evoice.mp4", "in\\u202evoice.mp4"),
+        ("\u2066a\u2069", "\\u2066a\\u2069"),
+        ("tab\tnul\0", "tab\\tnul\\x00"),
+        # joined emoji and Persian need their joiners
+        ("\u200d\u200c", "\u200d\u200c"),
+    ],
+)
+def test_names_that_would_mislead_are_escaped(text, seen):
+    assert shown(text) == seen
+
+
+@pytest.mark.parametrize("query", ["", "   ", "\n\t"])
+def test_empty_query(client, library, query):
+    assert sentence_of(client.get("/api/search", params={"q": query}), 400) == "Say what to look for."
+    assert library.asked == []
+
+
+def test_long_queries(client, library):
+    longest = "d" * MOST_CHARACTERS
+    assert client.get("/api/search", params={"q": longest}).status_code == 200
+    assert "20,001 characters" in sentence_of(client.get("/api/search", params={"q": longest + "d"}), 413)
+    assert len(library.asked) == 1
+
+
+@pytest.mark.parametrize(("field", "value"), [("k", "0"), ("k", "201"), ("k", "many"), ("moments", "perhaps")])
+def test_wrong_parameters(client, field, value):
+    assert sentence_of(client.get("/api/search", params={"q": "dog", field: value}), 400).startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (ValueError("No word of the query is known."), 400, "No word of the query is known."),
+        (IndexMismatch("The index was made by another model."), 503, "The index was made by another model."),
+        (RuntimeError("secret detail"), 500, "The server failed at this; its terminal shows why."),
+    ],
+)
+def test_failing_searches_answer_a_sentence(library, camera, error, status, words):
+    client = TestClient(create_app(library, thumbnail=camera), base_url=HERE, raise_server_exceptions=False)
+    library.error = error
+    answer = client.get("/api/search", params={"q": "dog"})
+    assert sentence_of(answer, status) == words
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    library.error = None
+    assert len(hits_of(client)) == len(NAMES)
+
+
+def test_unknown_addresses_and_verbs(client):
+    assert sentence_of(client.get("/nowhere"), 404) == "There is nothing at this address."
+    assert client.post("/api/search").status_code == 405
+    for address in ("/docs", "/openapi.json", "/redoc"):
+        assert client.get(address).status_code == 404
+
+
+def test_status(client, library):
+    library.broken = [{"path": Path("/v/\udcff <b>.mp4"), "reason": "It ends early."}]
+    assert client.get("/api/status").json() == {
+        "model": "gare-offline",
+        "trained_on": "motions",
+        "directory": "/index \\udcff",
+        "videos": 4,
+        "segments": 9,
+        "seconds": 81.5,
+        "broken": [{"path": "/v/\\udcff <b>.mp4", "reason": "It ends early."}],
+    }
+
+
+# ---- pictures and videos
+
+
+def test_thumbnails_are_made_once_a_moment(client, library, camera):
+    ident = hits_of(client)[0]["id"]
+    for seconds in (2.25, 2.25, 3):
+        answer = client.get(f"/thumb/{ident}", params={"t": seconds})
+        assert (answer.status_code, answer.content) == (200, b"\xff\xd8 a picture")
+        assert answer.headers["content-type"] == "image/jpeg"
+    path = Path(library.paths[0]).resolve()
+    assert camera.taken == [(path, 2.25), (path, 3.0)]
+    os.utime(path, ns=(1, 1))
+    client.get(f"/thumb/{ident}", params={"t": 3})
+    assert len(camera.taken) == 3
+
+
+def test_thumbnails_of_damaged_files(client):
+    ident = hits_of(client)[3]["id"]
+    words = sentence_of(client.get(f"/thumb/{ident}"), 404)
+    assert "damaged: copy it again." in words
+    assert "\\udcff" in words
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "inf", "soon"])
+def test_thumbnails_of_no_moment(client, camera, seconds):
+    ident = hits_of(client)[0]["id"]
+    assert sentence_of(client.get(f"/thumb/{ident}", params={"t": seconds}), 400).startswith("t: ")
+    assert camera.taken == []
+
+
+@pytest.mark.parametrize("place", range(len(NAMES)))
+def test_video_in_full(client, place):
+    answer = client.get(f"/video/{hits_of(client)[place]['id']}")
+    assert (answer.status_code, answer.content) == (200, CONTENT)
+    assert answer.headers["accept-ranges"] == "bytes"
+    assert answer.headers["content-type"].startswith(("video/", "application/octet-stream"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "last"),
+    [
+        ("bytes=0-99", 0, 99),
+        ("bytes=5000-", 5000, 10239),
+        ("bytes=-40", 10200, 10239),
+        ("bytes=10000-99999", 10000, 10239),
+    ],
+)
+def test_video_in_ranges(client, asked, first, last):
+    address = f"/video/{hits_of(client)[0]['id']}"
+    answer = client.get(address, headers={"Range": asked})
+    assert answer.status_code == 206
+    assert answer.headers["content-range"] == f"bytes {first}-{last}/10240"
+    assert answer.content == CONTENT[first : last + 1]
+
+
+def test_video_ranges_beyond_the_end_and_head(client):
+    address = f"/video/{hits_of(client)[0]['id']}"
+    assert client.get(address, headers={"Range": "bytes=99999-"}).status_code == 416
+    head = client.head(address)
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "10240")
+
+
+def test_a_file_that_is_no_video_is_only_a_download(tmp_path, camera):
+    page = tmp_path / "page.html"
+    page.write_text("<script>alert(1)</script>")
+    client = TestClient(create_app(Library([page]), thumbnail=camera), base_url=HERE)
+    answer = client.get(f"/video/{hits_of(client)[0]['id']}")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/video/" + "0" * 24,
+        "/video/../../etc/passwd",
+        "/video/..%2f..%2f..%2fetc%2fpasswd",
+        "/video/%2fetc%2fpasswd",
+        "/thumb/..%2f..%2fetc%2fpasswd",
+        "/thumb/%00",
+        "/static/../web.py",
+        "/static/..%2fweb.py",
+        "/static/%2e%2e/%2e%2e/errors.py",
+        "/static//etc/passwd",
+    ],
+)
+def test_traversal(client, address):
+    hits_of(client)
+    assert client.get(address).status_code == 404
+
+
+def test_files_that_vanish_change_or_leave_the_index(client, library, tmp_path):
+    secret = tmp_path / "secret.mp4"
+    secret.write_bytes(b"secret")
+    walk, tape, odd, _ = (Path(path) for path in library.paths)
+    addresses = [f"{kind}/{hit['id']}" for hit in hits_of(client) for kind in ("/video", "/thumb")]
+    walk.unlink()
+    tape.unlink()
+    tape.symlink_to(secret)
+    odd.unlink()
+    odd.mkdir()
+    library.real.discard(os.path.realpath(library.paths[3]))
+    for address in addresses:
+        words = sentence_of(client.get(address), 404)
+        assert "secret" not in words
+    assert "gone" in client.get(addresses[0]).json()["error"]
+    assert "not in the index" in client.get(addresses[2]).json()["error"]
+
+
+def test_symlink_loops_and_linked_folders(library, camera, tmp_path):
+    (tmp_path / "linked").symlink_to(tmp_path / "videos")
+    loop = tmp_path / "loop.mp4"
+    loop.symlink_to(loop)
+    linked = Library([tmp_path / "linked" / "walk.mp4", loop])
+    client = TestClient(create_app(linked, thumbnail=camera), base_url=HERE)
+    good, endless = hits_of(client)
+    assert client.get(f"/video/{good['id']}").content == CONTENT
+    assert client.get(f"/video/{endless['id']}").status_code == 404
+
+
+# ---- who may ask
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "", "[", "192.168.1.4"]
+)
+def test_other_host_names_are_refused(client, host):
+    for address in ("/", "/api/search?q=dog", "/static/page.js"):
+        assert "localhost only" in sentence_of(client.get(address, headers={"host": host}), 403)
+
+
+@pytest.mark.parametrize("host", ["localhost:8765", "127.0.0.1", "127.3.4.5:80", "[::1]:8765"])
+def test_own_host_names_are_served(client, host):
+    assert client.get("/api/status", headers={"host": host}).status_code == 200
+
+
+def test_token(library, camera):
+    app = create_app(library, thumbnail=camera, token="open sesame")
+    stranger = TestClient(app, base_url="http://box.lan:8765", follow_redirects=False)
+    for address in ("/", "/api/search?q=dog", "/api/status", "/static/page.js", "/video/0", "/nowhere"):
+        assert "token is needed" in sentence_of(stranger.get(address), 401)
+    assert stranger.get("/healthz").status_code == 200
+    for wrong in ("/?token=open", "/?token=", "/api/status?token=open%20sesame"):
+        assert stranger.get(wrong).status_code == 401
+    for wrong in ("Bearer open", "Bearer", "Basic open sesame", "Bearer \xe9"):
+        assert stranger.get("/api/status", headers={"authorization": wrong.encode("latin-1")}).status_code == 401
+    assert library.asked == []
+
+    assert stranger.get("/api/status", headers={"authorization": "bearer open sesame"}).status_code == 200
+    entry = stranger.get("/?token=open%20sesame")
+    assert (entry.status_code, entry.headers["location"]) == (303, "/")
+    assert "HttpOnly" in entry.headers["set-cookie"]
+    assert "SameSite=lax" in entry.headers["set-cookie"]
+    assert stranger.get("/").status_code == 200
+    assert stranger.get(f"/video/{hits_of(stranger)[0]['id']}").status_code == 200
+
+
+@pytest.mark.parametrize("token", ["", "  "])
+def test_empty_token(library, camera, token):
+    with pytest.raises(ConfigError, match="token is empty"):
+        create_app(library, thumbnail=camera, token=token)
+
+
+# ---- load
+
+
+def test_searches_wait_in_a_short_line_and_the_next_is_sent_away(library, camera):
+    library.gate = threading.Event()
+    answers = []
+    with TestClient(create_app(library, thumbnail=camera, waiting=2), base_url=HERE) as client:
+        # one runs, two wait, so exactly one of four is refused, and it alone is answered before the gate opens
+        asking = [
+            threading.Thread(target=lambda: answers.append(client.get("/api/search", params={"q": "dog"})))
+            for _ in range(4)
+        ]
+        for thread in asking:
+            thread.start()
+        deadline = time.monotonic() + 20
+        while not answers:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        assert sentence_of(answers[0], 429).startswith("Too many requests")
+        assert answers[0].headers["retry-after"] == "1"
+        # the loop is free while searches run and wait
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/api/status").status_code == 200
+        library.gate.set()
+        for thread in asking:
+            thread.join(20)
+        assert [answer.status_code for answer in answers] == [429, 200, 200, 200]
+        assert library.most_inside == 1
+        assert len(hits_of(client)) == len(NAMES)
+
+
+# ---- the server itself
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.4", "::", "example.org"])
+def test_other_machines_need_a_token(library, camera, host):
+    with pytest.raises(ConfigError, match="Give a token"):
+        serve(create_app(library, thumbnail=camera), host, 0)
+
+
+def test_port_in_use(library, camera):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"Port {port} of 127.0.0.1 cannot be used: Address already in use"):
+            serve(create_app(library, thumbnail=camera), "127.0.0.1", port)
+
+
+@pytest.mark.parametrize("port", [-1, 70000])
+def test_ports_that_cannot_be(library, camera, port):
+    with pytest.raises(ConfigError, match="is no port: give a number"):
+        serve(create_app(library, thumbnail=camera), "127.0.0.1", port)
+
+
+def test_loopback_names():
+    assert all(map(is_loopback, ["localhost", "127.0.0.1", "127.9.9.9", "::1"]))
+    assert not any(map(is_loopback, ["0.0.0.0", "10.0.0.1", "", "localhost.example", "example.org"]))
+
+
+def test_real_server_takes_long_queries_and_stops_when_interrupted(library):
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from test_web import Camera, Library\n"
+        "from reelseek.app.web import create_app, serve\n"
+        "app = create_app(Library([sys.argv[2]]), thumbnail=Camera())\n"
+        "serve(app, port=0, announce=lambda address: print(address, flush=True))\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", program, str(Path(__file__).parent), library.paths[0]]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            address = server.stdout.readline().strip()
+            # the longest query, in characters that take twelve bytes each in an address
+            query = urllib.parse.quote("\N{GRINNING FACE}" * MOST_CHARACTERS)
+            with urllib.request.urlopen(f"{address}api/search?q={query}", timeout=20) as answer:
+                assert answer.status == 200
+                assert b"walk.mp4" in answer.read()
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(f"{address}api/search?q=", timeout=20)
+            refused.value.close()
+            assert refused.value.code == 400
+            server.send_signal(signal.SIGINT)
+            _, complaints = server.communicate(timeout=20)
+        finally:
+            server.kill()
+    assert "ERROR" not in complaints
+    assert "INFO" not in complaints
