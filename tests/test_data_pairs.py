@@ -108,8 +108,9 @@ def test_complete_needs_the_published_counts():
     assert make(missing_texts=2).describe().endswith("missing 0 videos and 2 texts; incomplete")
 
 
-def test_repeated_captions_are_counted():
-    assert "3 texts (2 different)" in make(texts=("a", "a", "b")).describe()
+def test_repeated_captions_and_further_matches_are_counted():
+    described = make(texts=("a", "a", "b"), extra_relevance=((0, 2),)).describe()
+    assert "3 texts (2 different); 1 further true matches; missing" in described
 
 
 def test_test_videos_that_were_trained_on_are_refused():

@@ -122,6 +122,8 @@ class Pairs:
         repeated = len(self.texts) - len(set(self.texts))
         if repeated:
             line += f" ({len(self.texts) - repeated:,} different)"
+        if self.extra_relevance:
+            line += f"; {len(self.extra_relevance):,} further true matches"
         line += f"; missing {len(self.missing_videos):,} videos and {self.missing_texts:,} texts"
         if self.standard is None:
             line += "" if self.complete else "; incomplete"
