@@ -141,6 +141,16 @@ def test_frame_numbers_at_a_broadcast_rate(clips):
     assert [number_of(pixels) for pixels in frames.pixels_FHW3] == list(range(90))
 
 
+def test_frames_stay_in_order_where_the_container_states_no_order(tmp_path):
+    """AVI holds no presentation times: with B-frames a frame may be off by their number, but never out of order."""
+    path = make_clip(tmp_path / "b_frames.avi", options={"g": "12", "bf": "2", "sc_threshold": "0"})
+    frames = decode(path, lambda _: np.arange(60) / 30)
+    numbers = [number_of(pixels) for pixels in frames.pixels_FHW3]
+    assert np.abs(np.array(numbers) - np.arange(60)).max() <= 2
+    assert (np.diff(numbers) >= 0).all()
+    assert (np.diff(frames.times_F) >= 0).all()
+
+
 @pytest.mark.parametrize("keyframes", [False, True])
 def test_a_frames_own_time_finds_it_again(clips, keyframes):
     first = decode(clips["ntsc.mp4"], _wanted_times, keyframes=keyframes)

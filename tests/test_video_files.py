@@ -15,7 +15,7 @@ from video_clips import HEIGHT, WIDTH, make_clip, number_of
 ODD_NAMES = [
     "two\nlines.mp4",
     "🎬 party 🎉.mkv",
-    "Ünïcødé.avi",
+    "Ünïcødé.m4v",
     " leading space.mp4",
     "-dash.mp4",
     "a'b\"c;$d.mov",

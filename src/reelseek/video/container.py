@@ -67,9 +67,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     path = Path(path)
     _check_file(path)
     try:
-        # an absolute path never reads as a protocol ("concat:a|b")
-        options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
-        with av.open(str(path.absolute()), options=options) as container:
+        with _opened(path) as container:
             stream = _pictures(path, container)
             stream.codec_context.thread_count = 1
             yield container, stream
@@ -128,6 +126,17 @@ def truncated(path: Path, readable: float, timeline: Timeline) -> TruncatedVideo
         f"{path}: readable up to {max(0.0, readable):.1f} s of {timeline.duration:.1f} s; "
         "the file is cut off: copy or download it again"
     )
+
+
+def _opened(path: Path) -> InputContainer:
+    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+    # an absolute path never reads as a protocol ("concat:a|b")
+    name = str(path.absolute())
+    try:
+        return av.open(name, options=options)
+    except UnicodeDecodeError:
+        # titles in other encodings than UTF-8, which PyAV takes as they come from version 19 on
+        return av.open(name, options=options, metadata_errors="replace")
 
 
 def _check_file(path: Path) -> None:

@@ -140,6 +140,7 @@ class Cursor:
                 yield Step(start, start + (packet.duration or self._period), packet)
 
     def _read_frames(self) -> Iterator[Step]:
+        latest = -math.inf
         for packet in self._packets():
             try:
                 frames = packet.decode()
@@ -151,7 +152,9 @@ class Cursor:
                 if start is None or frame.is_corrupt:
                     self.damaged += 1
                 else:
-                    yield Step(start, start + (frame.duration or self._period), frame)
+                    # frames arrive in the order of showing; AVI states none for B-frames, and FFmpeg's guess goes back
+                    latest = max(latest, start)
+                    yield Step(int(latest), int(latest) + (frame.duration or self._period), frame)
 
 
 def decode_alone(stream: VideoStream, packet: Packet[VideoStream]) -> VideoFrame | None:
