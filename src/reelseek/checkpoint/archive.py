@@ -18,7 +18,8 @@ from torch import Tensor
 from reelseek.errors import ModelError, UnsafeFile
 
 _PICKLE_BYTES = 64 * 2**20
-_DEPTH, _TENSORS = 64, 100_000
+_PARTS = 1_000_000
+_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError)
 _STORAGES = {
     "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16,
@@ -54,8 +55,8 @@ class _Mark:
 def read_archive(archive: zipfile.ZipFile, source: str) -> dict[str, Tensor]:
     """Tensors of a TorchScript archive under dotted attribute names.
 
-    UnsafeFile for a pickle that names anything but tensors, containers and script modules, or whose sizes do not add up;
-    ModelError for a damaged one.
+    UnsafeFile for a pickle that names anything but tensors, containers and script modules, or whose sizes do not add
+    up; ModelError for a damaged one.
     """
     entry = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
     if entry is None:
@@ -65,11 +66,9 @@ def read_archive(archive: zipfile.ZipFile, source: str) -> dict[str, Tensor]:
     folder = entry.removesuffix("data.pkl")
     try:
         root = _Reader(lambda key: archive.read(f"{folder}data/{key}"), source).run(archive.read(entry))
-    except (ValueError, KeyError, IndexError, TypeError, RuntimeError, zipfile.BadZipFile) as error:
+    except (*_DAMAGE, zipfile.BadZipFile) as error:
         raise ModelError(f"{source}: its data.pkl is damaged ({type(error).__name__}: {error})") from None
-    tensors: dict[str, Tensor] = {}
-    _flatten(root, "", tensors, 0, source)
-    return tensors
+    return _flatten(root, source)
 
 
 class _Reader:
@@ -191,19 +190,8 @@ _STEPS: dict[str, Callable[[_Reader, Any], None]] = {
     "NONE": lambda reader, _: _push(reader, None),
     "NEWTRUE": lambda reader, _: _push(reader, True),
     "NEWFALSE": lambda reader, _: _push(reader, False),
-    **{
-        name: _push
-        for name in (
-            "BININT",
-            "BININT1",
-            "BININT2",
-            "LONG1",
-            "BINFLOAT",
-            "BINUNICODE",
-            "SHORT_BINUNICODE",
-            "BINUNICODE8",
-        )
-    },
+    **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"), _push),
+    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), _push),
     "EMPTY_TUPLE": lambda reader, _: _push(reader, ()),
     "EMPTY_LIST": lambda reader, _: _push(reader, []),
     "EMPTY_DICT": lambda reader, _: _push(reader, {}),
@@ -227,13 +215,20 @@ _STEPS: dict[str, Callable[[_Reader, Any], None]] = {
 }
 
 
-def _flatten(thing: Any, name: str, found: dict[str, Tensor], depth: int, source: str) -> None:
-    """Collect the tensors below a record under their dotted names."""
-    if isinstance(thing, Tensor):
-        found[name] = thing
-    if depth > _DEPTH or len(found) > _TENSORS:
-        raise UnsafeFile(f"{source}: its modules nest deeper or hold more tensors than any model does")
-    children = thing.attributes if isinstance(thing, Record) else thing
-    if isinstance(children, dict):
-        for key, child in children.items():
-            _flatten(child, f"{name}.{key}" if name else str(key), found, depth + 1, source)
+def _flatten(root: Any, source: str) -> dict[str, Tensor]:
+    """The tensors below a record under their dotted names."""
+    found: dict[str, Tensor] = {}
+    waiting: list[tuple[str, Any]] = [("", root)]
+    # A few bytes of pickle can hold a record inside itself, or share it in ever more places: the walk is bounded.
+    for _ in range(_PARTS):
+        if not waiting:
+            return found
+        name, thing = waiting.pop()
+        if isinstance(thing, Tensor):
+            found[name] = thing
+        children = thing.attributes if isinstance(thing, Record) else thing
+        if isinstance(children, dict):
+            waiting.extend((f"{name}.{key}" if name else str(key), child) for key, child in children.items())
+        if len(name) > 1000:
+            break
+    raise UnsafeFile(f"{source}: its modules nest deeper or have more parts than any model's")

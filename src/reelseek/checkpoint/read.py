@@ -23,7 +23,7 @@ _COMPRESSED_BYTES = 64 * 2**20
 
 
 def read_weights(path: Path | str) -> dict[str, Tensor]:
-    """Tensors by name, on the CPU. A dict around the state dict and the prefix "module." of parallel training are undone.
+    """Tensors by name, on the CPU; a dict around the state dict and parallel training's prefix "module." are undone.
 
     UnsafeFile for content that is not tensors or whose sizes do not add up; ModelError for a file that is missing,
     damaged, or without tensors.
@@ -52,7 +52,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)  # type: ignore[no-any-return]
+        return load_file(path)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} is a damaged safetensors file ({error})") from None
 

@@ -50,7 +50,7 @@ def save_run(
 
 
 def load_run(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Settings and tensors (on the CPU) as they were saved. CheckpointError for what is missing, half written or damaged."""
+    """Settings and tensors (on the CPU) as saved. CheckpointError for what is missing, half written or damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -67,7 +67,7 @@ def load_run(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise CheckpointError(f"{folder}: {CONFIG} is damaged or was not written by a training run") from None
     if digest != _digest(parts[1]):
         raise CheckpointError(
-            f"{folder}: {WEIGHTS} is not the one that {CONFIG} belongs to; writing was broken off or a file was exchanged"
+            f"{folder}: {WEIGHTS} is not the one that {CONFIG} belongs to: writing was broken off or a file exchanged"
         )
     try:
         return config, load(parts[1])
@@ -76,7 +76,7 @@ def load_run(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that its name only ever holds all of the content: aside, to the disk, renamed. May raise OSError."""
+    """Write a file so that its name only ever holds all of the content: aside, to the disk, renamed. OSError passes."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as part:
         try:
             part.write(content)
