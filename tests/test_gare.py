@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from reelseek.losses.contrastive import info_nce
 from reelseek.losses.increments import gare_regularisers
+from reelseek.methods import gare_factorised
 from reelseek.methods.gare import BaselineHead, GareHead
 from reelseek.methods.gare_factorised import factorised_scores
 from reelseek.methods.gare_plain import draw_dropout, plain_scores
@@ -232,6 +233,41 @@ def test_large_embeddings_and_a_text_on_the_mean_frame_stay_exact():
 def test_blocks_equal_the_whole(head, block):
     batch = inputs(7, 5, 4, 16)
     assert torch.allclose(score_in_blocks(head, *batch, block), head.score(*batch).matrix_TV, atol=1e-5)
+
+
+@torch.no_grad()
+def test_prepared_videos_score_any_texts_as_before():
+    head, (texts, videos) = lively(16, dropout=0.5).eval(), inputs(7, 5, 4, 16)
+    scorer = head.prepare(videos)
+    expected = head.score(texts, videos).matrix_TV
+    assert torch.allclose(scorer(texts), expected, atol=1e-6)
+    assert torch.allclose(scorer(Texts(texts.pooled_TD[2:3])), expected[2:3], atol=1e-5)
+    with pytest.raises(ValueError, match="text 0 "):
+        scorer(Texts(texts.pooled_TD * 0))
+
+
+@pytest.mark.parametrize(("weights", "texts_a_tile"), [(1, 1), (40, 2), (24, 3)])
+def test_tiles_and_recomputation_change_nothing(monkeypatch, weights, texts_a_tile):
+    head, (texts, videos) = lively(16).double().train(), inputs(6, 5, 4, 16)
+    text, frames = texts.pooled_TD.double().requires_grad_(), videos.frames_VFD.double().requires_grad_()
+    noise_VD = draw_dropout((5, 16), 0.3, frames)
+    matrix, increments = factorised_scores(head.psi, text, frames, videos.mask_VF, 2.0, noise_VD)
+    expected = gradients(head, matrix, increments, [text, frames])
+    monkeypatch.setattr(gare_factorised, "TILE_WEIGHTS", weights)
+    monkeypatch.setattr(gare_factorised, "TILE_TEXTS", texts_a_tile)
+    monkeypatch.setattr(gare_factorised, "KEPT_PAIRS", 10)
+    tiled, tiled_increments = factorised_scores(head.psi, text, frames, videos.mask_VF, 2.0, noise_VD)
+    assert torch.allclose(tiled, matrix, atol=1e-12)
+    for value, wanted in zip(gradients(head, tiled, tiled_increments, [text, frames]), expected, strict=True):
+        assert torch.allclose(value, wanted, atol=1e-9)
+
+
+def test_a_bad_frame_in_a_later_tile_keeps_its_number(monkeypatch):
+    monkeypatch.setattr(gare_factorised, "TILE_WEIGHTS", 1)
+    texts, videos = inputs(2, 4, 3, 16, padded=False)
+    videos.frames_VFD[3, 1] = 0
+    with pytest.raises(ValueError, match="video 3, frame 1"):
+        lively(16).eval().score(texts, videos)
 
 
 def test_every_parameter_is_live():

@@ -11,14 +11,14 @@ Shapes: T texts, V videos, F frames, D width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from reelseek.errors import ModelError
-from reelseek.methods.gare_factorised import baseline_scores, factorised_scores
+from reelseek.methods.gare_factorised import baseline_scores, factorised_scores, matrix_scorer
 from reelseek.methods.gare_plain import Psi, draw_dropout, plain_scores
 from reelseek.records import Scores, Texts, Videos
 from reelseek.score.similarity import check_lengths, check_mask
@@ -108,6 +108,22 @@ class GareHead(nn.Module):
                 self.psi, texts_TD, frames_VFD, mask_VF, self.temperature, noise_VD
             )
         return Scores(matrix_TV, increments)
+
+    def prepare(self, videos: Videos) -> Callable[[Texts], Tensor]:
+        """A function from texts to the matrix [T, V] that `score` gives in evaluation, without gradients.
+
+        For many batches of texts over the same videos: their bases are made once. It keeps the weights of this moment
+        for them. Raises as `score` does.
+        """
+        _, frames_VFD, mask_VF = self._checked(Texts(videos.frames_VFD[:, 0]), videos)
+        with torch.autocast(frames_VFD.device.type, enabled=False):
+            scorer = matrix_scorer(self.psi, frames_VFD, mask_VF, self.temperature)
+
+        def score(texts: Texts) -> Tensor:
+            with torch.autocast(frames_VFD.device.type, enabled=False):
+                return scorer(self._checked(texts, videos)[0])
+
+        return score
 
     def score_reference(self, texts: Texts, videos: Videos) -> Scores:
         """The same by the definition, pair by pair, with dense increments [T, V, D]; raises as `score` does."""

@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 
 
-def check_lengths(squared: Tensor, what: str) -> None:
+def check_lengths(squared: Tensor, what: str, first: int = 0) -> None:
     """Refuse vectors without a direction.
 
     squared: squared lengths of the vectors, [N] or [V, F]. what: the word for a row in the message ("text").
-    Raises ValueError naming the first row whose length is zero, infinite or not a number.
+    first: number of the first row, for messages. Raises ValueError naming a row whose length is zero, infinite or not a
+    number.
     """
     bad = ~((squared > 0) & torch.isfinite(squared))
     if bool(bad.any()):
         row, *frame = (int(index) for index in bad.nonzero()[0])
-        name = f"{what} {row}" + (f", frame {frame[0]}," if frame else "")
+        name = f"{what} {first + row}" + (f", frame {frame[0]}," if frame else "")
         raise ValueError(
             f"{name} has an embedding of squared length {float(squared[bad][0]):g}, so it has no direction. "
             "Remove the item or embed it again."
