@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -152,6 +153,16 @@ def test_a_scrambled_middle_is_not_bridged(tmp_path):
     with pytest.raises(UnreadableVideo, match=r"damaged: no picture between [\d.]+ s and [\d.]+ s"):
         _decode(path)
     assert number_of(decode(path, lambda _: np.array([0.5])).pixels_FHW3[0]) == 15
+
+
+def test_an_absurd_length_is_not_believed(tmp_path):
+    path = make_clip(tmp_path / "eternal.mkv")
+    data = path.read_bytes()
+    # Matroska's Duration element (0x4489), eight bytes long, in milliseconds; and its copy in the tags
+    place = data.index(b"\x44\x89\x88") + 3
+    data = data[:place] + struct.pack(">d", 1e15) + data[place + 8 :]
+    path.write_bytes(data.replace(b"DURATION", b"DURATIOM"))
+    assert probe(path).duration == pytest.approx(2.0, abs=0.01)
 
 
 def _damage(data, draw):

@@ -23,6 +23,9 @@ from reelseek.errors import NoVideoStream, TruncatedVideo, UnreadableVideo
 TOLERANCE = 1.0
 """Seconds by which pictures may end before their stated length (see `Timeline.tolerance`)."""
 
+# a week in seconds: a header that states more is damaged, and a caller who believed it would ask for millions of frames
+_LONGEST = 7 * 24 * 3600.0
+
 # FFmpeg's demuxers for files that hold their own media; the audio ones are here to be named as such
 _FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,gif,apng,flv,asf,ogg,ivf,nut,mxf,dv,rm,wtv,swf,yuv4mpegpipe,webp_pipe,"
@@ -93,10 +96,10 @@ def read_timeline(path: Path, container: InputContainer, stream: VideoStream) ->
     by_stream = _stated_end(stream, tick)
     by_file = None if container.duration is None else zero + container.duration / av.time_base
     end = by_stream if by_stream is not None else by_file
-    if end is None or not end - zero > 0:
+    if end is None or not 0 < end - zero <= _LONGEST:
         end = last_packet_end(path, pictures_only=True)
-    if end is None:
-        raise UnreadableVideo(f"{path}: holds no pictures with a time; it is damaged or incomplete")
+    if end is None or end - zero > _LONGEST:
+        raise UnreadableVideo(f"{path}: holds no pictures with a usable time; it is damaged or incomplete")
     period = 1 / float(stream.average_rate or 25)
     timeline = Timeline(zero, tick, end - zero if end - zero > 0 else period, period, by_stream is None)
     _check_index(path, container, stream, timeline)
