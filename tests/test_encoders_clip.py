@@ -293,6 +293,8 @@ def damage(folder: Path, kind: str) -> None:
     elif kind == "no tokenizer":
         (folder / "tokenizer.json").unlink()
         (folder / "tokenizer_config.json").unlink()
+    elif kind == "cut tokenizer":
+        (folder / "tokenizer.json").write_text((folder / "tokenizer.json").read_text()[:200])
     elif kind == "cut weights":
         (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:500])
     elif kind == "cut config":
@@ -308,7 +310,17 @@ def damage(folder: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["no config", "no weights", "no tokenizer", "cut weights", "cut config", "another kind", "fewer weights"]
+    "kind",
+    [
+        "no config",
+        "no weights",
+        "no tokenizer",
+        "cut tokenizer",
+        "cut weights",
+        "cut config",
+        "another kind",
+        "fewer weights",
+    ],
 )
 def test_a_damaged_folder_is_named(folder: Path, tmp_path: Path, kind: str) -> None:
     copy = shutil.copytree(folder, tmp_path / "copy")

@@ -123,7 +123,7 @@ def _unreachable(name: str, why: str) -> NoReturn:
 def _read(source: str, *, local: bool) -> tuple[Any, Any, Preprocess]:
     """Read all parts with transformers. ModelError for what is missing, damaged, or of another kind."""
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers import AutoConfig, AutoModel
 
     try:
         config = AutoConfig.from_pretrained(source, local_files_only=local)
@@ -135,7 +135,7 @@ def _read(source: str, *, local: bool) -> tuple[Any, Any, Preprocess]:
         # Without any of these files transformers makes up an empty tokenizer that maps every text to the same numbers.
         if not any(_file(source, name, local=local) for name in _TOKENIZER_FILES):
             raise ModelError(f"{source} has no tokenizer: put the tokenizer.json of the original model into it")
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
+        tokenizer = _tokenizer(source, local=local)
         settings = _preprocessor_settings(source, local=local)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{source} cannot be read as a model: {_first_line(error)}") from None
@@ -146,6 +146,17 @@ def _read(source: str, *, local: bool) -> tuple[Any, Any, Preprocess]:
     if words >= rows:
         raise ModelError(f"{source}: its tokenizer counts to {words}, but the model knows {rows} tokens")
     return model, tokenizer, preprocess_from(settings, side=config.vision_config.image_size, kind=config.model_type)
+
+
+def _tokenizer(source: str, *, local: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source, local_files_only=local)
+    except Exception as error:
+        if type(error) is Exception:  # what the tokenizers package raises for damaged files: no class of its own
+            raise ValueError(str(error)) from None
+        raise
 
 
 def _preprocessor_settings(source: str, *, local: bool) -> dict[str, Any] | None:
