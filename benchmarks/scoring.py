@@ -79,7 +79,7 @@ def score_case(name: str, args: argparse.Namespace) -> dict[str, object]:
 
     texts, videos = batch(args.texts, args.videos, args.frames, args.width)
     head = GareHead(args.width, temperature=3.0).eval()
-    bound, found = bound_of(texts, videos), {}
+    bound, found, before = bound_of(texts, videos), {}, peak_mb()
     with torch.no_grad():
         if name == "factorised":
             call: Callable[[], object] = lambda: head.score(texts, videos)  # noqa: E731
@@ -96,7 +96,6 @@ def score_case(name: str, args: argparse.Namespace) -> dict[str, object]:
             size = min(trials, key=lambda key: trials[key])
             found = {"block": size, "trial_seconds_256x128": trials}
             call = lambda: score_in_blocks(plain, texts, videos, size)  # noqa: E731
-        before = peak_mb()
         call()
         found["peak_mb"] = peak_mb() - before
         times = in_turn(args.repeats if name != "plain" else args.plain_repeats, call=call, bound=bound)

@@ -258,8 +258,8 @@ def factorised_scores(
         if recomputed:
             score = partial(checkpoint, score, use_reentrant=False, preserve_rng_state=False)
         tiles = [score(text) for text in texts]
-        matrices.append(torch.cat([matrix_VT for matrix_VT, _ in tiles], dim=1))
-        coefficients.append(torch.cat([part_VKT for _, part_VKT in tiles], dim=2))
+        matrices.append(_joined([matrix_VT for matrix_VT, _ in tiles]))
+        coefficients.append(_joined([part_VKT for _, part_VKT in tiles]))
         bases.append(video.basis_VKD)
     increments = FactorisedIncrements(torch.cat(coefficients), torch.cat(bases), folded.offset_D)
     return torch.cat(matrices).T, increments
@@ -274,10 +274,15 @@ def matrix_scorer(psi: Psi, frames_VFD: Tensor, mask_VF: Tensor, temperature: fl
     @torch.no_grad()
     def score(texts_TD: Tensor) -> Tensor:
         texts = text_sides(psi, folded, texts_TD, temperature)
-        rows = [torch.cat([pair_scores(psi, text, side, temperature)[0] for text in texts], dim=1) for side in sides]
+        rows = [_joined([pair_scores(psi, text, side, temperature)[0] for text in texts]) for side in sides]
         return torch.cat(rows).T
 
     return score
+
+
+def _joined(tiles: list[Tensor]) -> Tensor:
+    """Tiles side by side over the texts; one alone is not copied."""
+    return tiles[0] if len(tiles) == 1 else torch.cat(tiles, dim=-1)
 
 
 def _video_tiles(
