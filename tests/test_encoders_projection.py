@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from reelseek.encoders.projection import LinearProjection
+from reelseek.encoders.projection import LENGTH, LinearProjection
 from reelseek.records import Texts, Videos
 
 
@@ -16,6 +16,11 @@ def example() -> tuple[Texts, Videos]:
     return texts, Videos(torch.randn(3, 4, 10), torch.ones(3, 4, dtype=torch.bool))
 
 
+def standardised(vector_D: torch.Tensor) -> torch.Tensor:
+    centred_D = vector_D - vector_D.sum() / len(vector_D)
+    return centred_D / ((centred_D * centred_D).sum() / len(vector_D) + 1e-5).sqrt()
+
+
 def test_every_vector_is_mapped_by_its_side_s_matrix() -> None:
     projection = LinearProjection(6, 10, 8)
     texts, videos = example()
@@ -23,15 +28,17 @@ def test_every_vector_is_mapped_by_its_side_s_matrix() -> None:
         made_texts, made_videos = projection(texts, videos)
     weight_text, weight_frame = projection.text.weight.detach(), projection.frame.weight.detach()
     for t in range(2):
-        torch.testing.assert_close(made_texts.pooled_TD[t], weight_text @ texts.pooled_TD[t])
+        torch.testing.assert_close(made_texts.pooled_TD[t], weight_text @ standardised(texts.pooled_TD[t]))
         torch.testing.assert_close(
-            made_texts.streams["nouns"].pooled_TD[t], weight_text @ texts.streams["nouns"].pooled_TD[t]
+            made_texts.streams["nouns"].pooled_TD[t], weight_text @ standardised(texts.streams["nouns"].pooled_TD[t])
         )
         for token in range(3):
-            torch.testing.assert_close(made_texts.tokens_TLD[t, token], weight_text @ texts.tokens_TLD[t, token])
+            expected = weight_text @ standardised(texts.tokens_TLD[t, token])
+            torch.testing.assert_close(made_texts.tokens_TLD[t, token], expected)
     for v in range(3):
         for f in range(4):
-            torch.testing.assert_close(made_videos.frames_VFD[v, f], weight_frame @ videos.frames_VFD[v, f])
+            expected = weight_frame @ standardised(videos.frames_VFD[v, f])
+            torch.testing.assert_close(made_videos.frames_VFD[v, f], expected)
     assert made_texts.mask_TL is texts.mask_TL
     assert made_videos.mask_VF is videos.mask_VF
 
@@ -42,18 +49,16 @@ def test_texts_without_tokens_stay_without() -> None:
     assert made.streams is None
 
 
-@pytest.mark.parametrize("width", [64, 256])
-def test_lengths_are_kept_on_average_for_equal_widths(width: int) -> None:
+@pytest.mark.parametrize("scale", [0.1, 10.0])
+def test_vectors_of_any_scale_start_at_the_stated_length(scale: float) -> None:
     torch.manual_seed(0)
-    projection = LinearProjection(width, width, width)
-    texts, videos = (
-        Texts(torch.randn(200, width)),
-        Videos(torch.randn(50, 4, width), torch.ones(50, 4, dtype=torch.bool)),
-    )
+    projection = LinearProjection(64, 256, 128)
+    texts = Texts(scale * torch.randn(200, 64))
+    videos = Videos(torch.randn(50, 4, 256) / scale, torch.ones(50, 4, dtype=torch.bool))
     with torch.no_grad():
         made_texts, made_videos = projection(texts, videos)
-    assert made_texts.pooled_TD.norm() / texts.pooled_TD.norm() == pytest.approx(1.0, abs=0.05)
-    assert made_videos.frames_VFD.norm() / videos.frames_VFD.norm() == pytest.approx(1.0, abs=0.05)
+    assert made_texts.pooled_TD.norm(dim=-1).mean() == pytest.approx(LENGTH, rel=0.05)
+    assert made_videos.frames_VFD.norm(dim=-1).mean() == pytest.approx(LENGTH, rel=0.05)
 
 
 def test_both_maps_have_gradients_and_nothing_else_has() -> None:

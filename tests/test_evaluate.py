@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import FakeMethod
 
+from conftest import FakeMethod
 from reelseek.config import EvaluateConfig, SampleConfig
 from reelseek.data.pairs import Pairs, Standard
 from reelseek.embed import EmbeddedPairs
@@ -104,7 +104,7 @@ def test_rescoring_is_per_direction_and_labelled() -> None:
 def test_nan_is_refused() -> None:
     split = random_split()
     split.texts.pooled_TD[0, 0] = float("nan")
-    with pytest.raises(ValueError, match="(?i)nan"):
+    with pytest.raises(ValueError, match=r"(?i)nan"):
         evaluate_embedded(FakeMethod(), split, config=PLAIN, frames=5)
 
 

@@ -1,4 +1,4 @@
-"""Recipes are plain values by name; the objective is the sum of its parts; relevance of a batch is that of the split."""
+"""Recipes are plain values by name; an objective is the sum of its parts; a batch has the relevance of its split."""
 
 from __future__ import annotations
 

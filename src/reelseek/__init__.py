@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from reelseek.index.search import Searcher
     from reelseek.methods import METHODS
     from reelseek.methods.saved import load
-    from reelseek.recipes import RECIPES, train
+    from reelseek.recipes import RECIPES
+    from reelseek.recipes.run import train
 
 __version__ = "0.1.0"
 
@@ -28,7 +29,7 @@ _HOMES = {
     "Searcher": "reelseek.index.search",
     "evaluate": "reelseek.evaluate",
     "load": "reelseek.methods.saved",
-    "train": "reelseek.recipes",
+    "train": "reelseek.recipes.run",
 }
 
 

@@ -37,8 +37,8 @@ from reelseek.video.decode import decode
 from reelseek.video.sample import sample_times
 from reelseek.video.transform import preprocess
 
-CHUNK = 16
-"""Frames decoded and encoded at a time: bounds memory for files of any length and resolution."""
+CHUNK = 64
+"""Frames decoded and encoded at a time: bounds memory for files of any length."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -254,7 +254,7 @@ def _decode_chunks(job: _Job, spec: Preprocess, keyframes: bool, stop: threading
     while not stop.is_set():
         begun = time.perf_counter()
         wanted = first if start == 0 else (lambda _, low=start: times_N[low : low + CHUNK])
-        frames = decode(job.path, wanted, keyframes=keyframes)
+        frames = decode(job.path, wanted, keyframes=keyframes, shape=spec)
         pixels = preprocess(frames.pixels_FHW3, spec)
         job.duration = frames.duration
         job.decode_seconds += time.perf_counter() - begun

@@ -70,7 +70,7 @@ def evaluate_embedded(method: Method, embedded: EmbeddedPairs, *, config: Evalua
     """
     pairs = embedded.pairs
     rescorer = rescorer_of(config)
-    raw_TV = score_embedded(method, embedded.texts, embedded.videos, block=config.block)
+    raw_TV = score_embedded(method, embedded.texts, embedded.videos, block=config.block).cpu()
     # A rescored matrix is right along one direction only: the prior of video to text is taken over the videos.
     matrix_TV, reverse_TV = rescorer.apply(raw_TV), rescorer.apply(raw_TV.T).T
     relevance_TV = pairs.relevance_TV()
@@ -89,7 +89,7 @@ def evaluate_embedded(method: Method, embedded: EmbeddedPairs, *, config: Evalua
         metrics={"text_to_video": text_to_video, "video_to_text": video_to_text},
         intervals=intervals,
         ranks_T=ranks_T,
-        matrix_TV=matrix_TV.cpu().numpy(),
+        matrix_TV=matrix_TV.numpy(),
         pairs=pairs,
         broken=embedded.broken,
     )
@@ -113,7 +113,9 @@ def project_in_blocks(method: Method, texts: Texts, videos: Videos, *, block: in
         method.project(one_text, Videos(videos.frames_VFD[at : at + block], videos.mask_VF[at : at + block]))[1]
         for at in range(0, len(videos.frames_VFD), block)
     ]
-    return Texts(torch.cat(pooled)), Videos(torch.cat([part.frames_VFD for part in frames]), videos.mask_VF)
+    return Texts(torch.cat(pooled)), Videos(
+        torch.cat([part.frames_VFD for part in frames]), torch.cat([part.mask_VF for part in frames])
+    )
 
 
 def rescorer_of(config: EvaluateConfig) -> Rescorer:

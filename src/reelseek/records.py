@@ -123,13 +123,17 @@ class Hit(NamedTuple):
 
 
 class Backbone(Protocol):
-    """A pair of frozen or trainable towers. `id` names kind, weights and settings: the cache key."""
+    """A pair of frozen or trainable towers. name: what kind of towers they are."""
 
-    id: str
     name: str
     preprocess: Preprocess
     text_width: int
     frame_width: int
+
+    @property
+    def id(self) -> str:
+        """Kind, weights and settings in a word: the cache key."""
+        ...
 
     def encode_texts(self, captions: Sequence[str]) -> Texts:
         """Sentence vectors [T, text_width], and token vectors where the tower has them."""

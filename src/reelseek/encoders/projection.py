@@ -6,30 +6,39 @@ F frames, L tokens, D width.
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 from reelseek.records import Texts, Videos
+
+LENGTH = 10.0
+"""Length that vectors start with, about that of CLIP ViT-B/32's: GARE's temperature and increments presume it."""
 
 
 class LinearProjection(nn.Module):
     """Maps sentence and token vectors by one linear map, frame vectors by another, both to `width`.
 
-    No bias, as in CLIP's projections: a shared offset adds the same direction to every vector of a side, which a cosine
-    cannot use. Weights start from N(0, 1 / input width), so that lengths are kept on average.
+    Every vector is first brought to mean 0 and variance 1 over its entries, so that two towers of different scales meet
+    at one length. No bias, as in CLIP's projections: a shared offset adds the same direction to every vector of a side,
+    which a cosine cannot use. Weights start from N(0, s^2) with s such that vectors start at `LENGTH` on average.
     """
 
     def __init__(self, text_width: int, frame_width: int, width: int) -> None:
         super().__init__()
         self.text = nn.Linear(text_width, width, bias=False)
         self.frame = nn.Linear(frame_width, width, bias=False)
-        nn.init.normal_(self.text.weight, std=text_width**-0.5)
-        nn.init.normal_(self.frame.weight, std=frame_width**-0.5)
+        nn.init.normal_(self.text.weight, std=LENGTH * (text_width * width) ** -0.5)
+        nn.init.normal_(self.frame.weight, std=LENGTH * (frame_width * width) ** -0.5)
 
     def forward(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:
         """Texts and videos with every vector mapped to `width`; masks as they are, streams each by the text map."""
-        return self._texts(texts), videos._replace(frames_VFD=self.frame(videos.frames_VFD))
+        return self._texts(texts), videos._replace(frames_VFD=self.frame(_standardised(videos.frames_VFD)))
 
     def _texts(self, texts: Texts) -> Texts:
-        tokens_TLD = None if texts.tokens_TLD is None else self.text(texts.tokens_TLD)
+        tokens_TLD = None if texts.tokens_TLD is None else self.text(_standardised(texts.tokens_TLD))
         streams = texts.streams and {name: self._texts(stream) for name, stream in texts.streams.items()}
-        return Texts(self.text(texts.pooled_TD), tokens_TLD, texts.mask_TL, streams)
+        return Texts(self.text(_standardised(texts.pooled_TD)), tokens_TLD, texts.mask_TL, streams)
+
+
+def _standardised(vectors: Tensor) -> Tensor:
+    return layer_norm(vectors, vectors.shape[-1:])

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from reelseek.records import Backbone
 
 METHODS: dict[str, str] = {
-    "zero-shot": "reelseek.methods.build:zero_shot",
-    "clip4clip": "reelseek.methods.build:clip4clip",
-    "gare-baseline": "reelseek.methods.build:gare_baseline",
-    "gare": "reelseek.methods.build:gare",
+    "zero-shot": "reelseek.methods.builders:zero_shot",
+    "clip4clip": "reelseek.methods.builders:clip4clip",
+    "gare-baseline": "reelseek.methods.builders:gare_baseline",
+    "gare": "reelseek.methods.builders:gare",
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import torch
@@ -89,7 +89,8 @@ class Method(nn.Module):
         return self.backbone.encode_frames(pixels_N3HW)
 
     def project(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:
-        """Trained projection and temporal module: tower outputs to one width D."""
+        """Trained projection and temporal module: tower outputs to one width D, on the method's device."""
+        texts, videos = texts_to(texts, self.log_scale.device), videos_to(videos, self.log_scale.device)
         if self.projection is not None:
             texts, videos = self.projection(texts, videos)
         if self.temporal is not None:
@@ -99,3 +100,25 @@ class Method(nn.Module):
     def score(self, texts: Texts, videos: Videos) -> Scores:
         """Scores of every pair of projected texts and videos."""
         return cast(Head, self.head).score(texts, videos)
+
+    def prepare(self, videos: Videos) -> Callable[[Texts], Tensor]:
+        """A function from projected texts to their scores [T, V] with these videos; what depends on the videos alone is
+        computed once. Without gradients.
+        """
+        prepare = getattr(self.head, "prepare", None)
+        if prepare is None:
+            return lambda texts: self.score(texts, videos).matrix_TV
+        return cast(Callable[[Texts], Tensor], prepare(videos))
+
+
+def texts_to(texts: Texts, device: torch.device) -> Texts:
+    """The same texts on a device."""
+    streams = texts.streams and {name: texts_to(stream, device) for name, stream in texts.streams.items()}
+    tokens_TLD = None if texts.tokens_TLD is None else texts.tokens_TLD.to(device)
+    mask_TL = None if texts.mask_TL is None else texts.mask_TL.to(device)
+    return Texts(texts.pooled_TD.to(device), tokens_TLD, mask_TL, streams)
+
+
+def videos_to(videos: Videos, device: torch.device) -> Videos:
+    """The same videos on a device."""
+    return Videos(videos.frames_VFD.to(device), videos.mask_VF.to(device))

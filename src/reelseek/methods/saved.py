@@ -60,8 +60,11 @@ def run_settings(folder: Path) -> dict[str, dict[str, Any]]:
     return settings
 
 
-def save(method: Method, folder: Path, *, run: Mapping[str, Any]) -> None:
-    """Write a method: its configuration, what it was trained on, its weights; `run` is kept as provenance."""
+def save(method: Method, folder: Path, *, run: Mapping[str, Any], extra: Mapping[str, str] | None = None) -> None:
+    """Write a method: its configuration, what it was trained on, its weights, a model card.
+
+    run: the settings it was trained with, kept as provenance. extra: further small text files by name.
+    """
     towers_changed = bool(run.get("train", {}).get("backbone_learning_rate", 0.0))
     tensors = {
         key: value.detach().cpu().contiguous()
@@ -76,8 +79,7 @@ def save(method: Method, folder: Path, *, run: Mapping[str, Any]) -> None:
         "trained_on": method.trained_on,
         "run": dict(run),
     }
-    save_run(folder, config, tensors)
-    (folder / "README.md").write_text(model_card(method, run), encoding="utf-8")
+    save_run(folder, config, tensors, extra={"README.md": model_card(method, run), **(extra or {})})
 
 
 def model_card(method: Method, run: Mapping[str, Any]) -> str:

@@ -75,8 +75,8 @@ def train(
         result, seen = _train_features(method, splits.train, splits.val, config, out, cache, progress, say)
     method.trained_on = seen.describe()
     if int(os.environ.get("RANK", "0")) == 0:
-        save(method, out, run=asdict(config))
-        (out / SEEN).write_text(json.dumps({"corpus": seen.corpus, "videos": list(seen.video_ids)}), encoding="utf-8")
+        seen_videos = json.dumps({"corpus": seen.corpus, "videos": seen.video_ids})
+        save(method, out, run=asdict(config), extra={SEEN: seen_videos})
     return Outcome(method, result, out)
 
 

@@ -29,4 +29,6 @@ def run(arguments: Namespace) -> int:
     print(f"{arguments.source}: {report.layout} layout, written to {arguments.target}")
     for name, keys in (("missing", report.missing), ("unexpected", report.unexpected)):
         print(f"{name}: {len(keys)}" + "".join(f"\n  {key}" for key in keys))
+    if report.note:
+        print(report.note)
     return 0

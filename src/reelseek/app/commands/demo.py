@@ -31,7 +31,7 @@ QUERIES = (
     "tall buildings and traffic in a city",
     "a man talking inside a car",
 )
-RECIPES = ("clip4clip-meanp-motions", "gare-baseline-motions", "gare-motions")
+RECIPES = {"clip4clip": "clip4clip-meanp-motions", "gare-baseline": "gare-baseline-motions", "gare": "gare-motions"}
 TRAIN_VIDEOS = 500
 
 
@@ -136,8 +136,8 @@ def train_and_compare(out: Path, arguments: Namespace, zero_shot: Method, result
     from reelseek.recipes.run import train
     from reelseek.train.loop import seed_all
 
-    configs = {name: _config(name, out, arguments) for name in RECIPES}
-    first = configs[RECIPES[0]]
+    configs = {name: _config(of, out, arguments) for name, of in RECIPES.items()}
+    first = next(iter(configs.values()))
     cache = out / "cache"
     with progress("rendering the benchmark") as tell:
         splits = load(first.data, tell)
@@ -168,7 +168,7 @@ def train_and_compare(out: Path, arguments: Namespace, zero_shot: Method, result
             results["comparisons"].append(comparison(named[-1][0], named[-1][1], other[0], other[1], metric))
     show_comparisons(results["comparisons"])
     print("Intervals are over queries; one seed each. Settings were chosen on validation.")
-    return out / RECIPES[-1]
+    return out / "gare"
 
 
 def search_with_trained(out: Path, run_folder: Path, results: dict[str, Any]) -> None:

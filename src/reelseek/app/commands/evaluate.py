@@ -99,11 +99,14 @@ def show(named: Sequence[tuple[str, Evaluation]]) -> None:
     first = named[0][1]
     rows = []
     for name, evaluation in named:
-        for way, label in (("text_to_video", "text to video"), ("video_to_text", "video to text")):
+        for way, label in (("text_to_video", "t -> v"), ("video_to_text", "v -> t")):
             values = evaluation.metrics[way]
-            cells = [_cell(values[metric], evaluation.intervals.get(way, {}).get(metric)) for metric in METRICS]
-            rows.append((name, label, *cells))
-    table(first.pairs.name, ["run", "direction", *METRICS], rows, right=range(2, 8))
+            low, high = evaluation.intervals.get(way, {}).get("R@1", (None, None))
+            interval = "" if low is None else f"{low:.1f} to {high:.1f}"
+            numbers = [f"{values[metric]:.1f}" for metric in METRICS]
+            rows.append((name, label, numbers[0], interval, *numbers[1:]))
+    columns = ["run", "", "R@1", "95 %", *METRICS[1:]]
+    table(f"{first.pairs.name} (t -> v: text to video)", columns, rows, right=range(2, 9))
     print(protocol_line(first.protocol))
 
 
@@ -117,7 +120,7 @@ def protocol_line(protocol: Mapping[str, Any]) -> str:
     seen = "TRANSDUCTIVE: it saw the other test queries" if protocol["transductive"] else "no test query saw another"
     return (
         f"{protocol['split']}: {counts} ({whole}); ties {protocol['ties']}; rescoring {protocol['rescoring']} ({seen})"
-        f"; {protocol['frames']} frames; video to text by {protocol['video_to_text'].replace('_', ' ')}; [95 %]."
+        f"; {protocol['frames']} frames; video to text by {protocol['video_to_text'].replace('_', ' ')}."
     )
 
 
@@ -130,10 +133,6 @@ def show_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
             f"{row['metric']}: {row['a']} minus {row['b']} = {row['difference']:+.1f} "
             f"[{row['low']:+.1f}, {row['high']:+.1f}], p = {row['p_value']:.3f}{verdict}"
         )
-
-
-def _cell(value: float, interval: tuple[float, float] | None) -> str:
-    return f"{value:.1f}" if interval is None else f"{value:.1f} [{interval[0]:.1f}, {interval[1]:.1f}]"
 
 
 def _write(folder: Path, results: Mapping[str, Any], evaluation: Evaluation) -> None:

@@ -87,7 +87,7 @@ class Service:
             "trained_on": index.model["trained_on"],
             "directory": str(index.directory),
             "videos": len(good),
-            "segments": self._searcher.segments,
+            "segments": self._searcher.segment_count,
             "seconds": sum(file.duration for file in good),
             "broken": [{"path": str(file.path), "reason": file.reason} for file in files if file.status != "ok"],
         }
