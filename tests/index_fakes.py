@@ -91,7 +91,7 @@ class SlowMethod(FakeMethod):
     """Leaves time to be killed in."""
 
     def encode_frames(self, pixels_N3HW):
-        time.sleep(0.02)
+        time.sleep(0.04)
         return super().encode_frames(pixels_N3HW)
 
 
