@@ -24,7 +24,7 @@ from reelseek.index import store
 from reelseek.index.disk import locked
 from reelseek.index.search import Searcher, _one_thread, scan
 from reelseek.index.segments import any_text, cut_segments
-from reelseek.index.store import Index, IndexedFile
+from reelseek.index.store import IndexCard, IndexedFile
 from reelseek.methods.clip4clip import MeanPoolHead
 from reelseek.methods.gare import GareHead
 from reelseek.records import EmbeddedVideo, Preprocess, Scores, Texts, Videos
@@ -59,8 +59,8 @@ class RandomTowers:
         return self.head.score(texts, videos)
 
 
-def make_index(directory: Path, method: RandomTowers, frames: int) -> Index:
-    index = Index(directory, {"name": "random", "id": "random"}, IndexConfig(), method.width, "now")
+def make_index(directory: Path, method: RandomTowers, frames: int) -> IndexCard:
+    index = IndexCard(directory, {"name": "random", "id": "random"}, IndexConfig(), method.width, "now")
     generator = torch.Generator().manual_seed(0)
     text = any_text(method)
     tables, rows = [], []

@@ -19,15 +19,15 @@ from reelseek.index.disk import locked
 from reelseek.index.moments import ALIKE, grow, spans
 from reelseek.index.search import Searcher, scan
 from reelseek.index.segments import any_text, cut_segments
-from reelseek.index.store import Index, IndexedFile
+from reelseek.index.store import IndexCard, IndexedFile
 from reelseek.records import EmbeddedVideo, Texts, Videos
 
 WORDS = ("red", "green", "blue", "white", "red and green", "a tree", "שלום", "猫が走る", "🎬", "\udcff")
 
 
-def index_of(directory: Path, videos: dict[str, torch.Tensor], width: int = WIDTH) -> Index:
+def index_of(directory: Path, videos: dict[str, torch.Tensor], width: int = WIDTH) -> IndexCard:
     """An index of videos given as tower outputs [N, 12], one frame a second. Equal tensors are equal content."""
-    index = Index(directory, {"name": "fake", "id": "fake-0", **CARD}, IndexConfig(segment_frames=3), width, "now")
+    index = IndexCard(directory, {"name": "fake", "id": "fake-0", **CARD}, IndexConfig(segment_frames=3), width, "now")
     with locked(directory):
         store.create(index)
         keys: dict[bytes, str] = {}

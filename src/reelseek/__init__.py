@@ -1,9 +1,10 @@
 """Text-video retrieval you can train, trust and use.
 
-load("offline") or load(RUN)    a method object
-train(config, out=...)          a run folder
-evaluate(method, pairs, ...)    metrics with their protocol
-Index                           a folder of videos, searchable
+load("offline") or load(run)     a method object
+Index(directory, method)         videos, searchable
+RECIPES, train(config, folder)   a method trained into a run folder
+evaluate(method, pairs)          metrics with their protocol
+METHODS                          what `config.method.name` can be
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reelseek.evaluate import evaluate
-    from reelseek.index.search import Searcher
+    from reelseek.index.library import Index
     from reelseek.methods import METHODS
     from reelseek.methods.saved import load
     from reelseek.recipes import RECIPES
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["METHODS", "RECIPES", "Searcher", "evaluate", "load", "train"]
+__all__ = ["METHODS", "RECIPES", "Index", "evaluate", "load", "train"]
 
 _HOMES = {
     "METHODS": "reelseek.methods",
     "RECIPES": "reelseek.recipes",
-    "Searcher": "reelseek.index.search",
+    "Index": "reelseek.index.library",
     "evaluate": "reelseek.evaluate",
     "load": "reelseek.methods.saved",
     "train": "reelseek.recipes.run",

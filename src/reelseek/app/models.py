@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from reelseek.errors import CheckpointError, IndexMismatch, ModelError
 
 if TYPE_CHECKING:
-    from reelseek.index.store import Index
+    from reelseek.index.store import IndexCard
     from reelseek.methods.method import Method
 
 OFFLINE = "offline"
@@ -47,9 +47,14 @@ def method_for_index(directory: Path, asked: str, device: str) -> tuple[Method, 
     return load_method(source, device), source
 
 
-def method_of_index(index: Index, asked: str, device: str) -> Method:
+def method_of_index(index: IndexCard, asked: str, device: str) -> Method:
     """The method that made an index. Raises IndexMismatch if the one asked for, or found in its place, is another."""
     source = asked or str(index.model["source"])
+    if not source:
+        raise IndexMismatch(
+            f"{index.directory} was made from Python by {index.model['name']} ({index.model['id']}): name the model, or its "
+            "run folder, with --model."
+        )
     try:
         method = load_method(source, device)
     except (CheckpointError, ModelError) as error:

@@ -24,7 +24,7 @@ from reelseek.index import store
 from reelseek.index.disk import locked
 from reelseek.index.plan import Plan, find, is_below, make_plan
 from reelseek.index.segments import any_text, blank_video, cut_segments
-from reelseek.index.store import Index, IndexedFile
+from reelseek.index.store import IndexCard, IndexedFile
 from reelseek.records import BrokenFile, EmbeddedVideo, Method
 from reelseek.video.sample import fixed_fps
 
@@ -130,7 +130,7 @@ def compact(directory: Path) -> None:
         _drop_leftovers(directory)
 
 
-def _open(directory: Path, method: Method, config: IndexConfig | None) -> Index:
+def _open(directory: Path, method: Method, config: IndexConfig | None) -> IndexCard:
     index = store.open_index(directory)
     store.check_model(index, method.id, method.name)
     if config is not None and config != index.config:
@@ -141,10 +141,10 @@ def _open(directory: Path, method: Method, config: IndexConfig | None) -> Index:
     return index
 
 
-def _new_index(directory: Path, method: Method, config: IndexConfig, model_card: Mapping[str, Any]) -> Index:
+def _new_index(directory: Path, method: Method, config: IndexConfig, model_card: Mapping[str, Any]) -> IndexCard:
     with torch.inference_mode():
         _, projected = method.project(any_text(method), blank_video(method))
-    index = Index(
+    index = IndexCard(
         directory=directory,
         model={"name": method.name, "backbone": method.backbone_id, **model_card, "id": method.id},
         config=config,
@@ -156,7 +156,7 @@ def _new_index(directory: Path, method: Method, config: IndexConfig, model_card:
 
 
 def _embed(
-    index: Index, method: Method, plan: Plan, progress: Callable[[int, int], None] | None, cache: Path | None
+    index: IndexCard, method: Method, plan: Plan, progress: Callable[[int, int], None] | None, cache: Path | None
 ) -> IndexReport:
     config = index.config
     added = plan.adopted

@@ -21,7 +21,7 @@ from torch import Tensor
 from reelseek.index import store
 from reelseek.index.moments import spans
 from reelseek.index.segments import blank_video
-from reelseek.index.store import Index, IndexedFile, StoredSegments
+from reelseek.index.store import IndexCard, IndexedFile, StoredSegments
 from reelseek.records import Hit, Method, Texts, Videos
 
 SCAN_ROWS = 2048
@@ -51,13 +51,18 @@ class Searcher:
     Memory: 2 D + 16 bytes a frame. Raises IndexMismatch for another method, IndexError_ for a damaged index.
     """
 
-    def __init__(self, index: Index, method: Method) -> None:
+    def __init__(self, index: IndexCard, method: Method) -> None:
         store.check_model(index, method.id, method.name)
         self.index = index
         self.method = method
         with torch.inference_mode():
             self._blank = blank_video(method)
         self._loaded = _load(index)
+
+    @property
+    def segment_count(self) -> int:
+        """Segments that are searched."""
+        return len(self._loaded.order_S)
 
     def reload(self) -> bool:
         """Load the index again if it has changed on disk; returns whether it had. Raises as the constructor does."""
@@ -150,7 +155,7 @@ def _one_thread() -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-def _load(index: Index) -> _Loaded:
+def _load(index: IndexCard) -> _Loaded:
     version = store.versions(index)
     files, segments = store.load(index)
     first_path = _first_paths(files)

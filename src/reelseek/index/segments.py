@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from reelseek.index.store import Index, segments_schema
+from reelseek.index.store import IndexCard, segments_schema
 from reelseek.records import EmbeddedVideo, Method, Texts, Videos
 
 
@@ -31,7 +31,7 @@ def blank_video(method: Method) -> Videos:
     return Videos(frames_VFD=frames_1D[None], mask_VF=torch.ones(1, 1, dtype=torch.bool, device=frames_1D.device))
 
 
-def cut_segments(video: EmbeddedVideo, size: int, method: Method, text: Texts, index: Index) -> Any | None:
+def cut_segments(video: EmbeddedVideo, size: int, method: Method, text: Texts, index: IndexCard) -> Any | None:
     """A video of `size` bytes as rows of the segments table; None if the model gives no usable vector for it.
 
     Segment s holds frames s F to (s + 1) F - 1 and lasts until the next one begins; the first begins at 0, the last

@@ -69,7 +69,7 @@ class IndexedFile(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Index:
+class IndexCard:
     """An index directory and its card. model: name, id, backbone, and what the caller of `update` gave with them."""
 
     directory: Path
@@ -115,7 +115,7 @@ def segments_schema(width: int) -> Any:
     )
 
 
-def open_index(directory: Path) -> Index:
+def open_index(directory: Path) -> IndexCard:
     """Read the card of an index; nothing is locked or written.
 
     Raises NotAnIndex for any other directory, IndexError_ for an index of a newer format.
@@ -128,7 +128,7 @@ def open_index(directory: Path) -> Index:
                 f"{directory}: made by a newer reelseek (index format {version}, this one reads up to {FORMAT}). "
                 "Install the newer version."
             )
-        return Index(directory, card["model"], IndexConfig(**card["config"]), int(card["width"]), card["created"])
+        return IndexCard(directory, card["model"], IndexConfig(**card["config"]), int(card["width"]), card["created"])
     except (FileNotFoundError, NotADirectoryError):
         raise NotAnIndex(f"{directory}: there is no index here. Make one with `reelseek index`.") from None
     except OSError as error:
@@ -137,7 +137,7 @@ def open_index(directory: Path) -> Index:
         raise NotAnIndex(f"{directory}: {CARD} is not the card of an index ({error}).") from None
 
 
-def check_model(index: Index, method_id: str, method_name: str) -> None:
+def check_model(index: IndexCard, method_id: str, method_name: str) -> None:
     """Raise IndexMismatch, naming both models, unless the index was made by this one."""
     if index.model["id"] != method_id:
         raise IndexMismatch(
@@ -156,7 +156,7 @@ def is_index(directory: Path) -> bool:
     return False
 
 
-def create(index: Index) -> None:
+def create(index: IndexCard) -> None:
     """Write the card of a new index."""
     card = {
         "format": FORMAT,
@@ -236,7 +236,7 @@ def repair(directory: Path) -> None:
             manifests[0].unlink()
 
 
-def versions(index: Index) -> tuple[str, int, int]:
+def versions(index: IndexCard) -> tuple[str, int, int]:
     """Changes whenever the index does."""
 
     def read() -> tuple[str, int, int]:
@@ -249,7 +249,7 @@ def versions(index: Index) -> tuple[str, int, int]:
     return read_again(index.directory, read)
 
 
-def load(index: Index) -> tuple[list[IndexedFile], StoredSegments]:
+def load(index: IndexCard) -> tuple[list[IndexedFile], StoredSegments]:
     """All rows of files, and all segments that one of them refers to. Memory: 2 D bytes a frame."""
 
     def read() -> tuple[list[IndexedFile], StoredSegments]:
@@ -261,7 +261,7 @@ def load(index: Index) -> tuple[list[IndexedFile], StoredSegments]:
     return read_again(index.directory, read)
 
 
-def _segments(index: Index, wanted: Collection[str]) -> StoredSegments:
+def _segments(index: IndexCard, wanted: Collection[str]) -> StoredSegments:
     path = index.directory / SEGMENTS
     dataset = lance.dataset(str(path)) if _manifests(path) else None
     small = [name for name in segments_schema(index.width).names if name != "frames"]

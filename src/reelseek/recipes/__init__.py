@@ -25,9 +25,9 @@ def motions(method: MethodConfig) -> RunConfig:
     return RunConfig(
         data=DataConfig(name="motions"),
         sample=SampleConfig(policy="middle", frames=12),
-        method=replace(method, backbone="offline", temporal="mean" if method.name != "clip4clip" else method.temporal),
+        method=replace(method, backbone="offline", frame_temperature=10.0),
         loss=LossConfig(),
-        train=TrainConfig(epochs=30, batch_size=128, learning_rate=1e-3),
+        train=TrainConfig(epochs=20, batch_size=128, learning_rate=1e-3),
     )
 
 
@@ -50,10 +50,10 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "clip4clip-meanp-motions": lambda: motions(MEANP),
     "clip4clip-seqlstm-motions": lambda: motions(SEQLSTM),
     "clip4clip-seqtransf-motions": lambda: motions(SEQTRANSF),
-    "gare-baseline-motions": lambda: motions(GARE_BASELINE),
-    "gare-motions": lambda: motions(GARE),
+    "gare-baseline-motions": lambda: motions(replace(GARE_BASELINE, temporal="mean")),
+    "gare-motions": lambda: motions(replace(GARE, temporal="mean")),
     "clip4clip-meanp-folder": lambda: folder(MEANP),
-    "gare-folder": lambda: folder(GARE),
+    "gare-folder": lambda: folder(replace(GARE, temporal="mean")),
     "clip4clip-meanp-msrvtt": lambda: msrvtt(MEANP, "msrvtt-1ka-9k"),
     "clip4clip-seqlstm-msrvtt": lambda: msrvtt(SEQLSTM, "msrvtt-1ka-9k"),
     "clip4clip-seqtransf-msrvtt": lambda: msrvtt(SEQTRANSF, "msrvtt-1ka-9k"),

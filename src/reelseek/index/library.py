@@ -1,0 +1,58 @@
+"""An index as one object: update it, search it. What `reelseek.Index` is.
+
+Not here: how files become segments (`build`), how they are kept (`store`) and searched (`search`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reelseek.config import IndexConfig
+from reelseek.index.build import IndexReport, update
+from reelseek.index.search import Searcher
+from reelseek.index.store import IndexedFile, check_model, is_index, list_files, open_index
+from reelseek.records import Hit, Method
+
+
+class Index:
+    """The index in a directory, made and searched by one method.
+
+    Raises NotAnIndex for a directory that holds something else, IndexMismatch for an index that another model made.
+    """
+
+    def __init__(self, directory: Path | str, method: Method) -> None:
+        self.directory = Path(directory)
+        self.method = method
+        self._searcher: Searcher | None = None
+        if is_index(self.directory):
+            check_model(open_index(self.directory), method.id, method.name)
+
+    def update(
+        self,
+        folders: Sequence[Path | str],
+        *,
+        config: IndexConfig | None = None,
+        model_card: Mapping[str, Any] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> IndexReport:
+        """Bring the index up to date with all videos below folders, or single files: `reelseek.index.build.update`.
+
+        model_card: what the command line needs to load the model again, such as {"source": "offline"}.
+        """
+        places = [Path(folder) for folder in folders]
+        card = {"name": self.method.name, "source": "", "trained_on": "", "backbone": "", **(model_card or {})}
+        return update(self.directory, places, self.method, model_card=card, config=config, progress=progress)
+
+    def search(self, query: str, k: int = 10, *, moments: bool = False) -> list[Hit]:
+        """The best `k` videos, or with `moments` the best spans, best first; what was indexed meanwhile is found."""
+        if self._searcher is None:
+            self._searcher = Searcher(open_index(self.directory), self.method)
+        else:
+            self._searcher.reload()
+        return self._searcher.search(query, k, moments=moments)
+
+    def files(self) -> list[IndexedFile]:
+        """Every path that the index knows, broken ones with their reasons."""
+        return list_files(self.directory)
