@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
+
+GOES_ON = ("demo", "embed", "index", "train")
+"""Commands that, given again, go on where they were stopped."""
 
 COMMANDS: dict[str, str] = {
     "demo": "index real clips, search them, train and compare two methods, write a report",
@@ -27,6 +31,8 @@ COMMANDS: dict[str, str] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may hold bytes that no encoding has letters for
+        sys.stdout.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())
@@ -64,14 +70,25 @@ def _run(name: str, words: list[str]) -> int:
     except SystemExit as stop:  # argparse: 0 after --help, 2 after wrong usage
         return int(stop.code or 0)
     except ConfigError as error:
-        print(f"reelseek {name}: {error}", file=sys.stderr)
+        _say(name, str(error))
         return 2
     except ReelseekError as error:
-        print(f"reelseek {name}: {error}", file=sys.stderr)
+        _say(name, str(error))
         return 1
     except KeyboardInterrupt:
-        print(f"\nreelseek {name}: interrupted; the same command goes on from here.", file=sys.stderr)
+        _say(name, "interrupted; the same command goes on from here" if name in GOES_ON else "interrupted")
         return 130
     except BrokenPipeError:  # the reader of a pipe went away: nothing is left to say to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a full or read-only disk, wherever it is met
+        place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        _say(name, f"{place}{error.strerror or error}")
+        return 1
+
+
+def _say(name: str, sentence: str) -> None:
+    from reelseek.app.terminal import printable
+
+    end = "" if sentence.endswith((".", "?", "!")) else "."
+    print(f"reelseek {name}: {printable(sentence)}{end}", file=sys.stderr)

@@ -29,9 +29,17 @@ def pick_device(device: str) -> str:
 
 
 def load_method(name: str, device: str) -> Method:
-    """A run folder, a backbone by name or folder, or the offline default."""
-    from reelseek.methods.saved import load
+    """A run folder, a backbone by name or folder, or the offline default.
 
+    Raises CheckpointError for a run that is damaged or not finished, ModelError for a model that cannot be found.
+    """
+    from reelseek.methods.saved import is_run, load
+
+    folder = Path(name)
+    if (folder / "state.safetensors").is_file() and not is_run(folder):
+        raise CheckpointError(f"{name}: its training has not finished; the same `reelseek train` command goes on.")
+    if not folder.exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+        raise ModelError(f"{name}: there is no such folder. Name a run of `reelseek train`, a model, or offline.")
     return load(name, device=pick_device(device))
 
 
@@ -52,15 +60,18 @@ def method_of_index(index: IndexCard, asked: str, device: str) -> Method:
     source = asked or str(index.model["source"])
     if not source:
         raise IndexMismatch(
-            f"{index.directory} was made from Python by {index.model['name']} ({index.model['id']}): name the model, or its "
-            "run folder, with --model."
+            f"{index.directory} was made from Python by {index.model['name']} ({index.model['id']}): name the model, "
+            "or its run folder, with --model."
         )
+    device = pick_device(device)
     try:
         method = load_method(source, device)
     except (CheckpointError, ModelError) as error:
+        if asked:
+            raise
         raise IndexMismatch(
-            f"{index.directory} was made by {index.model['name']} from {index.model['source']}, which cannot be "
-            f"loaded: {error} If it has moved, name its new place with --model."
+            f"{index.directory} was made by {index.model['name']} from {source}, which cannot be loaded: "
+            f"{str(error).removesuffix('.')}. If it has moved, name its new place with --model."
         ) from None
     if method.id != index.model["id"]:
         raise IndexMismatch(

@@ -5,9 +5,12 @@ Unknown keys and wrong types are refused with the nearest known name (jsonargpar
 
 from __future__ import annotations
 
-from argparse import Namespace
-from collections.abc import Mapping, Sequence
+import difflib
+import re
+from argparse import SUPPRESS, Namespace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from reelseek.app.terminal import Parser, parser
 from reelseek.config import (
@@ -19,6 +22,8 @@ from reelseek.config import (
     SampleConfig,
     TrainConfig,
 )
+from reelseek.errors import ConfigError
+from reelseek.methods import METHODS
 from reelseek.recipes import recipe
 
 SECTIONS = {
@@ -31,20 +36,36 @@ SECTIONS = {
 }
 
 
-def settings_parser(command: str, description: str) -> Parser:
-    """A parser that has every setting of `RunConfig` as a dotted option, `--config FILE` and `--data DIR`."""
+def settings_parser(command: str, description: str, sections: Collection[str] = tuple(SECTIONS)) -> Parser:
+    """A parser that has the settings of `RunConfig` as dotted options, and `--config FILE`; `--data` is data.root."""
     options = parser(command, description)
-    options.add_argument("--config", action="config", help="a YAML file of settings, as `train` writes beside a run")
-    for name, section in SECTIONS.items():
-        options.add_class_arguments(section, name)
+    options.add_argument(
+        "--config", action="config", metavar="FILE", help="a YAML file of settings by section, as a run folder has one"
+    )
+    for name in sections:
+        options.add_class_arguments(SECTIONS[name], name)
+        _forget(options, f"--{name}")
     return options
 
 
+def _forget(options: Parser, option: str) -> None:
+    """Take away an option that the parsing library adds for every section: a file for that section alone."""
+    options._option_string_actions.pop(option).help = SUPPRESS
+
+
+def parse_over(
+    options: Parser, words: Sequence[str], name: str, settings: Callable[[str], dict[str, object]]
+) -> Namespace:
+    """Parse `words` over the settings that belong to their positional argument `name`, a recipe or a model."""
+    words = [re.sub(r"^--data(?==|$)", "--data.root", word) for word in words]
+    first = words[0] if words and not words[0].startswith("-") else getattr(options.parse_args(words), name)
+    options.set_defaults(settings(first))
+    return options.parse_args(words)
+
+
 def parse_with_recipe(options: Parser, words: Sequence[str]) -> Namespace:
-    """Parse `words`, the first of which names a recipe, over that recipe's settings."""
-    if words and not words[0].startswith("-"):
-        options.set_defaults(flat(recipe(words[0])))
-    return options.parse_args(["--data.root" if word == "--data" else word for word in words])
+    """Parse `words`, one of which names a recipe, over that recipe's settings."""
+    return parse_over(options, words, "recipe", lambda name: flat(recipe(name)))
 
 
 def flat(config: RunConfig) -> dict[str, object]:
@@ -57,7 +78,46 @@ def flat_dict(sections: Mapping[str, Mapping[str, object]]) -> dict[str, object]
     return {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
 
 
+LEAST: dict[str, float] = {
+    **{"data.size": 0, "sample.frames": 1, "method.width": 1, "method.layers": 1, "method.dropout": 0},
+    **{"train.epochs": 1, "train.batch_size": 2, "train.backbone_learning_rate": 0, "train.weight_decay": 0},
+    **{"train.warmup": 0, "train.clip_norm": 0, "evaluate.block": 1, "evaluate.bootstrap": 0},
+}
+ABOVE_ZERO = (
+    *("sample.fps", "method.frame_temperature", "loss.dual_softmax_temperature", "loss.prior_sigma"),
+    *("train.learning_rate", "train.max_logit_scale", "evaluate.rescoring_scale"),
+)
+BELOW_ONE = ("method.dropout", "train.warmup")
+
+
 def run_config(arguments: Namespace) -> RunConfig:
-    """The frozen settings that were parsed."""
-    parts = {name: section(**vars(getattr(arguments, name))) for name, section in SECTIONS.items()}
-    return RunConfig(**parts)
+    """The frozen settings that were parsed; sections without options keep their defaults.
+
+    Raises ConfigError for numbers out of range and unknown methods, before anything is read or computed.
+    """
+    parts: dict[str, Any] = {}
+    for name, section in SECTIONS.items():
+        values = getattr(arguments, name, None)
+        if values is not None and not hasattr(values, "__dict__"):
+            raise ConfigError(f"{name} must hold settings by name, not {values!r}.")
+        parts[name] = section(**({} if values is None else vars(values)))
+    config = RunConfig(**parts)
+    _check(config)
+    return config
+
+
+def _check(config: RunConfig) -> None:
+    values = flat(config)
+    rules: list[tuple[Iterable[str], Callable[[str, Any], bool], str]] = [
+        (LEAST, lambda name, value: value >= LEAST[name], "at least {}"),
+        (ABOVE_ZERO, lambda _, value: value > 0, "above 0"),
+        (BELOW_ONE, lambda _, value: value < 1, "below 1"),
+    ]
+    for names, holds, words in rules:
+        for name in names:
+            if not holds(name, values[name]):
+                raise ConfigError(f"{name} must be {words.format(LEAST.get(name))}, not {values[name]}.")
+    if config.method.name not in METHODS:
+        near = difflib.get_close_matches(config.method.name, METHODS, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"The methods are {', '.join(METHODS)}."
+        raise ConfigError(f"there is no method {config.method.name!r}. {hint}")

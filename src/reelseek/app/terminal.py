@@ -5,17 +5,21 @@ Not a terminal (a pipe, a log): progress becomes a plain line now and then, tabl
 
 from __future__ import annotations
 
+import argparse
 import difflib
+import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
 import jsonargparse
 
 Progress = Callable[[int, int], None]
+UNFOLDED = 10_000
+"""Columns of a table that no terminal shows: what reads a pipe wants a row a line."""
 
 
 class Parser(jsonargparse.ArgumentParser):
@@ -23,32 +27,73 @@ class Parser(jsonargparse.ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the sentence to stderr and leave with exit code 2."""
-        print(f"{self.prog}: {_with_suggestion(message, self.option_names())}", file=sys.stderr)
+        names = {a.dest: a.option_strings[-1] if a.option_strings else str(a.metavar) for a in self._actions}
+        sentence = _with_suggestion(_plain(message, names), self.option_names())
+        print(f"{self.prog}: {printable(sentence)}", file=sys.stderr)
         raise SystemExit(2)
 
     def option_names(self) -> list[str]:
-        """Every long option of this parser."""
-        return [text for action in self._actions for text in action.option_strings if text.startswith("--")]
+        """Every long option of this parser that can be given."""
+        return [name for name in self._option_string_actions if name.startswith("--")]
+
+
+class _Help(jsonargparse.DefaultHelpFormatter):
+    """Help that tells a default where there is one to tell, and no types."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        told = action.option_strings and action.default not in (None, "", False, argparse.SUPPRESS)
+        told = told and "(default: " not in text  # the parsing library may ask twice
+        return f"{text} (default: %(default)s)".lstrip() if told else text
 
 
 def parser(command: str, description: str) -> Parser:
     """The parser of one command."""
-    return Parser(prog=f"reelseek {command}", description=description, allow_abbrev=False)
+    return Parser(
+        prog=f"reelseek {command}",
+        description=description,
+        allow_abbrev=False,
+        formatter_class=_Help,
+    )
 
 
-def _with_suggestion(message: str, known: Sequence[str]) -> str:
+KINDS = {"<class 'int'>": "a whole number", "<class 'float'>": "a number", "<class 'bool'>": "true or false"}
+
+
+def _plain(message: str, names: Mapping[str, str]) -> str:
+    """What the parsing library says, in words that need no knowledge of it."""
     text = " ".join(message.split()).rstrip(".")
+    if wrong := re.fullmatch(r"Parser key \"([\w.]+)\": Expected a (.+)\. Got value: ?(.*)", text):
+        choices = re.fullmatch(r"typing\.Literal\[(.+)\]", wrong[2])
+        wanted = f"one of {choices[1].replace(chr(39), '')}" if choices else KINDS.get(wrong[2], wrong[2])
+        return f"{wrong[1]} must be {wanted}, not {wrong[3]!r}"
+    if absent := re.fullmatch(r"the following arguments are required: (.+)", text):
+        return f"{' and '.join(names.get(name, name) for name in absent[1].split(', '))} is needed, see --help"
+    if gone := re.search(r"File does not exist: '(.+)'", text):
+        return f"--config: there is no file {gone[1]}"
+    if "parsing config" in text or "Unexpected config" in text or "Unable to load config" in text:
+        reason = text.split(": ", 1)[-1].replace("<unicode string>", "the file")
+        return f"--config: it must be YAML with settings by section, as in `train: {{epochs: 3}}` ({reason})"
+    return text
+
+
+def _with_suggestion(text: str, options: Sequence[str]) -> str:
     unknown = (
         re.findall(r"--([\w.-]+)", text)
         if "nrecognized" in text
-        else re.findall(r"(?:[Kk]ey|option) '([\w.-]+)'", text)
+        else re.findall(r"(?:[Kk]ey|[Oo]ption) '([\w.-]+)'", text)
     )
     group = re.search(r"Group '([\w.]+)'", text)
-    names = [option.removeprefix("--") for option in known]
+    names = [option.removeprefix("--") for option in options]
     for word in unknown:
-        near = difflib.get_close_matches(f"{group[1]}.{word}" if group else word, names, n=1, cutoff=0.5)
+        whole = f"{group[1]}.{word}" if group else word
+        section, _, last = whole.rpartition(".")
+        siblings = [name.removeprefix(f"{section}.") for name in names if section and name.startswith(f"{section}.")]
+        near = difflib.get_close_matches(last if siblings else whole, siblings or names, n=1, cutoff=0.5)
         if near:
-            return f"{text}. Did you mean {near[0]}?"
+            return f"{text}. Did you mean {f'{section}.' if siblings else ''}{near[0]}?"
+        if siblings:
+            return f"{text}. The settings of {section} are {', '.join(siblings)}."
     return f"{text}."
 
 
@@ -87,12 +132,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, 
     from rich.markup import escape
     from rich.table import Table
 
-    sheet = Table(title=escape(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    if title:
+        print(title)
+    sheet = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for number, column in enumerate(columns):
         sheet.add_column(escape(column), justify="right" if number in right else "left", overflow="fold")
     for row in rows:
         sheet.add_row(*(escape(cell) for cell in row))
-    width = None if sys.stdout.isatty() else 120
+    width = None if sys.stdout.isatty() else UNFOLDED
     Console(width=width, highlight=False).print(sheet)
 
 
@@ -104,6 +151,11 @@ def clock(seconds: float) -> str:
     if hours:
         return f"{hours}:{minutes:02d}:{left:02d}"
     return f"{minutes}:{left:02d}.{part}"
+
+
+def short(path: str) -> str:
+    """A path as seen from the working directory where that is shorter, safe to print."""
+    return printable(min(os.path.relpath(path), path, key=len))
 
 
 def printable(path: str) -> str:

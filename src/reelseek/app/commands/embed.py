@@ -19,8 +19,12 @@ def parse(words: Sequence[str]) -> Namespace:
     )
     options.add_argument("recipe", metavar="RECIPE", help=f"one of: {', '.join(RECIPES)}")
     options.add_argument(
-        "--cache", default="", help="folder of tower outputs (default: $REELSEEK_CACHE or the user's cache)"
+        "--cache",
+        default="",
+        metavar="DIR",
+        help="folder of tower outputs instead of $REELSEEK_CACHE or the user's cache",
     )
+    options.usage = "reelseek embed RECIPE [--data DIR] [--cache DIR] [--config FILE] [--section.setting VALUE ...]"
     return parse_with_recipe(options, words)
 
 
@@ -34,7 +38,8 @@ def run(arguments: Namespace) -> int:
     from reelseek.recipes.run import cache_folder
 
     config = run_config(arguments)
-    splits = load(config.data)
+    with progress("making the benchmark") as tell:
+        splits = load(config.data, tell)
     cache = Path(arguments.cache) if arguments.cache else cache_folder()
     method = build(config.method, load_backbone(config.method.backbone, device=pick_device(config.train.device)))
     for pairs in filter(None, splits):

@@ -9,14 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reelseek.app.settings import run_config, settings_parser
+from reelseek.app.settings import flat_dict, parse_over, run_config, settings_parser
 from reelseek.app.terminal import printable, progress, table
 from reelseek.config import RunConfig
 from reelseek.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from reelseek.data.pairs import Pairs
     from reelseek.evaluate import Evaluation
+    from reelseek.methods.method import Method
 
+SECTIONS = ("data", "sample", "evaluate")
 METRICS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR")
 
 
@@ -26,29 +29,39 @@ def parse(words: Sequence[str]) -> Namespace:
         "evaluate",
         "Score a run of `train`, or a zero-shot model by name, on the test split of its data. Data, sampling and tie "
         "rule are the run's own unless changed by their dotted names.",
+        sections=SECTIONS,
     )
+    options.usage = "reelseek evaluate MODEL [--against MODEL] [--data DIR] [--out DIR] [--section.setting VALUE ...]"
     options.add_argument("model", metavar="MODEL", help="a run folder, offline, or a CLIP or SigLIP name or folder")
     options.add_argument(
         "--against", default="", metavar="MODEL", help="another run or model, compared on the same queries"
     )
     options.add_argument("--split", default="test", choices=["test", "val", "train"])
     options.add_argument(
-        "--cache", default="", help="folder of tower outputs (default: $REELSEEK_CACHE or the user's cache)"
+        "--cache",
+        default="",
+        metavar="DIR",
+        help="folder of tower outputs instead of $REELSEEK_CACHE or the user's cache",
     )
     options.add_argument("--out", default="", metavar="DIR", help="write results.json, metrics.csv, TREC run and qrels")
-    if words and not words[0].startswith("-"):
-        options.set_defaults(_defaults(Path(words[0])))
-    return options.parse_args(["--data.root" if word == "--data" else word for word in words])
+    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    return parse_over(options, words, "model", lambda model: _defaults(Path(model)))
 
 
 def run(arguments: Namespace) -> int:
     """Print the metrics with their protocol, and the comparison; write files if asked."""
+    from reelseek.app.models import load_method
     from reelseek.app.results import comparison, results_record, run_record
     from reelseek.report import write_report
 
     config = run_config(arguments)
     names = [arguments.model, *([arguments.against] if arguments.against else [])]
-    found = [_evaluate(name, config, arguments) for name in names]
+    # Models first: one that cannot be had should be said before any data is read or made.
+    methods = [load_method(name, arguments.device) for name in names]
+    pairs = _split(config, arguments)
+    found = [
+        (_evaluate(name, method, pairs, config, arguments), method) for name, method in zip(names, methods, strict=True)
+    ]
     results = results_record("reelseek evaluate " + " ".join(names))
     for name, (evaluation, method) in zip(names, found, strict=True):
         folder = Path(name) if (Path(name) / "log.jsonl").exists() else None
@@ -68,30 +81,36 @@ def run(arguments: Namespace) -> int:
 
 def _defaults(model: Path) -> dict[str, object]:
     """Dotted settings of a run folder; nothing for a model by name."""
-    from reelseek.app.settings import flat_dict
     from reelseek.methods.saved import is_run, run_settings
 
-    return flat_dict(run_settings(model)) if is_run(model) else flat_dict(asdict(RunConfig()))
+    settings = run_settings(model) if is_run(model) else asdict(RunConfig())
+    return flat_dict({section: settings[section] for section in SECTIONS})
 
 
-def _evaluate(name: str, config: RunConfig, arguments: Namespace) -> tuple[Evaluation, Any]:
-    from reelseek.app.models import load_method
+def _split(config: RunConfig, arguments: Namespace) -> Pairs:
     from reelseek.data import load
-    from reelseek.evaluate import evaluate
-    from reelseek.recipes.run import cache_folder, refuse_seen
+    from reelseek.recipes.run import refuse_seen
 
-    pairs = getattr(load(config.data), arguments.split)
+    with progress("making the benchmark") as tell:
+        pairs: Pairs | None = getattr(load(config.data, tell), arguments.split)
     if pairs is None:
         raise DataError(f"{config.data.name}: it has no {arguments.split} split.")
     if arguments.split != "train":
-        refuse_seen(Path(name), pairs)
-    method = load_method(name, config.train.device)
+        for name in filter(None, (arguments.model, arguments.against)):
+            refuse_seen(Path(name), pairs)
+    return pairs
+
+
+def _evaluate(name: str, method: Method, pairs: Pairs, config: RunConfig, arguments: Namespace) -> Evaluation:
+    from reelseek.evaluate import evaluate
+    from reelseek.recipes.run import cache_folder
+
     cache = Path(arguments.cache) if arguments.cache else cache_folder()
-    with progress(f"evaluating {method.name}") as tell:
+    with progress(f"evaluating {name}") as tell:
         evaluation = evaluate(method, pairs, config=config.evaluate, sample=config.sample, cache=cache, progress=tell)
     for broken in evaluation.broken:
         print(f"set aside: {printable(broken.reason)}", file=sys.stderr)
-    return evaluation, method
+    return evaluation
 
 
 def show(named: Sequence[tuple[str, Evaluation]]) -> None:
@@ -129,9 +148,10 @@ def show_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
     for row in comparisons:
         seen = row["low"] > 0 or row["high"] < 0
         verdict = "" if seen else f" - no difference seen; {row['smallest_detectable']:.1f} could have been"
+        chance = "p < 0.001" if row["p_value"] < 0.001 else f"p = {row['p_value']:.3f}"
         print(
             f"{row['metric']}: {row['a']} minus {row['b']} = {row['difference']:+.1f} "
-            f"[{row['low']:+.1f}, {row['high']:+.1f}], p = {row['p_value']:.3f}{verdict}"
+            f"[{row['low']:+.1f}, {row['high']:+.1f}], {chance}{verdict}"
         )
 
 

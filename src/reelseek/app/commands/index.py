@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reelseek.index.build import IndexReport
 
 VERBS = ("list", "remove", "compact")
+ENDINGS = "they are known by their endings, such as .mp4, .mkv, .webm, .mov or .avi."
 
 
 def parse(words: Sequence[str]) -> Namespace:
@@ -24,15 +25,16 @@ def parse(words: Sequence[str]) -> Namespace:
     options = parser(
         "index",
         "Make the index of all videos below folders, or bring it up to date; unchanged files are not opened again. "
-        "`reelseek index list --index DIR` shows what it holds, `remove PATH...` takes files out, `compact` tidies it.",
+        "`reelseek index list --index DIR` shows what it holds, `remove PATH...` takes files out, `compact` tidies it "
+        "(a folder of one of these names is given as ./list).",
     )
     options.add_argument(
         "folders", nargs="+", metavar="FOLDER", help="folders or files (or list, remove PATH..., compact)"
     )
     options.add_argument("--index", required=True, metavar="DIR", help="where the index is or shall be")
     options.add_argument("--model", default="", help="offline, a CLIP or SigLIP name or folder, or a run of `train`")
-    options.add_argument("--fps", type=float, default=None, help="frames looked at a second (default 1)")
-    options.add_argument("--segment_frames", type=int, default=None, help="frames of a segment (default 12)")
+    options.add_argument("--fps", type=float, default=None, help="frames looked at a second (new indexes: 1)")
+    options.add_argument("--segment_frames", type=int, default=None, help="frames of a segment (new indexes: 12)")
     options.add_argument("--keyframes", action="store_true", help="look at key frames only: faster, less exact")
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     options.add_argument("--json", action="store_true", help="print the report (or the list) as JSON")
@@ -43,7 +45,7 @@ def run(arguments: Namespace) -> int:
     """Update the index and say what was done; broken files are counted on stderr with their reasons."""
     directory = Path(arguments.index)
     verb, *rest = arguments.folders
-    if verb in VERBS and not Path(verb).exists():
+    if verb in VERBS:
         return _look_after(directory, verb, [Path(path) for path in rest], as_json=arguments.json)
     from reelseek.app.models import method_for_index, model_card
     from reelseek.index.build import update
@@ -59,6 +61,8 @@ def run(arguments: Namespace) -> int:
             progress=tell,
         )
     _tell(directory, report, as_json=arguments.json)
+    if not (report.added or report.unchanged or report.moved or report.broken):
+        print(f"no video files below {', '.join(map(printable, arguments.folders))}: {ENDINGS}", file=sys.stderr)
     return 0
 
 
@@ -91,15 +95,19 @@ def _tell(directory: Path, report: IndexReport, *, as_json: bool) -> None:
 
 
 def _look_after(directory: Path, verb: str, paths: list[Path], *, as_json: bool) -> int:
+    if bool(paths) != (verb == "remove"):
+        wanted = "needs the files or folders to take out" if verb == "remove" else "takes no files or folders"
+        raise ConfigError(f"`reelseek index {verb}` {wanted}; a folder called {verb} is given as ./{verb}.")
     from reelseek.index.build import compact, remove
     from reelseek.index.store import list_files
 
     if verb == "remove":
-        print(f"{remove(directory, paths)} files taken out of {directory}.")
+        count = remove(directory, paths)
+        print(f"{count} {'file' if count == 1 else 'files'} taken out of {directory}.")
         return 0
     if verb == "compact":
         compact(directory)
-        print(f"{directory}: compact.")
+        print(f"{directory}: unused vectors are off the disk, small data files merged.")
         return 0
     files = list_files(directory)
     if as_json:

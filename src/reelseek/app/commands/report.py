@@ -10,12 +10,15 @@ from pathlib import Path
 from reelseek.app.terminal import parser
 from reelseek.errors import DataError
 
+PARTS = {"runs", "comparisons", "examples", "searches", "broken"}
+"""What a results.json has at least one of."""
+
 
 def parse(words: Sequence[str]) -> Namespace:
     """RESULTS [--out FILE]."""
     options = parser("report", "Write one self-contained HTML page from a results.json of `demo` or `evaluate`.")
     options.add_argument("results", metavar="RESULTS", help="a results.json file")
-    options.add_argument("--out", default="", help="the page to write (default: report.html beside it)")
+    options.add_argument("--out", default="", metavar="FILE", help="the page to write instead of report.html beside it")
     return options.parse_args(list(words))
 
 
@@ -30,6 +33,8 @@ def run(arguments: Namespace) -> int:
         raise DataError(f"{source}: cannot be read ({error.strerror}).") from None
     except ValueError as error:
         raise DataError(f"{source}: not JSON ({error}).") from None
+    if isinstance(results, dict) and not PARTS & results.keys():
+        raise DataError(f"{source}: not a results.json: it holds none of {', '.join(sorted(PARTS))}.")
     target = Path(arguments.out) if arguments.out else source.with_name("report.html")
     write_report(results, target)
     print(target)

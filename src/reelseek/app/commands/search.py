@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
+import textwrap
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from reelseek.app.terminal import clock, parser, printable, table
+from reelseek.app.terminal import clock, parser, printable, short, table
 from reelseek.errors import ConfigError
 
 
 def parse(words: Sequence[str]) -> Namespace:
     """TEXT --index DIR [-k 10] [--moments] [--json]."""
     options = parser("search", "Find videos by text: one answer a video with the span that matches best, or --moments.")
-    options.add_argument("query", metavar="TEXT", help="what to look for")
+    options.add_argument("query", nargs="+", metavar="TEXT", help="what to look for")
     options.add_argument("--index", required=True, metavar="DIR", help="an index made by `reelseek index`")
     options.add_argument("-k", type=int, default=10, help="how many answers")
     options.add_argument("--moments", action="store_true", help="several spans of one video may answer")
@@ -27,7 +27,8 @@ def parse(words: Sequence[str]) -> Namespace:
 
 def run(arguments: Namespace) -> int:
     """Print the best matches, best first."""
-    if not arguments.query.strip():
+    query = " ".join(arguments.query)
+    if not query.strip():
         raise ConfigError('the query is empty: say what to look for, for instance "a dog runs on a beach".')
     if arguments.k < 1:
         raise ConfigError(f"-k {arguments.k}: it must be at least 1.")
@@ -37,7 +38,7 @@ def run(arguments: Namespace) -> int:
 
     index = open_index(Path(arguments.index))
     method = method_of_index(index, arguments.model, arguments.device)
-    hits = Searcher(index, method).search(arguments.query, arguments.k, moments=arguments.moments)
+    hits = Searcher(index, method).search(query, arguments.k, moments=arguments.moments)
     if arguments.json:
         for hit in hits:
             print(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in hit._asdict().items()}))
@@ -47,16 +48,17 @@ def run(arguments: Namespace) -> int:
             str(number),
             f"{hit.score:.3f}",
             f"{clock(hit.start)} - {clock(hit.end)}",
-            printable(os.path.relpath(hit.path)),
+            short(hit.path),
         )
         for number, hit in enumerate(hits, 1)
     ]
+    if not hits:
+        print("The index holds no video.")
+        return 0
     table(
-        f"{arguments.query}   [{method.name} over {method.backbone.name}]",
+        f"{printable(textwrap.shorten(query, 100, placeholder=' ...'))}   [{method.name} over {method.backbone.name}]",
         ["", "score", "span", "path"],
         rows,
         right=[0, 1],
     )
-    if not hits:
-        print("The index holds no video.")
     return 0

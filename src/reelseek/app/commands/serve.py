@@ -23,9 +23,9 @@ def parse(words: Sequence[str]) -> Namespace:
     )
     options.add_argument("--index", required=True, metavar="DIR", help="an index made by `reelseek index`")
     options.add_argument("--host", default="127.0.0.1", help="another address needs a token")
-    options.add_argument("--port", type=int, default=8765)
+    options.add_argument("--port", type=int, default=8765, help="0 takes any free one")
     options.add_argument(
-        "--token", default=os.environ.get("REELSEEK_TOKEN", ""), help="asked of every visitor ($REELSEEK_TOKEN)"
+        "--token", default="", help="asked of every visitor; better in $REELSEEK_TOKEN, where no process list shows it"
     )
     options.add_argument("--model", default="", help="the model that made the index, if it has moved")
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
@@ -42,8 +42,9 @@ def run(arguments: Namespace) -> int:
 
     index = open_index(Path(arguments.index))
     searcher = Searcher(index, method_of_index(index, arguments.model, arguments.device))
-    app = create_app(Service(searcher), thumbnail=thumbnail, token=arguments.token or None)
-    serve(app, arguments.host, arguments.port, announce=lambda address: print(_greeting(address, arguments.token)))
+    token = arguments.token or os.environ.get("REELSEEK_TOKEN", "")
+    app = create_app(Service(searcher), thumbnail=thumbnail, token=token or None)
+    serve(app, arguments.host, arguments.port, announce=lambda address: print(_greeting(address, token), flush=True))
     return 0
 
 

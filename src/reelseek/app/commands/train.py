@@ -16,10 +16,16 @@ def parse(words: Sequence[str]) -> Namespace:
     """RECIPE --data DIR [--out RUN] [--config FILE] [--section.key value ...]."""
     options = settings_parser("train", "Train a method by recipe. Any setting can be changed by its dotted name.")
     options.add_argument("recipe", metavar="RECIPE", help=f"one of: {', '.join(RECIPES)}")
-    options.add_argument("--out", default="", help="the run folder (default: runs/RECIPE-SEED); a killed run goes on")
     options.add_argument(
-        "--cache", default="", help="folder of tower outputs (default: $REELSEEK_CACHE or the user's cache)"
+        "--out", default="", metavar="RUN", help="the run folder instead of runs/RECIPE-SEED; a stopped run goes on"
     )
+    options.add_argument(
+        "--cache",
+        default="",
+        metavar="DIR",
+        help="folder of tower outputs instead of $REELSEEK_CACHE or the user's cache",
+    )
+    options.usage = "reelseek train RECIPE [--data DIR] [--out RUN] [--config FILE] [--section.setting VALUE ...]"
     return parse_with_recipe(options, words)
 
 
@@ -32,8 +38,10 @@ def run(arguments: Namespace) -> int:
     with progress("training") as tell:
         outcome = train(config, out, cache=Path(arguments.cache) if arguments.cache else None, progress=tell, say=_say)
     fit = outcome.fit
+    done = "was trained before" if fit.resumed_at == fit.steps else f"{fit.steps:,} steps in {fit.seconds:.0f} s"
     print(
-        f"{out}: best epoch {fit.best_epoch}, validation R@1 {fit.best_value:.1f} (it was chosen by it: not a result)."
+        f"{out}: {done}; best epoch {fit.best_epoch}, validation R@1 {fit.best_value:.1f} "
+        "(the epoch was chosen by it: not a result)."
     )
     print(f"Next: reelseek evaluate {out}")
     return 0
