@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +34,8 @@ from reelseek.train.batches import Batch, batch_numbers, count_batches
 from reelseek.train.loop import FitResult, fit, seed_all
 
 Say = Callable[[str], None]
+Stages = Callable[[str], AbstractContextManager[Progress]]
+"""From the name of a stage to a context that gives its progress function, called with (done, total)."""
 SEEN = "seen.json"
 
 
@@ -49,12 +52,12 @@ def train(
     out: Path,
     *,
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: Stages = lambda stage: nullcontext(lambda done, total: None),
     say: Say = lambda line: None,
 ) -> Outcome:
     """Train by a recipe's settings into the folder `out`; a run that was stopped goes on.
 
-    Best weights are chosen on the validation split; the test split is not read. progress: (step, steps).
+    Best weights are chosen on the validation split; the test split is not read. progress: one bar for every stage.
     Raises DataError for data that is not there, ConfigError for wrong settings,
     CheckpointError if `out` holds another run.
     """
@@ -73,7 +76,7 @@ def train(
         result, seen = _train_frames(method, splits.train, splits.val, config, out, progress, say)
     else:
         result, seen = _train_features(method, splits.train, splits.val, config, out, cache, progress, say)
-    method.trained_on = seen.describe()
+    method.trained_on = f"{seen.name}: {len(seen.video_ids):,} videos, {len(seen.texts):,} texts"
     if int(os.environ.get("RANK", "0")) == 0:
         seen_videos = json.dumps({"corpus": seen.corpus, "videos": seen.video_ids})
         save(method, out, run=asdict(config), extra={SEEN: seen_videos})
@@ -110,11 +113,13 @@ def _train_features(
     config: RunConfig,
     out: Path,
     cache: Path,
-    progress: Progress | None,
+    progress: Stages,
     say: Say,
 ) -> tuple[FitResult, Pairs]:
-    train_set = embed_pairs(method, train_pairs, config.sample, cache=cache, progress=progress)
-    val_set = embed_pairs(method, val_pairs, config.sample, cache=cache, progress=progress)
+    with progress(f"embedding {train_pairs.name}") as tell:
+        train_set = embed_pairs(method, train_pairs, config.sample, cache=cache, progress=tell)
+    with progress(f"embedding {val_pairs.name}") as tell:
+        val_set = embed_pairs(method, val_pairs, config.sample, cache=cache, progress=tell)
     for broken in (*train_set.broken, *val_set.broken):
         say(f"set aside: {broken.reason}")
     size, count = config.train.batch_size, len(train_set.pairs.texts)
@@ -124,16 +129,17 @@ def _train_features(
         for rows in batch_numbers(count, size, seed=config.train.seed, epoch=epoch):
             yield feature_batch(train_set, rows)
 
-    result = fit(
-        method,
-        batches,
-        objective(config.loss),
-        config=config.train,
-        steps_per_epoch=steps,
-        folder=out,
-        validate=lambda: validation(method, val_set, config),
-        progress=_steps(progress, steps * config.train.epochs),
-    )
+    with progress(f"training {method.name}") as tell:
+        result = fit(
+            method,
+            batches,
+            objective(config.loss),
+            config=config.train,
+            steps_per_epoch=steps,
+            folder=out,
+            validate=lambda: validation(method, val_set, config),
+            progress=_steps(tell, steps * config.train.epochs),
+        )
     return result, train_set.pairs
 
 
@@ -143,7 +149,7 @@ def _train_frames(
     val_pairs: Pairs,
     config: RunConfig,
     out: Path,
-    progress: Progress | None,
+    progress: Stages,
     say: Say,
 ) -> tuple[FitResult, Pairs]:
     from reelseek.recipes.frames import Clips
@@ -154,17 +160,18 @@ def _train_frames(
         # The towers change from epoch to epoch: nothing of them can be kept in a cache.
         return validation(method, embed_pairs(method, val_pairs, config.sample), config)
 
-    result = fit(
-        method,
-        clips.batches,
-        objective(config.loss),
-        config=config.train,
-        steps_per_epoch=clips.steps,
-        folder=out,
-        validate=validate,
-        encode=clips.encode,
-        progress=_steps(progress, clips.steps * config.train.epochs),
-    )
+    with progress(f"training {method.name}") as tell:
+        result = fit(
+            method,
+            clips.batches,
+            objective(config.loss),
+            config=config.train,
+            steps_per_epoch=clips.steps,
+            folder=out,
+            validate=validate,
+            encode=clips.encode,
+            progress=_steps(tell, clips.steps * config.train.epochs),
+        )
     return result, train_pairs
 
 
@@ -186,7 +193,5 @@ def feature_batch(embedded: EmbeddedPairs, rows: np.ndarray) -> Batch:
     )
 
 
-def _steps(progress: Progress | None, total: int) -> Callable[[Mapping[str, Any]], None] | None:
-    if progress is None:
-        return None
+def _steps(progress: Progress, total: int) -> Callable[[Mapping[str, Any]], None]:
     return lambda record: progress(int(record["step"]), total) if record.get("kind") == "step" else None

@@ -154,8 +154,7 @@ def train_and_compare(out: Path, arguments: Namespace, zero_shot: Method, result
     for name, config in configs.items():
         seed_all(config.train.seed)
         before = modality_gap(build(config.method, zero_shot.backbone).eval(), embedded)
-        with progress(f"training {name}") as tell:
-            outcome = train(config, out / name, cache=cache, progress=tell)
+        outcome = train(config, out / name, cache=cache, progress=progress)
         evaluation = evaluate_embedded(outcome.method, embedded, config=config.evaluate, frames=config.sample.frames)
         gap = {"before": before, "after": modality_gap(outcome.method, embedded)}
         record = run_record(name, evaluation, outcome.method, seconds=outcome.fit.seconds, folder=out / name, gap=gap)

@@ -1,0 +1,53 @@
+"""The settings of a run beside its state: what was asked for, and that a stopped run goes on with nothing else.
+
+The training loop itself watches over its own settings (`reelseek.train.state`); here are all the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reelseek.checkpoint.runs import write_whole
+from reelseek.config import RunConfig
+from reelseek.errors import CheckpointError
+
+SETTINGS = "settings.yaml"
+PLACES = {"data.root", "data.captions", "train.device"}
+"""Settings that may change between two starts of one run: where things are, not what they are."""
+
+
+def keep_settings(config: RunConfig, out: Path) -> None:
+    """Write settings.yaml, as `--config` reads it, into a run folder that is new.
+
+    Raises CheckpointError if the folder holds a run with other settings, or cannot be written.
+    """
+    wanted = asdict(config)
+    file = out / SETTINGS
+    try:
+        if file.exists() and (out / "state.safetensors").exists():
+            _refuse_others(yaml.safe_load(file.read_text(encoding="utf-8")), wanted, out)
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(file, yaml.safe_dump(wanted, sort_keys=False).encode())
+    except OSError as error:
+        raise CheckpointError(f"{out}: the run cannot be written there ({error.strerror or error}).") from None
+    except yaml.YAMLError:
+        raise CheckpointError(f"{file} is damaged. Give the run another folder, or delete this one.") from None
+
+
+def _refuse_others(kept: Any, wanted: dict[str, dict[str, Any]], out: Path) -> None:
+    before = kept if isinstance(kept, dict) else {}
+    changed = [
+        f"{section}.{name} was {before.get(section, {}).get(name)}, now {value}"
+        for section, values in wanted.items()
+        for name, value in values.items()
+        if f"{section}.{name}" not in PLACES and before.get(section, {}).get(name) != value
+    ]
+    if changed:
+        raise CheckpointError(
+            f"{out} holds a run with other settings: {'; '.join(changed[:3])}. "
+            "Give this run another folder with --out, or delete that one to start anew."
+        )

@@ -1,0 +1,165 @@
+"""A whole training run: frozen towers over cached features, and towers trained end to end through a tiny CLIP."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import write_clip
+from reelseek.config import DataConfig, EvaluateConfig, MethodConfig, RunConfig, SampleConfig, TrainConfig
+from reelseek.data import load as load_data
+from reelseek.errors import CheckpointError, ConfigError, DataError
+from reelseek.evaluate import evaluate
+from reelseek.methods import build
+from reelseek.methods.saved import load
+from reelseek.recipes.frames import Clips
+from reelseek.recipes.run import refuse_seen, train
+from reelseek.records import Videos
+from test_encoders_clip import tiny_folder
+
+COLOURS = {"red": (200, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 200), "white": (220, 220, 220)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four colours for training, the same four, darker, for validation and test."""
+    root = tmp_path_factory.mktemp("colours")
+    rows = []
+    for split, dim in (("train", 1.0), ("val", 0.9), ("test", 0.8)):
+        for name, colour in COLOURS.items():
+            write_clip(root / f"{split}-{name}.mp4", [int(dim * part) for part in colour], frames=8)
+            rows.append({"video": f"{split}-{name}.mp4", "caption": f"a {name} wall", "split": split})
+    (root / "captions.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def tiny_clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_folder(tmp_path_factory.mktemp("clip"), "clip")
+
+
+def config_for(folder: Path, backbone: str, **train_settings: float) -> RunConfig:
+    return RunConfig(
+        data=DataConfig(name="folder", root=str(folder)),
+        sample=SampleConfig(frames=3),
+        method=MethodConfig(name="gare", backbone=backbone, width=64, frame_temperature=10.0),
+        train=replace(TrainConfig(epochs=6, batch_size=4, learning_rate=3e-3, device="cpu"), **train_settings),
+        evaluate=EvaluateConfig(bootstrap=0),
+    )
+
+
+def test_offline_towers_train_save_load_and_evaluate(folder: Path, tmp_path: Path) -> None:
+    config = config_for(folder, "offline")
+    outcome = train(config, tmp_path / "run", cache=tmp_path / "cache")
+    assert outcome.fit.history[-1]["R@1"] >= 50
+    assert "4 videos, 4 texts" in outcome.method.trained_on
+    again = load(str(tmp_path / "run"))
+    assert again.id == outcome.method.id
+    assert again.trained_on == outcome.method.trained_on
+    pairs = load_data(config.data).test
+    assert pairs is not None
+    mine, loaded = (
+        evaluate(method, pairs, config=config.evaluate, sample=config.sample, cache=tmp_path / "cache")
+        for method in (outcome.method, again)
+    )
+    np.testing.assert_array_equal(mine.matrix_TV, loaded.matrix_TV)
+    assert not any(key.startswith("backbone.") for key in _tensors(tmp_path / "run"))
+    resumed = train(config, tmp_path / "run", cache=tmp_path / "cache")
+    assert resumed.fit.resumed_at == resumed.fit.steps
+    assert resumed.method.id == outcome.method.id
+
+
+def test_a_run_refuses_its_own_training_videos(folder: Path, tmp_path: Path) -> None:
+    config = config_for(folder, "offline", epochs=1)
+    train(config, tmp_path / "run", cache=tmp_path / "cache")
+    splits = load_data(config.data)
+    assert splits.train is not None
+    assert splits.test is not None
+    refuse_seen(tmp_path / "run", splits.test)
+    with pytest.raises(DataError, match="were in the training set"):
+        refuse_seen(tmp_path / "run", splits.train)
+
+
+def test_other_settings_in_the_same_folder_are_refused(folder: Path, tmp_path: Path) -> None:
+    train(config_for(folder, "offline", epochs=1), tmp_path / "run", cache=tmp_path / "cache")
+    with pytest.raises(CheckpointError, match="other settings"):
+        train(config_for(folder, "offline", epochs=2), tmp_path / "run", cache=tmp_path / "cache")
+
+
+def test_offline_towers_cannot_be_trained(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="stay frozen"):
+        train(config_for(folder, "offline", backbone_learning_rate=1e-4), tmp_path / "run")
+
+
+def test_end_to_end_through_clip_moves_the_towers(folder: Path, tmp_path: Path, tiny_clip_folder: Path) -> None:
+    config = config_for(folder, str(tiny_clip_folder), backbone_learning_rate=1e-3, learning_rate=1e-3, epochs=3)
+    before = load(str(tiny_clip_folder))
+    outcome = train(config, tmp_path / "run")
+    assert outcome.method.backbone_id != before.backbone_id
+    losses = [json.loads(line)["loss/total"] for line in _steps(tmp_path / "run")]
+    assert losses[-1] < losses[0]
+    again = load(str(tmp_path / "run"))
+    assert again.id == outcome.method.id
+    assert again.backbone_id == outcome.method.backbone_id
+
+
+def test_encoding_a_share_equals_encoding_frame_by_frame(folder: Path, tiny_clip_folder: Path) -> None:
+    config = config_for(folder, str(tiny_clip_folder), backbone_learning_rate=1e-3)
+    method = load(str(tiny_clip_folder))
+    method.backbone.precision = "float32"
+    pairs = load_data(config.data).train
+    assert pairs is not None
+    (batch,) = Clips(method, pairs, config, lambda line: None).batches(1)
+    batch.mask_VF[1, 2] = False
+    texts, videos = Clips(method, pairs, config, lambda line: None).encode(batch)
+    assert torch.equal(texts.pooled_TD, method.backbone.encode_texts(batch.captions).pooled_TD)
+    for v in range(4):
+        for f in range(3):
+            expected = method.encode_frames(batch.pixels_VF3SS[v, f : f + 1])[0]
+            if not batch.mask_VF[v, f]:
+                expected = torch.zeros_like(expected)
+            torch.testing.assert_close(videos.frames_VFD[v, f].detach(), expected, atol=1e-5, rtol=1e-4)
+    assert torch.equal(batch.relevance_TV, torch.eye(4, dtype=torch.bool))
+
+
+def test_a_broken_file_leaves_its_batch_smaller_and_is_told_once(
+    folder: Path, tmp_path: Path, tiny_clip_folder: Path
+) -> None:
+    config = config_for(folder, str(tiny_clip_folder), backbone_learning_rate=1e-3)
+    pairs = load_data(config.data).train
+    assert pairs is not None
+    paths = (tmp_path / "gone.mp4", *pairs.paths[1:])
+    told: list[str] = []
+    clips = Clips(load(str(tiny_clip_folder)), replace(pairs, paths=paths), config, told.append)
+    sizes = [len(batch.captions) for epoch in (1, 2) for batch in clips.batches(epoch)]
+    assert sizes == [3, 3]
+    assert len(told) == 1
+    assert "gone.mp4" in told[0]
+
+
+def test_prepared_videos_score_as_fresh_ones() -> None:
+    torch.manual_seed(0)
+    backbone = load("offline").backbone
+    for name in ("zero-shot", "clip4clip", "gare-baseline", "gare"):
+        method = build(MethodConfig(name=name, width=64, frame_temperature=10.0), backbone).eval()
+        with torch.no_grad():
+            frames_VFD = torch.rand(3, 4, backbone.frame_width)
+            mask_VF = torch.ones(3, 4, dtype=torch.bool)
+            texts, videos = method.project(backbone.encode_texts(["a", "b c"]), Videos(frames_VFD, mask_VF))
+            torch.testing.assert_close(method.prepare(videos)(texts), method.score(texts, videos).matrix_TV)
+
+
+def _tensors(run: Path) -> list[str]:
+    from safetensors import safe_open
+
+    with safe_open(run / "model.safetensors", framework="pt") as file:
+        return list(file.keys())
+
+
+def _steps(run: Path) -> list[str]:
+    return [line for line in (run / "log.jsonl").read_text().splitlines() if '"step"' in line and "loss/total" in line]
