@@ -2,7 +2,7 @@
 
 Decoding runs in threads ahead of the encoder. With a cache folder, tower outputs are kept under the content hash of the
 file, the towers' identity, the preprocessing and the sampling; an interrupted run goes on where it stopped and an
-unchanged file is never decoded again. Not here: projection and scores (`reelseek.methods`).
+unchanged file is never decoded again. Not here: the cache's files (`reelseek.embed_cache`), projection and scores (`reelseek.methods`).
 
 Shapes: T texts, V videos, F frames of a video, N frames of one file, D width of a tower's output.
 """
@@ -10,14 +10,12 @@ Shapes: T texts, V videos, F frames of a video, N frames of one file, D width of
 from __future__ import annotations
 
 import hashlib
-import os
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from itertools import islice, repeat
 from pathlib import Path
@@ -25,13 +23,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from reelseek import embed_cache
 from reelseek.config import SampleConfig
 from reelseek.data.pairs import Pairs
-from reelseek.errors import ReelseekError, UnreadableVideo, VideoError
+from reelseek.errors import UnreadableVideo, VideoError
 from reelseek.records import BrokenFile, EmbeddedVideo, Method, Preprocess, Texts, Videos
 from reelseek.video.decode import decode
 from reelseek.video.sample import sample_times
@@ -114,7 +111,7 @@ def embed_files(
     spans: for each file the (start, end) in seconds that stands for it, or None for the whole file.
     cache: folder, or None to keep nothing. workers: decoding threads.
     """
-    folder = None if cache is None else cache / _cache_key(method, sampling_key, keyframes)
+    folder = None if cache is None else cache / embed_cache.key(method, sampling_key, keyframes)
     stop = threading.Event()
     waiting = zip(paths, repeat(None) if spans is None else spans, strict=False)
     under_way: deque[_Job] = deque()
@@ -130,7 +127,7 @@ def embed_files(
                 result = _finish(under_way[0], method)
                 job = under_way.popleft()
                 if folder is not None and isinstance(result, EmbeddedVideo) and not result.cached:
-                    _write_cache(folder, job.cache_name, result)
+                    embed_cache.write_video(folder, job.cache_name, result)
                 yield result
         finally:
             stop.set()
@@ -202,7 +199,8 @@ def embed_pairs(
 
 def _without_broken(pairs: Pairs, good: Sequence[int]) -> Pairs:
     kept = pairs.subset([pairs.video_ids[number] for number in good])
-    lost = tuple(video for video in pairs.video_ids if video not in set(kept.video_ids))
+    left = set(kept.video_ids)
+    lost = tuple(video for video in pairs.video_ids if video not in left)
     return replace(
         kept,
         missing_videos=pairs.missing_videos + lost,
@@ -229,7 +227,7 @@ def _decode_job(
     end: EmbeddedVideo | BrokenFile | BaseException | None = None
     try:
         job.content_hash = content_hash(job.path)
-        end = None if folder is None else _read_cache(folder, job)
+        end = None if folder is None else embed_cache.read_video(folder, job.cache_name, job.path, job.content_hash)
         if end is None:
             _decode_chunks(job, spec, keyframes, stop)
     except VideoError as error:
@@ -300,65 +298,11 @@ def _drain(job: _Job) -> None:
             return
 
 
-def _cache_key(method: Method, sampling_key: str, keyframes: bool) -> str:
-    parts = f"{method.backbone_id}|{method.preprocess}|{sampling_key}|{keyframes}"
-    return hashlib.blake2b(parts.encode(), digest_size=8).hexdigest()
-
-
-def _cache_path(folder: Path, key: str) -> Path:
-    return folder / key[:2] / f"{key}.safetensors"
-
-
-def _read_cache(folder: Path, job: _Job) -> EmbeddedVideo | None:
-    file = _cache_path(folder, job.cache_name)
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            frames_ND = tensors.get_tensor("frames_ND")
-            times_N = tensors.get_tensor("times_N").numpy()
-            duration = float(tensors.get_tensor("duration"))
-    except (FileNotFoundError, SafetensorError):
-        return None
-    return EmbeddedVideo(job.path, job.content_hash, frames_ND, times_N, duration, cached=True)
-
-
-def _write_cache(folder: Path, name: str, video: EmbeddedVideo) -> None:
-    _save_atomically(
-        _cache_path(folder, name),
-        {
-            "frames_ND": video.frames_ND.contiguous(),
-            "times_N": torch.from_numpy(np.ascontiguousarray(video.times_N)),
-            "duration": torch.tensor(video.duration, dtype=torch.float64),
-        },
-    )
-
-
 def _texts_part(method: Method, captions: list[str], cache: Path | None) -> Tensor:
-    if cache is None:
-        return method.encode_texts(captions).pooled_TD.float().cpu()
-    digest = hashlib.blake2b(
-        "\0".join([method.backbone_id, *captions]).encode("utf-8", "surrogatepass"), digest_size=16
-    )
-    file = _cache_path(cache / "texts", digest.hexdigest())
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            pooled_TD: Tensor = tensors.get_tensor("pooled_TD")
-            return pooled_TD
-    except (FileNotFoundError, SafetensorError):
-        pooled_TD = method.encode_texts(captions).pooled_TD.float().cpu().contiguous()
-        _save_atomically(file, {"pooled_TD": pooled_TD})
-        return pooled_TD
-
-
-def _save_atomically(file: Path, tensors: dict[str, Tensor]) -> None:
-    part = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, part)
-        part.replace(file)
-    except (OSError, SafetensorError) as error:
-        raise ReelseekError(
-            f"{file.parent}: the cache cannot be written ({error}). Free some space there or choose another folder."
-        ) from None
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    kept = None if cache is None else embed_cache.read_texts(cache, method.backbone_id, captions)
+    if kept is not None:
+        return kept
+    pooled_TD = method.encode_texts(captions).pooled_TD.float().cpu().contiguous()
+    if cache is not None:
+        embed_cache.write_texts(cache, method.backbone_id, captions, pooled_TD)
+    return pooled_TD
