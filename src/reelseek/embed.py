@@ -2,7 +2,8 @@
 
 Decoding runs in threads ahead of the encoder. With a cache folder, tower outputs are kept under the content hash of the
 file, the towers' identity, the preprocessing and the sampling; an interrupted run goes on where it stopped and an
-unchanged file is never decoded again. Not here: the cache's files (`reelseek.embed_cache`), projection and scores (`reelseek.methods`).
+unchanged file is never decoded again. Not here: the cache's files (`reelseek.embed_cache`), projection and scores
+(`reelseek.methods`).
 
 Shapes: T texts, V videos, F frames of a video, N frames of one file, D width of a tower's output.
 """
