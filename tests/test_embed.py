@@ -158,7 +158,7 @@ def test_pairs_lose_what_cannot_be_read_and_say_so(colours: Path) -> None:
 
 def test_nothing_readable_is_an_error(colours: Path) -> None:
     (colours / "red.mp4").write_bytes(b"")
-    with pytest.raises(DataError, match="0 texts and 0 videos"):
+    with pytest.raises(DataError, match="no video of 1 could be read"):
         embed_pairs(FakeMethod(), pairs_of(colours, ["red"]), SampleConfig())
 
 

@@ -29,7 +29,7 @@ from torch import Tensor
 from reelseek import embed_cache
 from reelseek.config import SampleConfig
 from reelseek.data.pairs import Pairs
-from reelseek.errors import UnreadableVideo, VideoError
+from reelseek.errors import DataError, UnreadableVideo, VideoError
 from reelseek.records import BrokenFile, EmbeddedVideo, Method, Preprocess, Texts, Videos
 from reelseek.video.decode import decode
 from reelseek.video.sample import sample_times
@@ -167,7 +167,9 @@ def embed_pairs(
 ) -> EmbeddedPairs:
     """Tower outputs of all captions and videos of a split, padded to the longest video, with mask.
 
-    Videos that cannot be read are left out together with their captions, and counted as missing.
+    Videos that cannot be read are left out together with their captions, and counted as missing. Raises DataError if
+    none can be read.
+    Raises DataError if none can be read.
     """
     texts = embed_texts(method, pairs.texts, cache=cache)
     good: list[int] = []
@@ -191,6 +193,10 @@ def embed_pairs(
             rows.append(result.frames_ND)
         if progress is not None:
             progress(number + 1, len(pairs.paths))
+    if not good:
+        raise DataError(f"{pairs.name}: none of its {len(broken):,} videos can be read. The first: {broken[0].reason}")
+    if not good:
+        raise DataError(f"{pairs.name}: no video of {len(pairs.paths):,} could be read. The first: {broken[0].reason}")
     if broken:
         kept_T = np.isin(pairs.video_of_T, good)
         texts = Texts(pooled_TD=texts.pooled_TD[torch.from_numpy(kept_T)])
