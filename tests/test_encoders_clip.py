@@ -328,3 +328,24 @@ def test_a_damaged_folder_is_named(folder: Path, tmp_path: Path, kind: str) -> N
     with pytest.raises(ModelError, match="copy") as caught:
         load_clip(copy)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_mixed_precision_around_the_towers_reaches_them(backbone: ClipBackbone) -> None:
+    seen: list[torch.dtype] = []
+    layer = backbone.model.vision_model.encoder.layers[0].mlp.fc1
+    handle = layer.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            backbone.forward_frames(torch.randn(1, 3, 32, 32))
+        backbone.forward_frames(torch.randn(1, 3, 32, 32))
+    finally:
+        handle.remove()
+    assert seen == [torch.bfloat16, torch.float32]
+
+
+def test_every_parameter_that_can_be_trained_gets_a_gradient(folder: Path) -> None:
+    towers = load_clip(folder).train()
+    texts = towers.forward_texts(*towers.tokenize(CAPTIONS))
+    (texts.pooled_TD.square().sum() + towers.forward_frames(torch.randn(2, 3, 32, 32)).square().sum()).backward()
+    idle = [name for name, parameter in towers.named_parameters() if parameter.requires_grad and parameter.grad is None]
+    assert not idle

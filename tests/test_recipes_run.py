@@ -163,3 +163,21 @@ def _tensors(run: Path) -> list[str]:
 
 def _steps(run: Path) -> list[str]:
     return [line for line in (run / "log.jsonl").read_text().splitlines() if '"step"' in line and "loss/total" in line]
+
+
+def test_a_run_finds_its_towers_from_any_working_directory(
+    folder: Path, tmp_path: Path, tiny_clip_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_clip_folder.parent)
+    outcome = train(config_for(folder, f"./{tiny_clip_folder.name}", epochs=1), tmp_path / "run", cache=tmp_path / "c")
+    monkeypatch.chdir(tmp_path)
+    assert load(str(tmp_path / "run")).id == outcome.method.id
+
+
+def test_towers_train_in_the_precision_of_the_settings_alone(folder: Path, tiny_clip_folder: Path) -> None:
+    method = load(str(tiny_clip_folder))
+    method.backbone.precision = "bfloat16"
+    pairs = load_data(DataConfig(name="folder", root=str(folder))).train
+    assert pairs is not None
+    config = config_for(folder, str(tiny_clip_folder), backbone_learning_rate=1e-3)
+    assert Clips(method, pairs, config, lambda line: None).towers.precision == "float32"

@@ -11,6 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -53,6 +54,10 @@ class ClipBackbone(nn.Module):
             [_plain_config(model.config), preprocess, sorted(tokenizer.get_vocab().items())], sort_keys=True
         )
         self._known_id: tuple[object, str] = (None, "")
+        # The models' own scale and bias of scores take no part here: an optimiser must not wait for their gradients.
+        for name in ("logit_scale", "logit_bias"):
+            if hasattr(model, name):
+                getattr(model, name).requires_grad_(False)
 
     @property
     def id(self) -> str:
@@ -131,8 +136,10 @@ class ClipBackbone(nn.Module):
             parts = [self.forward_frames(part) for part in torch.split(pixels_N3HW, _FRAMES_AT_ONCE)]
         return torch.cat(parts)
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+    def _autocast(self) -> AbstractContextManager[Any]:
+        """Bfloat16 where asked for; else whatever precision surrounds the call, as in mixed-precision training."""
+        half = self.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext()
 
 
 def load_clip(

@@ -7,6 +7,7 @@ get a linear projection into one width.
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from torch import nn
 
@@ -20,7 +21,7 @@ from reelseek.methods.method import Method
 from reelseek.records import Backbone
 
 MAX_FRAMES = 128
-"""Longest video, in frames, that a temporal transformer takes."""
+"""Longest video, in frames, that a temporal transformer takes (fewer where it starts from a tower of fewer positions)."""
 
 
 def zero_shot(config: MethodConfig, backbone: Backbone) -> Method:
@@ -82,10 +83,18 @@ def _temporal(config: MethodConfig, backbone: Backbone, width: int) -> nn.Module
         return LstmTemporal(width)
     if width % 64:
         raise ConfigError(f"a temporal transformer has heads of 64: method.width {width} is not a multiple of it.")
-    temporal = TransformerTemporal(width, layers=config.layers, heads=width // 64, max_frames=MAX_FRAMES)
-    clip_model = getattr(backbone, "model", None)
-    if clip_model is not None and has_text_transformer(clip_model, width):
-        initialise_from_text_tower(temporal, clip_model)
+    clip_model: Any = getattr(backbone, "model", None)
+    if clip_model is None or not has_text_transformer(clip_model, width):
+        return TransformerTemporal(width, layers=config.layers, heads=width // 64, max_frames=MAX_FRAMES)
+    tower = clip_model.config.text_config
+    if config.layers > tower.num_hidden_layers:
+        raise ConfigError(
+            f"method.layers {config.layers}: the temporal transformer starts from the text tower's, and that has "
+            f"{tower.num_hidden_layers}."
+        )
+    most = min(MAX_FRAMES, tower.max_position_embeddings)
+    temporal = TransformerTemporal(width, layers=config.layers, heads=width // 64, max_frames=most)
+    initialise_from_text_tower(temporal, clip_model)
     return temporal
 
 

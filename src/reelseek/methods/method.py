@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
+from reelseek.errors import ConfigError
 from reelseek.records import Backbone, Preprocess, Scores, Texts, Videos
 
 
@@ -58,7 +60,9 @@ class Method(nn.Module):
     def id(self) -> str:
         """Sixteen hexadecimal digits over configuration, towers and weights: equal ids give equal scores."""
         digest = hashlib.blake2b(digest_size=8)
-        digest.update(json.dumps([self.name, self.backbone.id, self.config], sort_keys=True).encode())
+        # The towers count by what they are, not by the name or folder that they were loaded from.
+        config = {key: value for key, value in self.config.items() if key != "backbone"}
+        digest.update(json.dumps([self.name, self.backbone.id, config], sort_keys=True).encode())
         for key, value in sorted(self.state_dict().items()):
             if not key.startswith("backbone."):
                 digest.update(key.encode())
@@ -89,7 +93,16 @@ class Method(nn.Module):
         return self.backbone.encode_frames(pixels_N3HW)
 
     def project(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:
-        """Trained projection and temporal module: tower outputs to one width D, on the method's device."""
+        """Trained projection and temporal module: tower outputs to one width D, on the method's device.
+
+        Raises ConfigError for videos of more frames than the temporal module has positions for.
+        """
+        most, frames = getattr(self.temporal, "max_frames", math.inf), videos.frames_VFD.shape[1]
+        if frames > most:
+            raise ConfigError(
+                f"the temporal transformer of {self.name} takes up to {most} frames, not {frames}: "
+                "lower sample.frames, or the frames of an index's segments."
+            )
         texts, videos = texts_to(texts, self.log_scale.device), videos_to(videos, self.log_scale.device)
         if self.projection is not None:
             texts, videos = self.projection(texts, videos)
@@ -98,8 +111,15 @@ class Method(nn.Module):
         return texts, videos
 
     def score(self, texts: Texts, videos: Videos) -> Scores:
-        """Scores of every pair of projected texts and videos."""
-        return cast(Head, self.head).score(texts, videos)
+        """Scores of every pair of projected texts and videos, in the weights' own precision.
+
+        Mixed precision ends here: a cosine in half precision, times a scale of 100, would be off by whole logits.
+        """
+        dtype = self.log_scale.dtype
+        texts = texts._replace(pooled_TD=texts.pooled_TD.to(dtype))
+        videos = videos._replace(frames_VFD=videos.frames_VFD.to(dtype))
+        with torch.autocast(self.log_scale.device.type, enabled=False):
+            return cast(Head, self.head).score(texts, videos)
 
     def prepare(self, videos: Videos) -> Callable[[Texts], Tensor]:
         """A function from projected texts to their scores [T, V] with these videos; what depends on the videos alone is

@@ -72,9 +72,12 @@ def save(method: Method, folder: Path, *, run: Mapping[str, Any], extra: Mapping
         for key, value in method.state_dict().items()
         if towers_changed or not key.startswith("backbone.")
     }
+    settings = dict(method.config)
+    if Path(settings["backbone"]).is_dir():  # found again from any working directory
+        settings["backbone"] = str(Path(settings["backbone"]).resolve())
     config = {
         "kind": KIND,
-        "method": method.config,
+        "method": settings,
         "backbone_id": method.backbone_id,
         "backbone_trained": towers_changed,
         "trained_on": method.trained_on,

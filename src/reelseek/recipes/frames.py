@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -47,7 +47,9 @@ class Clips:
                 f"the towers of {method.backbone.name!r} stay frozen: set train.backbone_learning_rate to 0, "
                 "or train a CLIP or SigLIP model."
             )
-        self.towers: Any = method.backbone
+        self.towers = cast(Any, method.backbone)
+        # What a processor is fastest with must not decide how towers train: `train.precision` does, on every start.
+        self.towers.precision = "float32"
         self.pairs = pairs
         self.config = config
         self.say = say

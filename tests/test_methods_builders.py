@@ -1,0 +1,97 @@
+"""Methods put together over CLIP as it is released: 77 positions, temporal modules that start from the text tower."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from reelseek.config import MethodConfig
+from reelseek.encoders.clip import ClipBackbone
+from reelseek.errors import ConfigError
+from reelseek.methods import build
+from reelseek.methods.method import Method
+from reelseek.recipes import RECIPES, recipe
+from reelseek.records import Preprocess, Texts, Videos
+
+WIDTH, POSITIONS = 64, 77
+
+
+class Words:
+    """Stands in for a tokenizer that is never asked."""
+
+    def get_vocab(self) -> dict[str, int]:
+        return {"a": 0}
+
+
+@pytest.fixture(scope="module")
+def towers() -> ClipBackbone:
+    from transformers import CLIPConfig, CLIPModel
+
+    torch.manual_seed(0)
+    shared = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_attention_heads": 1}
+    text = {"num_hidden_layers": 5, "vocab_size": 8, "max_position_embeddings": POSITIONS, "eos_token_id": 7}
+    text |= {"bos_token_id": 6, "pad_token_id": 7}
+    vision = {"num_hidden_layers": 1, "image_size": 16, "patch_size": 8}
+    model = CLIPModel(CLIPConfig(text_config=shared | text, vision_config=shared | vision, projection_dim=WIDTH))
+    spec = Preprocess(16, 16, (127.5,) * 3, (127.5,) * 3)
+    return ClipBackbone(model.eval(), Words(), spec)
+
+
+def inputs(frames: int) -> tuple[Texts, Videos]:
+    mask_VF = torch.ones(2, frames, dtype=torch.bool)
+    return Texts(torch.randn(2, WIDTH)), Videos(torch.randn(2, frames, WIDTH), mask_VF)
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if "msrvtt" in name])
+def test_every_recipe_over_clip_can_be_built_and_scores(name: str, towers: ClipBackbone) -> None:
+    method = build(recipe(name).method, towers).eval()
+    assert method.score(*method.project(*inputs(12))).matrix_TV.shape == (2, 2)
+
+
+def test_frame_positions_are_all_that_the_text_tower_has(towers: ClipBackbone) -> None:
+    temporal = build(recipe("gare-msrvtt").method, towers).temporal
+    assert temporal is not None
+    wanted = towers.model.text_model.embeddings.position_embedding.weight
+    torch.testing.assert_close(temporal.positions.weight, wanted, rtol=0, atol=0)
+
+
+def test_more_frames_than_positions_name_the_setting(towers: ClipBackbone) -> None:
+    method = build(recipe("gare-msrvtt").method, towers)
+    with pytest.raises(ConfigError, match=r"up to 77 frames, not 78: lower sample\.frames"):
+        method.project(*inputs(78))
+
+
+def test_more_layers_than_the_text_tower_has_are_refused(towers: ClipBackbone) -> None:
+    with pytest.raises(ConfigError, match=r"method\.layers 6.*has 5"):
+        build(MethodConfig(name="clip4clip", temporal="transformer", layers=6), towers)
+
+
+def test_an_id_names_what_the_towers_are_and_not_where_they_lie(towers: ClipBackbone) -> None:
+    ids = {build(MethodConfig(name="zero-shot", backbone=place), towers).id for place in ("./clip", "/models/clip")}
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize("name", ["clip4clip", "gare-baseline", "gare"])
+def test_mixed_precision_ends_before_the_score(name: str, towers: ClipBackbone) -> None:
+    torch.manual_seed(0)
+    method = build(MethodConfig(name=name), towers).eval()
+    texts, videos = inputs(4)
+    plain_TV = method.score(texts, videos).matrix_TV
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed_TV = method.score(texts, videos).matrix_TV
+        halved_TV = method.score(Texts(texts.pooled_TD.bfloat16()), videos).matrix_TV
+    assert torch.equal(mixed_TV, plain_TV)
+    assert halved_TV.dtype == torch.float32
+
+
+def test_the_temporal_transformer_of_other_towers_keeps_its_own_positions() -> None:
+    class Towers(nn.Module):
+        id = name = "towers"
+        preprocess = Preprocess(16, 16, (127.5,) * 3, (127.5,) * 3)
+        text_width, frame_width = 5, 7
+
+    method = build(MethodConfig(name="clip4clip", temporal="transformer", width=64), Towers())
+    assert isinstance(method, Method)
+    assert method.temporal is not None
+    assert method.temporal.max_frames == 128
