@@ -121,3 +121,18 @@ def test_worker_processes_give_the_same_batches(pairs):
         )
         assert torch.equal(one.pixels_VF3SS, other.pixels_VF3SS)
         assert torch.equal(one.mask_VF, other.mask_VF)
+
+
+def test_large_frames_are_resized_as_they_are_read(pairs, monkeypatch):
+    from reelseek.data import clips
+
+    seen = []
+
+    def spy(pixels_FHW3, spec):
+        seen.append(pixels_FHW3.shape)
+        return preprocess(pixels_FHW3, spec)
+
+    monkeypatch.setattr(clips, "preprocess", spy)
+    small = SPEC._replace(resize=16, crop=16)
+    ClipDataset(pairs, sample=SAMPLE, spec=small)[0]
+    assert [shape[1:] for shape in seen] == [(16, 16, 3)]

@@ -111,3 +111,13 @@ def test_nan_is_refused() -> None:
 def test_an_unknown_rescoring_is_refused() -> None:
     with pytest.raises(ConfigError, match="dual_softmax"):
         rescorer_of(replace(PLAIN, rescoring="magic"))  # type: ignore[arg-type]
+
+
+def test_ties_as_clip4clip_counts_them_leave_intervals_one_rank_a_text() -> None:
+    split = random_split(texts=7)
+    split.videos.frames_VFD[1], split.videos.mask_VF[1] = split.videos.frames_VFD[0], split.videos.mask_VF[0]
+    found = evaluate_embedded(FakeMethod(), split, config=replace(PLAIN, ties="clip4clip"), frames=5)
+    assert found.metrics["text_to_video"] == retrieval_metrics(found.matrix_TV, split.pairs.relevance_TV(), "clip4clip")
+    strict = evaluate_embedded(FakeMethod(), split, config=PLAIN, frames=5)
+    np.testing.assert_array_equal(found.ranks_T, strict.ranks_T)
+    assert found.intervals == strict.intervals

@@ -11,7 +11,7 @@ import torch
 
 from index_fakes import CARD, CONFIG, FakeMethod, clip, update
 from reelseek.config import IndexConfig
-from reelseek.errors import IndexError_, IndexLocked, IndexMismatch, NotAnIndex
+from reelseek.errors import ConfigError, IndexError_, IndexLocked, IndexMismatch, NotAnIndex
 from reelseek.index import build, plan, store
 from reelseek.index.disk import locked
 from reelseek.index.search import Searcher
@@ -359,3 +359,15 @@ def test_lost_segments_are_made_again(index, videos):
     assert found(index) == []
     assert update(index, videos).added == 3
     assert len(found(index)) == 3
+
+
+def test_segments_longer_than_the_model_takes_are_refused_before_anything_is_written(videos, tmp_path):
+    class Short(FakeMethod):
+        def project(self, texts, videos):
+            if videos.frames_VFD.shape[1] > 2:
+                raise ConfigError("up to 2 frames")
+            return super().project(texts, videos)
+
+    with pytest.raises(ConfigError, match="up to 2"):
+        update(tmp_path / "index", videos, method=Short(), config=CONFIG)
+    assert not (tmp_path / "index" / "index.json").exists()

@@ -34,7 +34,8 @@ class Evaluation:
 
     protocol: split, counts found and missing, whether complete, tie rule, rescoring, whether transductive, frames.
     metrics: "text_to_video" and "video_to_text" to R@k (percent), MdR, MnR. intervals: 95 % bootstrap over queries of
-    the text-to-video metrics. ranks_T: rank of the best right video of every text. matrix_TV: the rescored scores.
+    the text-to-video metrics. ranks_T: rank of the best right video of every text (ties "clip4clip", which may count a
+    text several times, are "against" here and in the intervals). matrix_TV: the rescored scores.
     """
 
     method: str
@@ -74,7 +75,7 @@ def evaluate_embedded(method: Method, embedded: EmbeddedPairs, *, config: Evalua
     # A rescored matrix is right along one direction only: the prior of video to text is taken over the videos.
     matrix_TV, reverse_TV = rescorer.apply(raw_TV), rescorer.apply(raw_TV.T).T
     relevance_TV = pairs.relevance_TV()
-    ranks_T = ranks(matrix_TV, relevance_TV, ties=config.ties)
+    ranks_T = ranks(matrix_TV, relevance_TV, ties="against" if config.ties == "clip4clip" else config.ties)
     text_to_video = retrieval_metrics(matrix_TV, relevance_TV, ties=config.ties)
     video_to_text = video_to_text_metrics(reverse_TV, relevance_TV, convention=config.video_to_text, ties=config.ties)
     intervals = {}

@@ -67,7 +67,12 @@ class ClipDataset(Dataset[Clip | BrokenFile]):
         video = int(self.pairs.video_of_T[text])
         path = self.pairs.paths[video]
         try:
-            frames = decode(path, lambda duration: self._times(video, duration), keyframes=self.sample.keyframes)
+            frames = decode(
+                path,
+                lambda duration: self._times(video, duration),
+                keyframes=self.sample.keyframes,
+                shape=self.spec,
+            )
         except VideoError as error:
             return BrokenFile(path, str(error))
         return Clip(text, video, self.pairs.texts[text], preprocess(frames.pixels_FHW3, self.spec))

@@ -143,7 +143,8 @@ def _open(directory: Path, method: Method, config: IndexConfig | None) -> IndexC
 
 def _new_index(directory: Path, method: Method, config: IndexConfig, model_card: Mapping[str, Any]) -> IndexCard:
     with torch.inference_mode():
-        _, projected = method.project(any_text(method), blank_video(method))
+        # A segment of full length: a model that cannot take one says so before anything is written.
+        _, projected = method.project(any_text(method), blank_video(method, config.segment_frames))
     index = IndexCard(
         directory=directory,
         model={"name": method.name, "backbone": method.backbone_id, **model_card, "id": method.id},

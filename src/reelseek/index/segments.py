@@ -24,11 +24,12 @@ def any_text(method: Method) -> Texts:
     return method.encode_texts(["a video"])
 
 
-def blank_video(method: Method) -> Videos:
-    """One encoded grey frame [1, 1, frame width]: the partner that texts need to be projected."""
+def blank_video(method: Method, frames: int = 1) -> Videos:
+    """One encoded grey frame [1, F, frame width], F times: the partner that texts need to be projected."""
     side = method.preprocess.crop
     frames_1D = method.encode_frames(torch.zeros(1, 3, side, side))
-    return Videos(frames_VFD=frames_1D[None], mask_VF=torch.ones(1, 1, dtype=torch.bool, device=frames_1D.device))
+    mask_VF = torch.ones(1, frames, dtype=torch.bool, device=frames_1D.device)
+    return Videos(frames_VFD=frames_1D.expand(1, frames, -1), mask_VF=mask_VF)
 
 
 def cut_segments(video: EmbeddedVideo, size: int, method: Method, text: Texts, index: IndexCard) -> Any | None:
