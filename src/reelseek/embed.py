@@ -169,7 +169,6 @@ def embed_pairs(
 
     Videos that cannot be read are left out together with their captions, and counted as missing. Raises DataError if
     none can be read.
-    Raises DataError if none can be read.
     """
     texts = embed_texts(method, pairs.texts, cache=cache)
     good: list[int] = []
@@ -193,8 +192,6 @@ def embed_pairs(
             rows.append(result.frames_ND)
         if progress is not None:
             progress(number + 1, len(pairs.paths))
-    if not good:
-        raise DataError(f"{pairs.name}: none of its {len(broken):,} videos can be read. The first: {broken[0].reason}")
     if not good:
         raise DataError(f"{pairs.name}: no video of {len(pairs.paths):,} could be read. The first: {broken[0].reason}")
     if broken:
