@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def load_weights(path: Path, method: nn.Module) -> None:
 def save_state(
     path: Path, method: nn.Module, optimizer: torch.optim.Optimizer, position: Position, settings: Mapping[str, Any]
 ) -> None:
-    """Weights, moments, position, and the settings that a later start must repeat."""
+    """Weights, moments, position, and the settings that a later start must repeat. CheckpointError on a full disk."""
     tensors = {f"weight.{name}": value for name, value in trained_tensors(method).items()}
     for name, parameter in _parameters(optimizer).items():
         for moment, value in optimizer.state[parameter].items():
@@ -123,12 +124,20 @@ def _parameters(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def _save(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     # Copies, because two names may share memory, which the format refuses.
     copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
-    save_file(copies, unfinished, {"reelseek": json.dumps(header)})
-    with open(unfinished, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(copies, unfinished, {"reelseek": json.dumps(header)})
+        with open(unfinished, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise CheckpointError(
+            f"{path}: the training state cannot be written ({error}). What was saved before is kept, and with room "
+            "there the same command goes on from it."
+        ) from None
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
