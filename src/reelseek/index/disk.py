@@ -31,6 +31,10 @@ def locked(directory: Path) -> Iterator[None]:
     The operating system frees the lock when its holder ends, however it ends. Raises IndexLocked at once, naming the
     holder; IndexError_ where nothing can be written.
     """
+    try:
+        str(directory.absolute()).encode()
+    except UnicodeEncodeError:
+        raise IndexError_(f"{directory}: its name is no UTF-8 text, which an index needs. Name another one.") from None
     with writes(directory):
         directory.mkdir(parents=True, exist_ok=True)
         handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
