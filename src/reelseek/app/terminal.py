@@ -107,9 +107,18 @@ def progress(title: str) -> Iterator[Progress]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task(title, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+    bars = Progress(*columns, console=Console(stderr=True))
+
+    def tell(done: int, total: int) -> None:
+        if not bars.task_ids:  # a stage that has nothing to do shows no bar
+            bars.add_task(title)
+            bars.start()
+        bars.update(bars.task_ids[0], completed=done, total=total)
+
+    try:
+        yield tell
+    finally:
+        bars.stop()
 
 
 def _plain_progress(title: str) -> Progress:

@@ -27,6 +27,7 @@ from reelseek.evaluate import evaluate_embedded
 from reelseek.methods import build
 from reelseek.methods.method import Method
 from reelseek.methods.saved import load_backbone, save
+from reelseek.recipes.keep import keep_settings
 from reelseek.recipes.objective import objective
 from reelseek.recipes.relevance import batch_relevance
 from reelseek.records import Texts, Videos
@@ -61,11 +62,13 @@ def train(
     Raises DataError for data that is not there, ConfigError for wrong settings,
     CheckpointError if `out` holds another run.
     """
-    splits = load_data(config.data)
+    with progress("making the benchmark") as tell:
+        splits = load_data(config.data, tell)
     if splits.train is None or splits.val is None:
         raise DataError(
             f"{config.data.name}: training needs a train and a val split; this data has only a part of them."
         )
+    keep_settings(config, out)
     device = device_of(config)
     seed_all(config.train.seed)
     method = build(config.method, load_backbone(config.method.backbone, device=device)).to(device)

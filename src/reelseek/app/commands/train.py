@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -35,8 +36,10 @@ def run(arguments: Namespace) -> int:
 
     config = run_config(arguments)
     out = Path(arguments.out or f"runs/{arguments.recipe}-{config.train.seed}")
-    with progress("training") as tell:
-        outcome = train(config, out, cache=Path(arguments.cache) if arguments.cache else None, progress=tell, say=_say)
+    cache = Path(arguments.cache) if arguments.cache else None
+    outcome = train(config, out, cache=cache, progress=progress, say=_say)
+    if int(os.environ.get("RANK", "0")) > 0:  # torchrun: the first process speaks for all
+        return 0
     fit = outcome.fit
     done = "was trained before" if fit.resumed_at == fit.steps else f"{fit.steps:,} steps in {fit.seconds:.0f} s"
     print(
