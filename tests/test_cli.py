@@ -1,0 +1,290 @@
+"""Every command on drawn clips, from an empty folder to a trained method: what it says and what it writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from cli_world import COLOURS, Said, World, build, gradient, refused, run, train_words
+from reelseek import __version__
+from reelseek.app.cli import COMMANDS
+from reelseek.methods.saved import load
+from reelseek.recipes import RECIPES
+from test_checkpoint_layouts import OriginalClip
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return build(tmp_path_factory.mktemp("world"))
+
+
+def lines(said: Said) -> list[dict]:
+    assert said.code == 0, said
+    return [json.loads(line) for line in said.out.splitlines()]
+
+
+def test_usage_names_every_command_and_version_is_the_package_s() -> None:
+    said = run("--help")
+    assert said.code == 0
+    assert all(f"  {name} " in said.out for name in COMMANDS)
+    assert run() == Said(2, said.out, "")
+    assert run("--version") == Said(0, f"reelseek {__version__}\n", "")
+
+
+def test_index_search_update_move_remove(world: World, tmp_path: Path) -> None:
+    folder, index = tmp_path / "mine", tmp_path / "mine.index"
+    for name in ("red", "green", "blue"):
+        gradient(folder / f"{name}.mp4", COLOURS[name])
+    first = run("index", folder, "--index", index)
+    assert first.code == 0
+    assert first.out.startswith(f"{index}: 3 added, 0 unchanged, 0 moved or copied, 0 removed, 0 set aside.\n")
+    assert first.err == "indexing: 3 of 3\n"
+    assert lines(run("index", folder, "--index", index, "--json"))[0]["unchanged"] == 3
+    (folder / "red.mp4").rename(folder / "rot.mp4")
+    (folder / "green.mp4").unlink()
+    again = run("index", folder, "--index", index)
+    assert "0 added, 1 unchanged, 1 moved or copied, 1 removed" in again.out
+    listed = run("index", "list", "--index", index)
+    assert listed.out.startswith(f"{index}: 2 files\n")
+    assert [line.split()[:2] for line in listed.out.splitlines()[-2:]] == [
+        [str(folder / "blue.mp4"), "ok"],
+        [str(folder / "rot.mp4"), "ok"],
+    ]
+    assert run("index", "remove", folder / "rot.mp4", "--index", index).out == f"1 file taken out of {index}.\n"
+    rows = lines(run("index", "list", "--index", index, "--json"))
+    assert rows == [{"path": str(folder / "blue.mp4"), "status": "ok", "duration": 2.0, "reason": ""}]
+    assert run("index", "compact", "--index", index).code == 0
+    assert [hit["path"] for hit in lines(run("search", "blue", "--index", index, "--json"))] == [rows[0]["path"]]
+
+
+def test_search_tells_the_same_as_table_and_as_json(world: World) -> None:
+    hits = lines(run("search", "a", "green", "wall", "--index", world.index, "-k", 5, "--json"))
+    assert len(hits) == 5
+    assert [set(hit) for hit in hits] == [{"path", "start", "end", "score", "peak"}] * 5
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+    assert all(Path(hit["path"]).is_file() and 0 <= hit["start"] <= hit["peak"] <= hit["end"] for hit in hits)
+    told = run("search", "a green wall", "--index", world.index, "-k", 5)
+    assert told.out.startswith("a green wall   [zero-shot over offline]\n")
+    rows = told.out.splitlines()[-5:]
+    assert [row.split()[1] for row in rows] == [f"{hit['score']:.3f}" for hit in hits]
+    assert [Path(row.split()[-1]).name for row in rows] == [Path(hit["path"]).name for hit in hits]
+
+
+def test_moments_are_spans_inside_their_videos(world: World) -> None:
+    moments = lines(run("search", "a green wall", "--index", world.index, "-k", 50, "--moments", "--json"))
+    assert len(moments) >= len(COLOURS)
+    assert all(0 <= hit["start"] < hit["end"] <= 2.0 for hit in moments)
+
+
+def test_embed_runs_the_towers_once(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["embed", "gare-folder", "--data", world.films, "--cache", tmp_path / "cache"]
+    first = run(*words)
+    assert first.code == 0
+    assert first.out.splitlines()[-1] == f"cache: {tmp_path / 'cache'}"
+    assert "films train: 6 videos, 12 texts" in first.out
+    assert "films test: 3 videos, 6 texts" in first.out
+    monkeypatch.setattr("reelseek.embed.decode", None)
+    assert run(*words) == first
+
+
+def test_train_evaluate_index_search(world: World, tmp_path: Path) -> None:
+    assert world.trained.code == 0, world.trained
+    assert world.trained.out.startswith(f"{world.run}: 6 steps in ")
+    assert "validation R@1" in world.trained.out
+    assert world.trained.out.endswith(f"Next: reelseek evaluate {world.run}\n")
+    method = load(str(world.run))
+    assert method.name == "gare"
+    assert "films train" in method.trained_on
+
+    found = run("evaluate", world.run, "--cache", world.cache, "--against", "offline", "--out", tmp_path / "eval")
+    assert found.code == 0, found
+    assert found.out.startswith("films test (t -> v: text to video)\n")
+    assert "6 texts and 3 videos found" in found.out
+    assert f"R@1: {world.run} minus offline = " in found.out
+    written = tmp_path / "eval"
+    assert {path.name for path in written.iterdir()} == {
+        "results.json", "report.html", "metrics.csv", "run.trec", "qrels.trec",
+    }  # fmt: skip
+    results = json.loads((written / "results.json").read_text())
+    assert [row["name"] for row in results["runs"]] == [str(world.run), "offline"]
+    assert results["runs"][0]["protocol"]["texts_found"] == 6
+    assert f"{results['runs'][0]['metrics']['text_to_video']['R@1']:.1f}" in found.out
+
+    page = tmp_path / "other.html"
+    assert run("report", written / "results.json", "--out", page) == Said(0, f"{page}\n", "")
+    assert str(world.run) in page.read_text()
+
+    index = tmp_path / "trained.index"
+    assert run("index", world.films, "--index", index, "--model", world.run).code == 0
+    told = run("search", "a green wall", "--index", index, "-k", 3)
+    assert "[gare over offline]" in told.out
+    scores = [hit["score"] for hit in lines(run("search", "a green wall", "--index", index, "-k", 12, "--json"))]
+    assert len(scores) == 12
+    with_towers = lines(run("search", "a green wall", "--index", world.index, "-k", 12, "--json"))
+    assert scores != [hit["score"] for hit in with_towers]
+    # Without --model, the index knows its own.
+    assert run("index", world.films, "--index", index).out.startswith(f"{index}: 0 added, 12 unchanged")
+
+
+def test_evaluation_takes_the_run_s_settings_unless_told_otherwise(world: World) -> None:
+    words = ["evaluate", world.run, "--cache", world.cache]
+    assert "ties against" in run(*words).out
+    other = run(*words, "--split", "val", "--evaluate.ties", "mean", "--evaluate.rescoring", "dual_softmax")
+    assert other.out.startswith("films val ")
+    assert "ties mean" in other.out
+    assert "TRANSDUCTIVE" in other.out
+
+
+def test_a_zero_shot_model_is_scored_on_named_data(world: World) -> None:
+    words = ["--data.name", "folder", f"--data={world.films}", "--cache", world.cache]
+    assert "6 texts and 3 videos found" in run("evaluate", "offline", *words).out
+    assert run("evaluate", *words, "offline").code == 0
+
+
+def test_a_finished_training_is_not_done_again(world: World) -> None:
+    weights = (world.run / "model.safetensors").read_bytes()
+    again = run(*world.train_words)
+    assert again.code == 0
+    assert again.out.startswith(f"{world.run}: was trained before; ")
+    assert (world.run / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--train.epochs", 3), ("--loss.kl_weight", 0.5), ("--sample.frames", 6)]
+)
+def test_another_setting_in_the_same_run_is_refused(world: World, option: str, value: float) -> None:
+    sentence = refused(1, *world.train_words, option, value)
+    assert "holds a run with other settings" in sentence
+    assert f"now {value}" in sentence
+
+
+def test_the_recipe_counts_wherever_it_stands(world: World, tmp_path: Path) -> None:
+    _, recipe, *options = train_words(world.films, world.cache, tmp_path / "run")
+    assert run("train", *options, "--train.epochs", 1, recipe).code == 0
+    settings = yaml.safe_load((tmp_path / "run" / "settings.yaml").read_text())
+    assert settings["data"]["name"] == "folder"
+    assert settings["train"]["learning_rate"] == RECIPES["gare-folder"]().train.learning_rate
+
+
+def test_yaml_goes_over_the_recipe_and_later_options_over_both(world: World, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("train:\n  learning_rate: 0.5\n  epochs: 7\nmethod:\n  width: 8\n")
+    said = run("train", "gare-folder", "--config", file, "--train.epochs", 9, "--print_config")
+    assert said.code == 0
+    settings = yaml.safe_load(said.out)
+    assert settings["train"]["learning_rate"] == 0.5
+    assert settings["train"]["epochs"] == 9
+    assert settings["method"]["width"] == 8
+    assert settings["data"]["name"] == "folder"
+    before = run("train", "gare-folder", "--train.epochs", 9, "--config", file, "--print_config")
+    assert yaml.safe_load(before.out)["train"]["epochs"] == 7
+
+
+def test_a_run_s_settings_file_makes_the_same_run(world: World, tmp_path: Path) -> None:
+    words = ["--config", world.run / "settings.yaml", "--cache", world.cache, "--out", tmp_path / "again"]
+    assert run("train", "clip4clip-meanp-motions", *words).code == 0
+    assert load(str(tmp_path / "again")).id == load(str(world.run)).id
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--train.epocs", "3"], "--train.epocs 3. Did you mean train.epochs?"),
+        (["--train.lr", "3"], "The settings of train are epochs, batch_size,"),
+        (["--otu", "x"], "Did you mean out?"),
+        (["--train.epochs", "three"], "train.epochs must be a whole number, not 'three'."),
+        (["--train.device", "gpu"], "train.device must be one of auto, cpu, cuda, mps, not 'gpu'."),
+        (["--sample.keyframes", "maybe"], "sample.keyframes must be true or false, not 'maybe'."),
+        (["--train.epochs", "0"], "train.epochs must be at least 1, not 0."),
+        (["--train.batch_size", "1"], "train.batch_size must be at least 2, not 1."),
+        (["--sample.fps", "-1"], "sample.fps must be above 0, not -1.0."),
+        (["--train.warmup", "1"], "train.warmup must be below 1, not 1.0."),
+        (["--method.name", "garre"], "there is no method 'garre'. Did you mean gare?"),
+        (["--data.name", "motion"], "Did you mean 'motions'?"),
+        (["--config", "nowhere.yaml"], "--config: there is no file"),
+        (["--data"], "--data.root: expected one argument."),
+    ],
+)
+def test_wrong_settings_are_one_sentence(words: list[str], sentence: str) -> None:
+    assert sentence in refused(2, "train", "gare-folder", *words)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("train:\n  epocs: 3\n", "option 'epocs'. Did you mean train.epochs?"),
+        ("trian:\n  epochs: 3\n", "ption 'trian.epochs' is not accepted. Did you mean train.epochs?"),
+        ("train:\n  epochs: many\n", "train.epochs must be a whole number, not 'many'."),
+        ("train: 5\n", "train must hold settings by name, not 5."),
+        ("train: [1, 2\n", "--config: it must be YAML with settings by section"),
+        ("nothing\n", "--config: it must be YAML with settings by section"),
+    ],
+)
+def test_wrong_yaml_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    assert sentence in refused(2, "train", "gare-folder", "--config", tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("command", ["train", "embed"])
+def test_an_unknown_recipe_gets_the_nearest_one(command: str) -> None:
+    assert "there is no recipe 'gare-motion'. Did you mean gare-motions?" in refused(2, command, "gare-motion")
+    assert "Known: clip4clip-meanp-motions" in refused(2, command, "zzz")
+    assert "RECIPE is needed" in refused(2, command)
+
+
+def test_help_of_a_recipe_s_command_names_all_recipes_and_settings() -> None:
+    said = run("train", "--help")
+    assert said.code == 0
+    joined = "".join(said.out.split())
+    assert all(name in joined for name in RECIPES)
+    assert "--train.epochs EPOCHS" in said.out
+    assert said.out.count("(default: offline)") == 1
+    assert "(default: lstm)" in run("train", "clip4clip-seqlstm-motions", "--help").out
+
+
+def test_an_unknown_command_gets_the_nearest_one() -> None:
+    assert run("trian") == Said(2, "", "reelseek: there is no command 'trian'. Did you mean train?\n")
+    assert "The commands are demo, embed, index" in run("zzz").err
+
+
+def test_convert_writes_a_folder_that_is_listed_whole(tmp_path: Path) -> None:
+    weights = OriginalClip().state_dict()
+    torch.save(weights | {"surplus.weight": torch.ones(2)}, tmp_path / "weights.pt")
+    said = run("convert", tmp_path / "weights.pt", tmp_path / "model")
+    assert said.code == 0
+    assert "openai layout" in said.out
+    assert "missing: 0\n" in said.out
+    assert "unexpected: 1\n  surplus.weight\n" in said.out
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["model_type"] == "clip"
+
+
+def test_doctor_finds_everything_here() -> None:
+    said = run("doctor")
+    assert said.code == 0, said
+    assert "frames a second" in said.out
+    assert said.err == ""
+
+
+def test_doctor_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from reelseek.app.commands import doctor
+
+    monkeypatch.setattr(doctor, "PARTS", ("no-such-package", "av"))
+    monkeypatch.setattr(doctor, "CHECKS", {})
+    said = run("doctor")
+    assert said.code == 1
+    assert "MISSING" in next(line for line in said.out.splitlines() if "no-such-package" in line)
+    assert "pip install" in said.err
+
+
+def test_evaluate_refuses_videos_that_the_run_has_seen(world: World) -> None:
+    captions = (world.films / "captions.csv").read_text()
+    moved = world.films / "moved.csv"
+    moved.write_text(captions.replace("red,a red wall,train", "red,a red wall,test").replace(
+        "red,something red in the light,train", "red,something red in the light,test"
+    ))  # fmt: skip
+    sentence = refused(1, "evaluate", world.run, "--cache", world.cache, "--data.captions", moved)
+    assert "1 " in sentence
