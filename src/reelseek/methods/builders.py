@@ -21,7 +21,7 @@ from reelseek.methods.method import Method
 from reelseek.records import Backbone
 
 MAX_FRAMES = 128
-"""Longest video, in frames, that a temporal transformer takes (fewer where it starts from a tower of fewer positions)."""
+"""Longest video, in frames, that a temporal transformer takes; fewer where it starts from a tower of fewer."""
 
 
 def zero_shot(config: MethodConfig, backbone: Backbone) -> Method:
