@@ -99,7 +99,9 @@ def test_a_folder_whose_videos_are_all_broken(world: World, tmp_path: Path) -> N
     sentence = refused(1, *train_words(folder, tmp_path / "cache", tmp_path / "run"))
     assert "films train: no video of 6 could be read. The first: " in sentence
     assert "is empty (0 bytes)" in sentence
-    assert "no video of 6 could be read" in refused(1, "embed", "gare-folder", "--data", folder, "--cache", tmp_path / "cache")
+    assert "no video of 6 could be read" in refused(
+        1, "embed", "gare-folder", "--data", folder, "--cache", tmp_path / "cache"
+    )
     words = ["--data.name", "folder", "--data", folder, "--cache", tmp_path / "cache"]
     assert "no video of 3 could be read" in refused(1, "evaluate", "offline", *words)
 
