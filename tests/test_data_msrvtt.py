@@ -179,3 +179,22 @@ def test_no_folder(tmp_path):
     for root in ("", tmp_path / "nowhere"):
         with pytest.raises(DataError, match=r"is no folder; set data.root"):
             load_1ka(root)
+
+
+def test_the_test_videos_alone_are_enough_for_a_test(root):
+    for number in [*TRAIN, *VAL, *(set(TEST) - set(ONE_K))]:
+        (root / "videos" / "all" / f"video{number}.mp4").unlink()
+    short, full = load_1ka(root), load_full(root)
+    assert short.train is short.val is full.train is full.val is None
+    assert short.test.complete
+    assert (len(full.test.video_ids), len(full.test.missing_videos)) == (4, 6)
+    assert not full.test.complete
+
+
+def test_no_test_video_is_refused(root):
+    for number in TEST:
+        (root / "videos" / "all" / f"video{number}.mp4").unlink()
+    with pytest.raises(DataError, match="none of its 4 videos"):
+        load_1ka(root)
+    with pytest.raises(DataError, match="none of its 10 videos"):
+        load_full(root)

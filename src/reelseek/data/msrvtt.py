@@ -37,7 +37,8 @@ def load_1ka(root: str | Path, *, train: Literal["9k", "7k"] = "9k", seed: int =
 
     train: which of the two training lists. `VALIDATION` of its videos (a tenth, if that is fewer), drawn by `seed`, are
     held out as the validation split, so that the test set never chooses a checkpoint.
-    Raises DataError for absent or damaged files, a list that shares videos with the test set, or no video at all.
+    A part for learning of which no video is on disk is None: the test videos alone are enough for a test.
+    Raises DataError for absent or damaged files, a list that shares videos with the test set, or no test video.
     """
     files = _Files(root)
     rows = files.rows("MSRVTT_JSFUSION_test.csv", ("key", "video_id", "sentence"))
@@ -60,7 +61,9 @@ def load_1ka(root: str | Path, *, train: Literal["9k", "7k"] = "9k", seed: int =
         "val": tuple(video for video in listed if video in held_out),
     }
     learnt = {
-        part: files.pairs(f"msrvtt-1ka-{train} {part}", ids, captions, None, note) for part, ids in parts.items() if ids
+        part: files.pairs(f"msrvtt-1ka-{train} {part}", ids, captions, None, note)
+        for part, ids in parts.items()
+        if files.hold_any(ids)
     }
     return Splits(learnt.get("train"), learnt.get("val"), test)
 
@@ -69,7 +72,8 @@ def load_full(root: str | Path) -> Splits:
     """The full split: 6,513 / 497 / 2,990 videos with 20 captions each.
 
     The lists are MSRVTT_{train,val,test}.full.csv where all three exist, else the videos' own `split` fields.
-    Raises DataError for absent or damaged files, lists that share videos, or no video at all.
+    A part for learning of which no video is on disk is None.
+    Raises DataError for absent or damaged files, lists that share videos, or no test video.
     """
     files = _Files(root)
     captions = files.captions()
@@ -92,6 +96,7 @@ def load_full(root: str | Path) -> Splits:
             f"{len(ids):,} of {FULL_IDS[part]:,} videos listed",
         )
         for part, ids in lists.items()
+        if part == "test" or files.hold_any(ids)
     }
     return Splits(**splits)
 
@@ -112,6 +117,10 @@ class _Files:
                     self._named.setdefault(name, Path(here, name))
         self.videos = {path.stem: path for path in reversed(find_videos(self.root))}
         self._annotation: dict[str, Any] | None = None
+
+    def hold_any(self, ids: tuple[str, ...]) -> bool:
+        """Whether a single one of these videos is on disk."""
+        return not self.videos.keys().isdisjoint(ids)
 
     def has(self, name: str) -> bool:
         return name in self._named
