@@ -22,6 +22,9 @@ from reelseek.recipes.run import refuse_seen, train
 from reelseek.records import Videos
 from test_encoders_clip import tiny_folder
 
+# Workers that decode are forks; one that never touches an index may come from a process that has opened one.
+pytestmark = pytest.mark.filterwarnings("ignore:lance is not fork-safe:UserWarning")
+
 COLOURS = {"red": (200, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 200), "white": (220, 220, 220)}
 
 
