@@ -205,3 +205,12 @@ def test_a_cache_that_cannot_be_written_is_a_sentence(colours: Path, tmp_path: P
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.raises(ReelseekError, match="cache cannot be written"):
         run(FakeMethod(), [colours / "red.mp4"], tmp_path / "cache")
+
+
+def test_no_two_lists_of_captions_share_a_place_in_the_cache(tmp_path: Path) -> None:
+    lists = [["red\0green"], ["red", "green"], ["red,green"], ['red", "green'], ["red", "green\0"], ["red\0", "green"]]
+    for captions in lists:
+        embed_texts(FakeMethod(), captions, cache=tmp_path)
+    for captions in lists:
+        fresh, cached = embed_texts(FakeMethod(), captions), embed_texts(FakeMethod(), captions, cache=tmp_path)
+        assert torch.equal(cached.pooled_TD, fresh.pooled_TD)

@@ -7,6 +7,7 @@ Shapes: T texts, N frames of one file, D width.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 from collections.abc import Sequence
@@ -64,7 +65,8 @@ def _place(folder: Path, name: str) -> Path:
 
 
 def _texts_place(cache: Path, backbone_id: str, captions: Sequence[str]) -> Path:
-    whole = "\0".join([backbone_id, *captions]).encode("utf-8", "surrogatepass")
+    # Not joined by some character: a caption may hold any, and two lists must never share a name.
+    whole = json.dumps([backbone_id, *captions]).encode()
     return _place(cache / "texts", hashlib.blake2b(whole, digest_size=16).hexdigest())
 
 
