@@ -36,7 +36,9 @@ def main() -> None:
     for _ in range(arguments.repeats):
         with tempfile.TemporaryDirectory() as folder:
             config = IndexConfig(fps=arguments.fps)
-            runs.append(update(Path(folder) / "index", places, method, model_card={"name": "", "source": ""}, config=config))
+            runs.append(
+                update(Path(folder) / "index", places, method, model_card={"name": "", "source": ""}, config=config)
+            )
     median = statistics.median
     video_seconds = runs[0].video_seconds
     speeds = {
@@ -44,7 +46,9 @@ def main() -> None:
         "decode alone, per busy thread": video_seconds / median(run.decode_seconds for run in runs),
         "encode alone": video_seconds / median(run.encode_seconds for run in runs),
     }
-    print(f"{runs[0].added} videos, {video_seconds:.0f} s of video, {arguments.fps:g} frames a second, {arguments.model}")
+    print(
+        f"{runs[0].added} videos, {video_seconds:.0f} s of video, {arguments.fps:g} frames a second, {arguments.model}"
+    )
     for name, speed in speeds.items():
         print(f"  {name:<32} {speed:8.1f} video seconds per second")
     result = {

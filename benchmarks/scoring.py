@@ -91,7 +91,9 @@ def score_case(name: str, args: argparse.Namespace) -> dict[str, object]:
             part = Videos(videos.frames_VFD[:128], videos.mask_VF[:128])
             some = Texts(texts.pooled_TD[:256])
             plain = Plain(head)
-            trials = {size: timed(lambda s=size: score_in_blocks(plain, some, part, s)) for size in (32, 64, 128, 256)}
+            trials = {
+                size: timed(lambda s=size: score_in_blocks(plain, some, part, s)) for size in (16, 32, 64, 128, 256)
+            }
             trials = {size: timed(lambda s=size: score_in_blocks(plain, some, part, s)) for size in trials}
             size = min(trials, key=lambda key: trials[key])
             found = {"block": size, "trial_seconds_256x128": trials}

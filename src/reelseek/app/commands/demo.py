@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reelseek.app.commands.evaluate import show, show_comparisons
-from reelseek.app.terminal import clock, parser, printable, progress, table
+from reelseek.app.terminal import clock, parser, printable, progress, short, table
 from reelseek.config import RunConfig
 from reelseek.errors import DataError
 from reelseek.recipes import recipe
@@ -119,7 +119,7 @@ def search_clips(directory: Path, method: Method, queries: Sequence[str], result
         hits = searcher.search(query, 3)
         for number, hit in enumerate(hits):
             span = f"{clock(hit.start)} - {clock(hit.end)}"
-            rows.append(("" if number else query, f"{hit.score:.3f}", span, printable(_short(hit.path))))
+            rows.append(("" if number else query, f"{hit.score:.3f}", span, short(hit.path)))
         results["searches"].append(
             search_record(f"{method.name} over {method.backbone.name}", method.trained_on, query, hits)
         )
@@ -224,11 +224,6 @@ def _index_of(base: Path, method: Method) -> Path:
     if directory.exists() and is_index(directory) and open_index(directory).model["id"] != method.id:
         shutil.rmtree(directory)
     return directory
-
-
-def _short(path: str) -> str:
-    """A path as seen from here, or its last three parts where that is shorter."""
-    return min(os.path.relpath(path), str(Path(*Path(path).parts[-3:])), key=len)
 
 
 def _command() -> str:
