@@ -11,7 +11,6 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -23,15 +22,17 @@ from reelseek.encoders import hub
 from reelseek.errors import ModelError
 from reelseek.records import Preprocess, Texts
 
+Precision = Literal["float32", "bfloat16", "auto"]
 _FRAMES_AT_ONCE = 32
+_FRAMES_PROBED = 4
 _TEXTS_AT_ONCE = 64
 
 
 class ClipBackbone(nn.Module):
     """A CLIP or SigLIP model as a backbone (see `records.Backbone`); both towers end in one width.
 
-    model: transformers' `CLIPModel` or `SiglipModel`. tokenizer: its tokenizer. precision "bfloat16" computes under
-    autocast; the `id` names weights, vocabulary and preprocessing, not precision and device.
+    model: transformers' `CLIPModel` or `SiglipModel`. tokenizer: its tokenizer. precision: see
+    `load_clip`; the `id` names weights, vocabulary and preprocessing, not precision and device.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class ClipBackbone(nn.Module):
         tokenizer: Any,
         preprocess: Preprocess,
         *,
-        precision: Literal["float32", "bfloat16"] = "float32",
+        precision: Precision = "float32",
     ) -> None:
         super().__init__()
         self.model = model
@@ -102,17 +103,15 @@ class ClipBackbone(nn.Module):
 
         Tokens pass the final layer norm and the text projection, as the sentence vector does.
         """
-        with self._autocast():
-            # No attention mask: CLIP's text tower is causal and SigLIP's was trained to see its padding.
-            output = self.model.get_text_features(input_ids=ids_TL.to(self.device), return_dict=True)
-            last = self.model.text_projection if self.name == "clip" else self.model.text_model.head
-            tokens_TLD = last(output.last_hidden_state)
+        # No attention mask: CLIP's text tower is causal and SigLIP's was trained to see its padding.
+        output = self.model.get_text_features(input_ids=ids_TL.to(self.device), return_dict=True)
+        last = self.model.text_projection if self.name == "clip" else self.model.text_model.head
+        tokens_TLD = last(output.last_hidden_state)
         return Texts(_vector(output).float(), tokens_TLD.float(), mask_TL.to(self.device))
 
     def forward_frames(self, pixels_N3HW: Tensor) -> Tensor:
         """Frame vectors [N, D] of normalised pixels, with gradients; not of unit length."""
-        with self._autocast():
-            output = self.model.get_image_features(pixel_values=pixels_N3HW.to(self.device), return_dict=True)
+        output = self.model.get_image_features(pixel_values=pixels_N3HW.to(self.device), return_dict=True)
         return _vector(output).float()
 
     def encode_texts(self, captions: Sequence[str]) -> Texts:
@@ -132,41 +131,35 @@ class ClipBackbone(nn.Module):
 
     def encode_frames(self, pixels_N3HW: Tensor) -> Tensor:
         """Frame vectors [N, D] of normalised pixels [N, 3, S, S], without gradients; not of unit length."""
-        with torch.inference_mode():
+        if self.precision == "auto":
+            self.precision = "bfloat16" if probe_bf16(self, pixels_N3HW[:_FRAMES_PROBED]) else "float32"
+        half = self.precision == "bfloat16"
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             parts = [self.forward_frames(part) for part in torch.split(pixels_N3HW, _FRAMES_AT_ONCE)]
         return torch.cat(parts)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        """Bfloat16 where asked for; else whatever precision surrounds the call, as in mixed-precision training."""
-        half = self.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext()
 
 
 def load_clip(
     name_or_folder: str | Path,
     *,
     device: str | torch.device = "cpu",
-    precision: Literal["float32", "bfloat16", "auto"] = "float32",
+    precision: Precision = "float32",
 ) -> ClipBackbone:
     """A CLIP or SigLIP backbone from a folder, the local hub cache (HF_HOME), or the hub, in this order.
 
-    precision "auto" takes bfloat16 where `probe_bf16` finds it faster and close enough.
+    precision is that of `encode_frames`: "auto" takes bfloat16 if `probe_bf16` finds it faster and close enough on the
+    first frames that come, so that a command which encodes none does not wait for the answer. Texts are cheap and stay
+    in float32.
     Raises ModelError for a folder that is missing, damaged or of another kind, HubUnreachable for a name that neither
     the cache nor the hub gives (HF_HUB_OFFLINE=1 asks the cache alone); the hub has five seconds to answer.
     """
     model, tokenizer, preprocess = hub.find(str(name_or_folder))
-    backbone = ClipBackbone(model, tokenizer, preprocess)
-    backbone.to(device).eval()
-    if precision == "auto":
-        side = preprocess.crop
-        example_N3HW = torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(0))
-        precision = "bfloat16" if probe_bf16(backbone, example_N3HW) else "float32"
-    backbone.precision = precision
-    return backbone
+    backbone = ClipBackbone(model, tokenizer, preprocess, precision=precision)
+    return backbone.to(device).eval()
 
 
 class _HalfCapable(Protocol):
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
 
     def encode_frames(self, pixels_N3HW: Tensor) -> Tensor: ...
 
@@ -177,7 +170,7 @@ def probe_bf16(backbone: _HalfCapable, example_N3HW: Tensor) -> bool:
     Each precision runs three times and counts with its fastest. The backbone keeps the precision it had.
     """
     before, vectors, seconds = backbone.precision, {}, {}
-    precisions: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     try:
         for precision in precisions:
             backbone.precision = precision

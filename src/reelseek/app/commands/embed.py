@@ -38,6 +38,12 @@ def run(arguments: Namespace) -> int:
     from reelseek.recipes.run import cache_folder
 
     config = run_config(arguments)
+    if config.train.backbone_learning_rate > 0:
+        print(
+            "note: this recipe trains its towers, so training will not read these outputs; evaluating the towers as they "
+            "are will.",
+            file=sys.stderr,
+        )
     with progress("making the benchmark") as tell:
         splits = load(config.data, tell)
     cache = Path(arguments.cache) if arguments.cache else cache_folder()
