@@ -40,8 +40,8 @@ def run(arguments: Namespace) -> int:
     config = run_config(arguments)
     if config.train.backbone_learning_rate > 0:
         print(
-            "note: this recipe trains its towers, so training will not read these outputs; evaluating the towers as they "
-            "are will.",
+            "note: this recipe trains its towers, so training will not read these outputs; evaluating the towers as "
+            "they are will.",
             file=sys.stderr,
         )
     with progress("making the benchmark") as tell:
