@@ -14,11 +14,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from reelseek import evaluate, train
 from reelseek.config import RunConfig
 from reelseek.data import load as load_data
-from reelseek.evaluate import evaluate
 from reelseek.recipes import recipe
-from reelseek.recipes.run import train
 
 
 def small(name: str, folder: Path) -> RunConfig:

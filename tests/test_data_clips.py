@@ -107,6 +107,7 @@ def test_the_end_of_the_split_ends_iteration(pairs):
         dataset[-1]
 
 
+@pytest.mark.filterwarnings("ignore:lance is not fork-safe:UserWarning")  # the workers never touch an index
 def test_worker_processes_give_the_same_batches(pairs):
     dataset = pickle.loads(pickle.dumps(ClipDataset(pairs, sample=SAMPLE, spec=SPEC)))
     alone = list(DataLoader(dataset, batch_size=3, collate_fn=collate))

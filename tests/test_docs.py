@@ -23,7 +23,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 TOUR_MOST = 7
 ORDER = (
     *("records", "errors", "config", "video", "data", "encoders", "checkpoint", "recipes", "methods", "embed", "score"),
-    *("losses", "train", "evaluate", "rank", "index", "report", "app"),
+    *("losses", "training", "evaluation", "rank", "index", "report", "app"),
 )
 """Units in the order in which data meets them; a recipe's settings come before all that they name."""
 

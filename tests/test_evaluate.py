@@ -14,7 +14,7 @@ from reelseek.config import EvaluateConfig, SampleConfig
 from reelseek.data.pairs import Pairs, Standard
 from reelseek.embed import EmbeddedPairs
 from reelseek.errors import ConfigError
-from reelseek.evaluate import evaluate, evaluate_embedded, project_in_blocks, rescorer_of, score_embedded
+from reelseek.evaluation import evaluate, evaluate_embedded, project_in_blocks, rescorer_of, score_embedded
 from reelseek.rank.metrics import retrieval_metrics
 from reelseek.records import Texts, Videos
 

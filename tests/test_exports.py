@@ -63,3 +63,8 @@ def test_any_other_name_is_an_attribute_error() -> None:
 
 def test_the_version_is_the_one_that_was_installed() -> None:
     assert reelseek.__version__ == importlib.metadata.version("reelseek")
+
+
+def test_no_submodule_takes_the_place_of_a_name() -> None:
+    modules = {path.stem for path in Path(reelseek.__file__).parent.iterdir()}
+    assert not modules & set(reelseek.__all__)

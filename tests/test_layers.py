@@ -13,18 +13,20 @@ ALLOWED: dict[str, set[str]] = {
     "encoders": set(),
     "score": set(),
     "rank": set(),
-    "train": {"checkpoint"},
+    "training": {"checkpoint"},
     "data": {"video"},
     "methods": {"checkpoint", "encoders", "score"},
     "losses": {"score"},
     "embed": {"data", "video"},
-    "evaluate": {"data", "embed", "score", "rank"},
+    "evaluation": {"data", "embed", "score", "rank"},
     "index": {"embed", "video", "score", "rank"},
-    "recipes": {"data", "embed", "encoders", "methods", "losses", "train", "evaluate", "score", "rank", "checkpoint"},
+    "recipes": {
+        "data", "embed", "encoders", "methods", "losses", "training", "evaluation", "score", "rank", "checkpoint",
+    },
     "report": {"rank"},
     "app": {
-        "checkpoint", "video", "encoders", "score", "rank", "train", "data", "methods",
-        "losses", "embed", "evaluate", "index", "recipes", "report",
+        "checkpoint", "video", "encoders", "score", "rank", "training", "data", "methods",
+        "losses", "embed", "evaluation", "index", "recipes", "report",
     },
 }  # fmt: skip
 FILES = sorted(

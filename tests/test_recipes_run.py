@@ -14,7 +14,7 @@ from conftest import write_clip
 from reelseek.config import DataConfig, EvaluateConfig, MethodConfig, RunConfig, SampleConfig, TrainConfig
 from reelseek.data import load as load_data
 from reelseek.errors import CheckpointError, ConfigError, DataError
-from reelseek.evaluate import evaluate
+from reelseek.evaluation import evaluate
 from reelseek.methods import build
 from reelseek.methods.saved import load
 from reelseek.recipes.frames import Clips

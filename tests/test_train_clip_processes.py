@@ -16,7 +16,7 @@ from reelseek.methods.saved import load_backbone
 from reelseek.recipes.frames import FrameBatch
 from reelseek.recipes.objective import objective
 from reelseek.records import Texts, Videos
-from reelseek.train.loop import fit
+from reelseek.training.loop import fit
 from test_encoders_clip import CAPTIONS, tiny_folder
 
 PAIRS, STEPS = 4, 3

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from reelseek.records import Texts, Videos
-from reelseek.train.batches import Batch
-from reelseek.train.distributed import gather_of, gather_rows, gather_texts, gather_videos, make_fabric, share
-from reelseek.train.log import read_log
-from reelseek.train.loop import Step, fit
+from reelseek.training.batches import Batch
+from reelseek.training.distributed import gather_of, gather_rows, gather_texts, gather_videos, make_fabric, share
+from reelseek.training.log import read_log
+from reelseek.training.loop import Step, fit
 from train_toy import CONFIG, Toy, batches_of, dataset, objective, recall
 
 PLAIN = replace(CONFIG, epochs=2, batch_size=7)

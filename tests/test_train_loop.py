@@ -11,9 +11,9 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from reelseek.errors import TrainingError
 from reelseek.records import Texts, Videos
-from reelseek.train.batches import Batch
-from reelseek.train.log import read_log
-from reelseek.train.loop import Step, fit
+from reelseek.training.batches import Batch
+from reelseek.training.log import read_log
+from reelseek.training.loop import Step, fit
 from train_toy import CONFIG, Toy, batches_of, dataset, objective, recall
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from reelseek.config import TrainConfig
-from reelseek.train.batches import batch_numbers, count_batches
-from reelseek.train.optim import clamp_scale, freeze_towers, make_optimizer, parameter_groups, rate_factor, set_rates
+from reelseek.training.batches import batch_numbers, count_batches
+from reelseek.training.optim import clamp_scale, freeze_towers, make_optimizer, parameter_groups, rate_factor, set_rates
 
 
 class Everything(nn.Module):

@@ -20,9 +20,9 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from reelseek.errors import CheckpointError
-from reelseek.train.interrupt import interrupt_held
-from reelseek.train.log import read_log
-from reelseek.train.loop import fit
+from reelseek.training.interrupt import interrupt_held
+from reelseek.training.log import read_log
+from reelseek.training.loop import fit
 from train_toy import CONFIG, Toy, batches_of, dataset, objective, recall
 
 
@@ -127,7 +127,8 @@ run(sys.argv[1], progress=slow, save_seconds=0.0)
 
 
 def start(folder):
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    threads = str(torch.get_num_threads())  # sums are split by threads: another number rounds otherwise
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": threads}
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(folder)], env=environment, stdout=subprocess.PIPE, text=True
     )

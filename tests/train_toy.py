@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from reelseek.config import TrainConfig
 from reelseek.records import Scores, Texts, Videos
-from reelseek.train.batches import Batch, batch_numbers, count_batches
+from reelseek.training.batches import Batch, batch_numbers, count_batches
 
 CONFIG = TrainConfig(epochs=3, batch_size=8, learning_rate=0.01, weight_decay=0.01, device="cpu", seed=7)
 

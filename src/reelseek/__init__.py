@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reelseek.evaluate import evaluate
+    from reelseek.evaluation import evaluate
     from reelseek.index.library import Index
     from reelseek.methods import METHODS
     from reelseek.methods.saved import load
@@ -28,7 +28,7 @@ _HOMES = {
     "METHODS": "reelseek.methods",
     "RECIPES": "reelseek.recipes",
     "Index": "reelseek.index.library",
-    "evaluate": "reelseek.evaluate",
+    "evaluate": "reelseek.evaluation",
     "load": "reelseek.methods.saved",
     "train": "reelseek.recipes.run",
 }

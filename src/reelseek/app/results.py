@@ -21,7 +21,7 @@ from torch import Tensor
 from reelseek import __version__
 from reelseek.embed import EmbeddedPairs
 from reelseek.errors import VideoError
-from reelseek.evaluate import Evaluation, project_in_blocks
+from reelseek.evaluation import Evaluation, project_in_blocks
 from reelseek.methods.method import Method
 from reelseek.rank.compare import PairedResult, paired_difference
 from reelseek.rank.ranking import top_k

@@ -39,10 +39,11 @@ class Index:
     ) -> IndexReport:
         """Bring the index up to date with all videos below folders, or single files: `reelseek.index.build.update`.
 
-        model_card: what the command line needs to load the model again, such as {"source": "offline"}.
+        model_card: overrides what is kept of the model; "source", the name by which the command line loads it again, is
+        known for zero-shot methods and should be given for a run folder.
         """
         places = [Path(folder) for folder in folders]
-        card = {"name": self.method.name, "source": "", "trained_on": "", "backbone": "", **(model_card or {})}
+        card = {**_card(self.method), **(model_card or {})}
         return update(self.directory, places, self.method, model_card=card, config=config, progress=progress)
 
     def search(self, query: str, k: int = 10, *, moments: bool = False) -> list[Hit]:
@@ -56,3 +57,14 @@ class Index:
     def files(self) -> list[IndexedFile]:
         """Every path that the index knows, broken ones with their reasons."""
         return list_files(self.directory)
+
+
+def _card(method: Method) -> dict[str, Any]:
+    settings = getattr(method, "config", {})
+    backbone = str(settings.get("backbone", ""))
+    return {
+        "name": f"{method.name} over {backbone}" if backbone else method.name,
+        "source": backbone if method.name == "zero-shot" else "",
+        "backbone": backbone,
+        "trained_on": str(getattr(method, "trained_on", "")),
+    }

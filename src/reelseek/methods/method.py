@@ -1,6 +1,6 @@
 """A retrieval method put together from its parts: towers, projection, temporal module and head.
 
-Not here: how any head scores (see the other files of this folder) and how a method is trained (`reelseek.train`).
+Not here: how any head scores (see the other files of this folder) and how a method is trained (`reelseek.training`).
 Shapes: T texts, V videos, F frames, D width, N any count.
 """
 

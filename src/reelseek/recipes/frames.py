@@ -22,7 +22,7 @@ from reelseek.errors import ConfigError
 from reelseek.methods.method import Method
 from reelseek.recipes.relevance import batch_relevance
 from reelseek.records import Texts, Videos
-from reelseek.train.batches import LEAST, batch_numbers, count_batches
+from reelseek.training.batches import LEAST, batch_numbers, count_batches
 
 
 class FrameBatch(NamedTuple):

@@ -1,6 +1,6 @@
 """The settings of a run beside its state: what was asked for, and that a stopped run goes on with nothing else.
 
-The training loop itself watches over its own settings (`reelseek.train.state`); here are all the others.
+The training loop itself watches over its own settings (`reelseek.training.state`); here are all the others.
 """
 
 from __future__ import annotations

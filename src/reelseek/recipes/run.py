@@ -23,7 +23,7 @@ from reelseek.data import load as load_data
 from reelseek.data.pairs import Pairs
 from reelseek.embed import EmbeddedPairs, Progress, embed_pairs
 from reelseek.errors import DataError
-from reelseek.evaluate import evaluate_embedded
+from reelseek.evaluation import evaluate_embedded
 from reelseek.methods import build
 from reelseek.methods.method import Method
 from reelseek.methods.saved import load_backbone, save
@@ -31,8 +31,8 @@ from reelseek.recipes.keep import keep_settings
 from reelseek.recipes.objective import objective
 from reelseek.recipes.relevance import batch_relevance
 from reelseek.records import Texts, Videos
-from reelseek.train.batches import Batch, batch_numbers, count_batches
-from reelseek.train.loop import FitResult, fit, seed_all
+from reelseek.training.batches import Batch, batch_numbers, count_batches
+from reelseek.training.loop import FitResult, fit, seed_all
 
 Say = Callable[[str], None]
 Stages = Callable[[str], AbstractContextManager[Progress]]

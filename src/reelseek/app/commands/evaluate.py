@@ -16,7 +16,7 @@ from reelseek.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from reelseek.data.pairs import Pairs
-    from reelseek.evaluate import Evaluation
+    from reelseek.evaluation import Evaluation
     from reelseek.methods.method import Method
 
 SECTIONS = ("data", "sample", "evaluate")
@@ -102,7 +102,7 @@ def _split(config: RunConfig, arguments: Namespace) -> Pairs:
 
 
 def _evaluate(name: str, method: Method, pairs: Pairs, config: RunConfig, arguments: Namespace) -> Evaluation:
-    from reelseek.evaluate import evaluate
+    from reelseek.evaluation import evaluate
     from reelseek.recipes.run import cache_folder
 
     cache = Path(arguments.cache) if arguments.cache else cache_folder()

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from reelseek.config import TrainConfig
 from reelseek.records import Texts, Videos
-from reelseek.train.batches import Batch
+from reelseek.training.batches import Batch
 
 Gather = Callable[[Tensor], Tensor]
 """A tensor of one shape on all processes -> those of all processes, stacked along a new first dimension."""

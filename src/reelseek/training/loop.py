@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from reelseek.config import TrainConfig
 from reelseek.errors import TrainingError
 from reelseek.records import Method, Scores, Texts, Videos
-from reelseek.train.batches import LEAST, Batch
-from reelseek.train.distributed import Gather, gather_of, gather_texts, gather_videos, make_fabric, share
-from reelseek.train.interrupt import interrupt_held
-from reelseek.train.log import RunLog
-from reelseek.train.optim import clamp_scale, freeze_towers, make_optimizer, rate_factor, set_rates
-from reelseek.train.state import BEST, STATE, Position, load_state, load_weights, save_state, save_weights
+from reelseek.training.batches import LEAST, Batch
+from reelseek.training.distributed import Gather, gather_of, gather_texts, gather_videos, make_fabric, share
+from reelseek.training.interrupt import interrupt_held
+from reelseek.training.log import RunLog
+from reelseek.training.optim import clamp_scale, freeze_towers, make_optimizer, rate_factor, set_rates
+from reelseek.training.state import BEST, STATE, Position, load_state, load_weights, save_state, save_weights
 
 Objective = Callable[[Scores, Tensor, Tensor | None], Mapping[str, Tensor]]
 """(scores, logit_scale, relevance_TV) -> scalar loss parts, with their sum under "total"."""
