@@ -38,7 +38,7 @@ def tiny_tokenizer(folder: Path, kind: str) -> None:
     PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<end>", **names).save_pretrained(folder)
 
 
-def tiny_folder(folder: Path, kind: str, *, eos: int = 11) -> Path:
+def tiny_folder(folder: Path, kind: str, *, eos: int = 11, width: int = 16) -> Path:
     from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
     torch.manual_seed(0)
@@ -47,7 +47,7 @@ def tiny_folder(folder: Path, kind: str, *, eos: int = 11) -> Path:
     vision = shared | {"image_size": 32, "patch_size": 8}
     if kind == "clip":
         text |= {"pad_token_id": eos}
-        model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16))
+        model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=width))
     else:
         text |= {"max_position_embeddings": 64, "projection_size": 32, "pad_token_id": 11}
         model = SiglipModel(SiglipConfig(text_config=text, vision_config=vision))

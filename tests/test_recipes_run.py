@@ -99,6 +99,16 @@ def test_offline_towers_cannot_be_trained(folder: Path, tmp_path: Path) -> None:
         train(config_for(folder, "offline", backbone_learning_rate=1e-4), tmp_path / "run")
 
 
+def test_frozen_towers_under_mean_pooling_leave_nothing_to_train(
+    folder: Path, tmp_path: Path, tiny_clip_folder: Path
+) -> None:
+    config = config_for(folder, str(tiny_clip_folder))
+    config = replace(config, method=replace(config.method, name="clip4clip"))
+    with pytest.raises(ConfigError, match="nothing to train"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_end_to_end_through_clip_moves_the_towers(folder: Path, tmp_path: Path, tiny_clip_folder: Path) -> None:
     config = config_for(folder, str(tiny_clip_folder), backbone_learning_rate=1e-3, learning_rate=1e-3, epochs=3)
     before = load(str(tiny_clip_folder))

@@ -61,6 +61,7 @@ def make_plan(
     named = {row.content_hash for row in known if row.status == "ok"}
     looked = [_look(path) for path in found]
     fresh = [row for row in looked if not _same(rows.get(row.path), row, stored)]
+    still = {row.path for row in looked} - {row.path for row in fresh}
     present = {row.path for row in looked}
     gone = {row.path for row in known if row.path not in present and is_below(row.path, places) and _is_gone(row.path)}
     leaving = gone | {row.path for row in fresh}
@@ -82,7 +83,7 @@ def make_plan(
         kept=kept,
         ready=ready,
         groups=list(groups.values()),
-        unchanged=len(looked) - len(fresh) + touched,
+        unchanged=sum(rows[path].status == "ok" for path in still) + touched,
         moved=len(ready) - touched - adopted,
         adopted=adopted,
         removed=sum(rows[path].content_hash not in here for path in gone),

