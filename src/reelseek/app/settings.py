@@ -37,7 +37,10 @@ SECTIONS = {
 
 
 def settings_parser(command: str, description: str, sections: Collection[str] = tuple(SECTIONS)) -> Parser:
-    """A parser that has the settings of `RunConfig` as dotted options, and `--config FILE`; `--data` is data.root."""
+    """A parser that has the settings of `RunConfig` as dotted options, and `--config FILE`.
+
+    `--data` is short for data.root, `--device` for train.device where a command has no device of its own.
+    """
     options = parser(command, description)
     options.add_argument(
         "--config", action="config", metavar="FILE", help="a YAML file of settings by section, as a run folder has one"
@@ -58,6 +61,8 @@ def parse_over(
 ) -> Namespace:
     """Parse `words` over the settings that belong to their positional argument `name`, a recipe or a model."""
     words = [re.sub(r"^--data(?==|$)", "--data.root", word) for word in words]
+    if "--train.device" in options.option_names():
+        words = [re.sub(r"^--device(?==|$)", "--train.device", word) for word in words]
     first = words[0] if words and not words[0].startswith("-") else getattr(options.parse_args(words), name)
     options.set_defaults(settings(first))
     return options.parse_args(words)

@@ -147,7 +147,8 @@ def show_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
     """Differences in words: a difference, or none that this many queries could show."""
     for row in comparisons:
         seen = row["low"] > 0 or row["high"] < 0
-        verdict = "" if seen else f" - no difference seen; {row['smallest_detectable']:.1f} could have been"
+        power = f"; {row['smallest_detectable']:.1f} could have been" if row["smallest_detectable"] > 0 else ""
+        verdict = "" if seen else f" - no difference seen{power}"
         chance = "p < 0.001" if row["p_value"] < 0.001 else f"p = {row['p_value']:.3f}"
         print(
             f"{row['metric']}: {row['a']} minus {row['b']} = {row['difference']:+.1f} "
