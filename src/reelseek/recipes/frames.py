@@ -67,7 +67,14 @@ class Clips:
         ]
         dataset = ClipDataset(self.pairs, sample=self.config.sample, spec=self.towers.preprocess)
         workers = min(8, max(0, (os.cpu_count() or 1) // world - 1))
-        for clips in DataLoader(dataset, batch_sampler=rows, collate_fn=collate, num_workers=workers):
+        loader = DataLoader(
+            dataset,
+            batch_sampler=rows,
+            collate_fn=collate,
+            num_workers=workers,
+            prefetch_factor=1 if workers else None,  # a batch of 128 x 12 frames is near a gigabyte
+        )
+        for clips in loader:
             for broken in clips.broken:
                 if broken.reason not in self._told:
                     self._told.add(broken.reason)
