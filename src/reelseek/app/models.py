@@ -15,25 +15,12 @@ if TYPE_CHECKING:
 OFFLINE = "offline"
 
 
-def pick_device(device: str) -> str:
-    """ "auto" is CUDA if there is one, else the processor. Raises ModelError for a device this machine lacks."""
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ModelError("--device cuda: torch sees no CUDA device here. Use --device cpu.")
-    if device == "mps" and not torch.backends.mps.is_available():
-        raise ModelError("--device mps: torch sees no Metal device here. Use --device cpu.")
-    return device
-
-
 def load_method(name: str, device: str) -> Method:
     """A run folder, a backbone by name or folder, or the offline default.
 
     Raises CheckpointError for a run that is damaged or not finished, ModelError for a model that cannot be found.
     """
-    from reelseek.methods.saved import is_run, load
+    from reelseek.methods.saved import is_run, load, pick_device
 
     folder = Path(name)
     if (folder / "state.safetensors").is_file() and not is_run(folder):
@@ -63,6 +50,8 @@ def method_of_index(index: IndexCard, asked: str, device: str) -> Method:
             f"{index.directory} was made from Python by {index.model['name']} ({index.model['id']}): name the model, "
             "or its run folder, with --model."
         )
+    from reelseek.methods.saved import pick_device
+
     device = pick_device(device)
     try:
         method = load_method(source, device)

@@ -51,6 +51,16 @@ def settings_parser(command: str, description: str, sections: Collection[str] = 
     return options
 
 
+def add_cache(options: Parser) -> None:
+    """The option that names the cache of tower outputs."""
+    options.add_argument(
+        "--cache",
+        default="",
+        metavar="DIR",
+        help="folder of tower outputs instead of $REELSEEK_CACHE or the user's cache",
+    )
+
+
 def _forget(options: Parser, option: str) -> None:
     """Take away an option that the parsing library adds for every section: a file for that section alone."""
     options._option_string_actions.pop(option).help = SUPPRESS

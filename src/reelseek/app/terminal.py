@@ -11,11 +11,13 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
 import jsonargparse
+
+from reelseek.records import BrokenFile
 
 Progress = Callable[[int, int], None]
 UNFOLDED = 10_000
@@ -165,6 +167,12 @@ def clock(seconds: float) -> str:
 def short(path: str) -> str:
     """A path as seen from the working directory where that is shorter, safe to print."""
     return printable(min(os.path.relpath(path), path, key=len))
+
+
+def tell_broken(files: Iterable[BrokenFile]) -> None:
+    """Name on stderr every file that was set aside, with its reason."""
+    for broken in files:
+        print(f"set aside: {printable(broken.reason)}", file=sys.stderr)
 
 
 def printable(path: str) -> str:

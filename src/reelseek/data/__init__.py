@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None] | None
 
 
+def user_folder() -> Path:
+    """Where this user's caches are: below $XDG_CACHE_HOME, or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reelseek"
+
+
 def _motions(config: DataConfig, progress: Progress) -> Splits:
     from reelseek.data import motions
 
     train = config.size or 500
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reelseek"
-    folder = Path(config.root) if config.root else cache / f"motions-{train}-{config.seed}"
+    folder = Path(config.root) if config.root else user_folder() / f"motions-{train}-{config.seed}"
     if not config.size and (folder / "motions.json").is_file():
         return motions.load(folder)
     return motions.generate(

@@ -16,12 +16,23 @@ import torch
 
 from reelseek.checkpoint import load_run, save_run
 from reelseek.config import MethodConfig
-from reelseek.errors import CheckpointError
+from reelseek.errors import CheckpointError, ModelError
 from reelseek.methods import METHODS, build
 from reelseek.methods.method import Method
 from reelseek.records import Backbone
 
 KIND = "reelseek-method"
+
+
+def pick_device(device: str) -> str:
+    """ "auto" is CUDA if there is one, else the processor. Raises ModelError for a device this machine lacks."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("--device cuda: torch sees no CUDA device here. Use --device cpu.")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ModelError("--device mps: torch sees no Metal device here. Use --device cpu.")
+    return device
 
 
 def load_backbone(name: str, *, device: str = "cpu") -> Backbone:

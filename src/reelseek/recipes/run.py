@@ -20,13 +20,14 @@ import torch
 
 from reelseek.config import RunConfig
 from reelseek.data import load as load_data
+from reelseek.data import user_folder
 from reelseek.data.pairs import Pairs
 from reelseek.embed import EmbeddedPairs, Progress, embed_pairs
 from reelseek.errors import ConfigError, DataError
 from reelseek.evaluation import evaluate_embedded
 from reelseek.methods import build
 from reelseek.methods.method import Method
-from reelseek.methods.saved import load_backbone, save
+from reelseek.methods.saved import load_backbone, pick_device, save
 from reelseek.recipes.keep import keep_settings
 from reelseek.recipes.objective import objective
 from reelseek.recipes.relevance import batch_relevance
@@ -68,7 +69,7 @@ def train(
         raise DataError(
             f"{config.data.name}: training needs a train and a val split; this data has only a part of them."
         )
-    device = device_of(config)
+    device = pick_device(config.train.device)
     seed_all(config.train.seed)
     method = build(config.method, load_backbone(config.method.backbone, device=device)).to(device)
     _refuse_nothing_to_train(method, config)
@@ -109,14 +110,7 @@ def cache_folder() -> Path:
     """Where tower outputs are kept unless a caller says otherwise: $REELSEEK_CACHE, else the user's cache folder."""
     if "REELSEEK_CACHE" in os.environ:
         return Path(os.environ["REELSEEK_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reelseek" / "embeddings"
-
-
-def device_of(config: RunConfig) -> str:
-    """The device that a run's settings mean on this machine."""
-    if config.train.device != "auto":
-        return config.train.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return user_folder() / "embeddings"
 
 
 def _train_features(

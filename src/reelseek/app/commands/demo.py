@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reelseek.app.commands.evaluate import show, show_comparisons
-from reelseek.app.terminal import clock, parser, printable, progress, short, table
+from reelseek.app.terminal import clock, parser, progress, short, table, tell_broken
 from reelseek.config import RunConfig
 from reelseek.errors import DataError
 from reelseek.recipes import recipe
@@ -101,8 +101,7 @@ def index_real_clips(out: Path, arguments: Namespace, method: Method, results: d
             model_card=model_card(method, arguments.model),
             progress=tell,
         )
-    for broken in report.broken:
-        print(f"set aside: {printable(broken.reason)}", file=sys.stderr)
+    tell_broken(report.broken)
     results["broken"] += [{"path": str(b.path), "reason": b.reason} for b in report.broken]
     print(
         f"{method.name} over {method.backbone.name}: {report.added} videos added, {report.unchanged} unchanged, "
@@ -174,13 +173,10 @@ def train_and_compare(out: Path, arguments: Namespace, zero_shot: Method, result
 
 
 def search_with_trained(out: Path, run_folder: Path, results: dict[str, Any]) -> None:
-    """Index the benchmark's test videos with the run, and search them with two of their captions."""
+    """Index the benchmark's test videos with the run, and search them with three of their captions."""
     from reelseek.app.models import load_method, model_card
-    from reelseek.app.results import search_record
     from reelseek.data.motions import load
     from reelseek.index.build import update
-    from reelseek.index.search import Searcher
-    from reelseek.index.store import open_index
 
     method = load_method(str(run_folder), "auto")
     test = load(out / "motions").test
@@ -189,16 +185,7 @@ def search_with_trained(out: Path, run_folder: Path, results: dict[str, Any]) ->
     with progress("indexing test videos") as tell:
         update(directory, list(test.paths), method, model_card=model_card(method, str(run_folder)), progress=tell)
     print(f"{method.name}, trained on: {method.trained_on}")
-    searcher = Searcher(open_index(directory), method)
-    rows = []
-    for query in test.texts[:: max(len(test.texts) // 3, 1)][:3]:
-        hits = searcher.search(query, 3)
-        rows += [
-            ("" if n else query, f"{hit.score:.3f}", f"{clock(hit.start)} - {clock(hit.end)}", Path(hit.path).name)
-            for n, hit in enumerate(hits)
-        ]
-        results["searches"].append(search_record(method.name, method.trained_on, query, hits))
-    table("", ["query", "score", "span", "video"], rows, right=[1])
+    search_clips(directory, method, test.texts[:: max(len(test.texts) // 3, 1)][:3], results)
 
 
 NOTES = [

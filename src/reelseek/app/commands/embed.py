@@ -7,8 +7,8 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from reelseek.app.settings import parse_with_recipe, run_config, settings_parser
-from reelseek.app.terminal import printable, progress
+from reelseek.app.settings import add_cache, parse_with_recipe, run_config, settings_parser
+from reelseek.app.terminal import progress, tell_broken
 from reelseek.recipes import RECIPES
 
 
@@ -18,23 +18,17 @@ def parse(words: Sequence[str]) -> Namespace:
         "embed", "Embed every split of a recipe's data once; what is there already is not decoded again."
     )
     options.add_argument("recipe", metavar="RECIPE", help=f"one of: {', '.join(RECIPES)}")
-    options.add_argument(
-        "--cache",
-        default="",
-        metavar="DIR",
-        help="folder of tower outputs instead of $REELSEEK_CACHE or the user's cache",
-    )
+    add_cache(options)
     options.usage = "reelseek embed RECIPE [--data DIR] [--cache DIR] [--config FILE] [--section.setting VALUE ...]"
     return parse_with_recipe(options, words)
 
 
 def run(arguments: Namespace) -> int:
     """Embed and count; broken files are named on stderr and left out."""
-    from reelseek.app.models import pick_device
     from reelseek.data import load
     from reelseek.embed import embed_pairs
     from reelseek.methods import build
-    from reelseek.methods.saved import load_backbone
+    from reelseek.methods.saved import load_backbone, pick_device
     from reelseek.recipes.run import cache_folder
 
     config = run_config(arguments)
@@ -51,8 +45,7 @@ def run(arguments: Namespace) -> int:
     for pairs in filter(None, splits):
         with progress(f"embedding {pairs.name}") as tell:
             embedded = embed_pairs(method, pairs, config.sample, cache=cache, progress=tell)
-        for broken in embedded.broken:
-            print(f"set aside: {printable(broken.reason)}", file=sys.stderr)
+        tell_broken(embedded.broken)
         print(embedded.pairs.describe())
     print(f"cache: {cache}")
     return 0

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reelseek.app.settings import flat_dict, parse_over, run_config, settings_parser
-from reelseek.app.terminal import printable, progress, table
+from reelseek.app.settings import add_cache, flat_dict, parse_over, run_config, settings_parser
+from reelseek.app.terminal import progress, table, tell_broken
 from reelseek.config import RunConfig
 from reelseek.errors import ConfigError, DataError
 
@@ -37,12 +36,7 @@ def parse(words: Sequence[str]) -> Namespace:
         "--against", default="", metavar="MODEL", help="another run or model, compared on the same queries"
     )
     options.add_argument("--split", default="test", choices=["test", "val", "train"])
-    options.add_argument(
-        "--cache",
-        default="",
-        metavar="DIR",
-        help="folder of tower outputs instead of $REELSEEK_CACHE or the user's cache",
-    )
+    add_cache(options)
     options.add_argument("--out", default="", metavar="DIR", help="write results.json, metrics.csv, TREC run and qrels")
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     return parse_over(options, words, "model", lambda model: _defaults(Path(model)))
@@ -108,8 +102,7 @@ def _evaluate(name: str, method: Method, pairs: Pairs, config: RunConfig, argume
     cache = Path(arguments.cache) if arguments.cache else cache_folder()
     with progress(f"evaluating {name}") as tell:
         evaluation = evaluate(method, pairs, config=config.evaluate, sample=config.sample, cache=cache, progress=tell)
-    for broken in evaluation.broken:
-        print(f"set aside: {printable(broken.reason)}", file=sys.stderr)
+    tell_broken(evaluation.broken)
     return evaluation
 
 

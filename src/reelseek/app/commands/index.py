@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reelseek.app.terminal import parser, printable, progress, table
+from reelseek.app.terminal import parser, printable, progress, table, tell_broken
 from reelseek.config import IndexConfig
 from reelseek.errors import ConfigError
 
@@ -79,8 +79,7 @@ def _config(arguments: Namespace) -> IndexConfig | None:
 
 
 def _tell(directory: Path, report: IndexReport, *, as_json: bool) -> None:
-    for broken in report.broken:
-        print(f"set aside: {printable(broken.reason)}", file=sys.stderr)
+    tell_broken(report.broken)
     if as_json:
         fields = report._asdict() | {"broken": [{"path": str(b.path), "reason": b.reason} for b in report.broken]}
         print(json.dumps(fields))

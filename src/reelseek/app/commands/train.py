@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from reelseek.app.settings import parse_with_recipe, run_config, settings_parser
+from reelseek.app.settings import add_cache, parse_with_recipe, run_config, settings_parser
 from reelseek.app.terminal import progress
 from reelseek.recipes import RECIPES
 
@@ -20,12 +20,7 @@ def parse(words: Sequence[str]) -> Namespace:
     options.add_argument(
         "--out", default="", metavar="RUN", help="the run folder instead of runs/RECIPE-SEED; a stopped run goes on"
     )
-    options.add_argument(
-        "--cache",
-        default="",
-        metavar="DIR",
-        help="folder of tower outputs instead of $REELSEEK_CACHE or the user's cache",
-    )
+    add_cache(options)
     options.usage = "reelseek train RECIPE [--data DIR] [--out RUN] [--config FILE] [--section.setting VALUE ...]"
     return parse_with_recipe(options, words)
 
