@@ -11,11 +11,12 @@ ALLOWED: dict[str, set[str]] = {
     "checkpoint": set(),
     "video": set(),
     "encoders": set(),
+    "language": set(),
     "score": set(),
     "rank": set(),
     "training": {"checkpoint"},
     "data": {"video"},
-    "methods": {"checkpoint", "encoders", "score"},
+    "methods": {"checkpoint", "encoders", "language", "score"},
     "losses": {"score"},
     "embed": {"data", "video"},
     "evaluation": {"data", "embed", "score", "rank"},
@@ -24,9 +25,11 @@ ALLOWED: dict[str, set[str]] = {
         "data", "embed", "encoders", "methods", "losses", "training", "evaluation", "score", "rank", "checkpoint",
     },
     "report": {"rank"},
+    "diagnostics": {"score", "losses"},
+    "study": {"config", "data", "embed", "methods", "recipes", "evaluation", "rank", "report", "score", "diagnostics"},
     "app": {
         "checkpoint", "video", "encoders", "score", "rank", "training", "data", "methods",
-        "losses", "embed", "evaluation", "index", "recipes", "report",
+        "losses", "embed", "evaluation", "index", "recipes", "report", "language", "diagnostics", "study",
     },
 }  # fmt: skip
 FILES = sorted(

@@ -43,9 +43,15 @@ class MethodConfig:
     """Which method, over which backbone. `name` is a key of `reelseek.methods.METHODS`.
 
     backbone: "offline", or a CLIP or SigLIP name or folder. width: D of the joint space, for backbones without one.
-    temporal: module over frames. frame_temperature: of GARE's text-conditioned frame weights.
-    dropout: rate inside the increment module. dropout_kind: "video" (drawn per video and dimension, exact factorised
-    path) or "pair" (drawn per pair, plain path). initialisation: of the increment module.
+    temporal: module over frames, `layers` deep.
+    GARE: frame_temperature of the text-conditioned frame weights. side: which side the increment corrects. context:
+    what its attention looks at. query: "gap" (mean frame minus text), or the text alone. sign: 1 or -1, of the gap. heads,
+    increment_layers: of the increment module. dropout: rate inside it. dropout_kind: "video" (drawn per video and
+    dimension, exact factorised path) or "pair" (drawn per pair, plain path). initialisation: of its weights. padding:
+    "masked", or "counted" as the released code has it, where padded frames enter the mean and the attention.
+    CAMoE: sentences, how entity and action sentences are made. gate: which streams mix the experts. The three
+    aggregations are each expert's pooling over frames. streams: those trained, comma-separated, "fusion" among them.
+    inference: the fusion stream's scores alone, or the sum of all.
     """
 
     name: str = "gare"
@@ -57,11 +63,29 @@ class MethodConfig:
     dropout: float = 0.3
     dropout_kind: Literal["video", "pair"] = "video"
     initialisation: Literal["normal", "identity"] = "normal"
+    side: Literal["text", "video"] = "text"
+    context: Literal["frames", "words"] = "frames"
+    query: Literal["gap", "text"] = "gap"
+    sign: Literal[1, -1] = 1
+    heads: int = 1
+    increment_layers: int = 1
+    padding: Literal["masked", "counted"] = "masked"
+    sentences: Literal["muw", "rkw", "akwe"] = "muw"
+    gate: Literal["single", "multi", "full"] = "single"
+    fusion_aggregation: Literal["mean", "se", "attention"] = "mean"
+    entity_aggregation: Literal["mean", "se", "attention"] = "mean"
+    action_aggregation: Literal["mean", "se", "attention"] = "mean"
+    streams: str = "fusion,entity,action"
+    inference: Literal["fusion", "sum"] = "fusion"
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The objective: a contrastive loss, and GARE's regularisers with their weights (0 leaves one out)."""
+    """The objective: a contrastive loss, and GARE's regularisers with their weights (0 leaves one out).
+
+    direction: what keeps a text's increments apart: "diversity", or the penalty "orthogonality" of GARE's ablation.
+    stream_weight: of CAMoE's entity and action losses beside the fusion stream's.
+    """
 
     contrastive: Literal["info_nce", "dual_softmax"] = "info_nce"
     dual_softmax_temperature: float = 1000.0
@@ -69,10 +93,12 @@ class LossConfig:
     kl_reduction: Literal["sum", "mean"] = "sum"
     prior_sigma: float = 1.0
     direction_weight: float = 0.01
+    direction: Literal["diversity", "orthogonality"] = "diversity"
     alpha: float = 2.0
     norm_weight: float = 0.01
     norm_bound: float = 0.5
     mask_known_positives: bool = True
+    stream_weight: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,9 @@ class Scores(NamedTuple):
     """Cosine similarities [T, V], and what the losses need besides them.
 
     increments: GARE's per-pair increments, either a dense [T, V, D] tensor (plain path) or
-    `reelseek.score.increments.FactorisedIncrements` (exact path). None for methods without increments.
-    streams: similarity matrices of named streams (CAMoE), or None.
+    `reelseek.score.increments.FactorisedIncrements` (exact path); a mapping of those by stream where every stream has
+    its own. None for methods without increments.
+    streams: similarity matrices of named streams (CAMoE), each [T, V], or None.
     """
 
     matrix_TV: Tensor
@@ -135,8 +136,18 @@ class Backbone(Protocol):
         """Kind, weights and settings in a word: the cache key."""
         ...
 
-    def encode_texts(self, captions: Sequence[str]) -> Texts:
-        """Sentence vectors [T, text_width], and token vectors where the tower has them."""
+    def encode_texts(
+        self, captions: Sequence[str], *, keep: Sequence[Sequence[tuple[int, int]]] | None = None
+    ) -> Texts:
+        """Sentence vectors [T, text_width], and token vectors where the tower has them.
+
+        keep: for every caption the character spans (start, end) of the words that may be attended to; all by default.
+        Masked words keep their places, special tokens always count.
+        """
+        ...
+
+    def token_spans(self, captions: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """The characters (start, end) of every token of `encode_texts`, by caption; (0, 0) for special tokens."""
         ...
 
     def encode_frames(self, pixels_N3HW: Tensor) -> Tensor:

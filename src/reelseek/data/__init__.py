@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import os
 import random
 from pathlib import Path
@@ -24,54 +25,14 @@ def user_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reelseek"
 
 
-def _motions(config: DataConfig, progress: Progress) -> Splits:
-    from reelseek.data import motions
-
-    train = config.size or 500
-    folder = Path(config.root) if config.root else user_folder() / f"motions-{train}-{config.seed}"
-    if not config.size and (folder / "motions.json").is_file():
-        return motions.load(folder)
-    return motions.generate(
-        folder,
-        train=train,
-        val=max(train // 5, 1),
-        test=max(2 * train // 5, 1),
-        seed=config.seed,
-        progress=progress,
-    )
-
-
-def _folder(config: DataConfig, _progress: Progress) -> Splits:
-    from reelseek.data.folder import load_folder
-
-    return load_folder(config.root, config.captions, seed=config.seed)
-
-
-def _msrvtt_1ka_9k(config: DataConfig, _progress: Progress) -> Splits:
-    from reelseek.data.msrvtt import load_1ka
-
-    return load_1ka(config.root, train="9k", seed=config.seed)
-
-
-def _msrvtt_1ka_7k(config: DataConfig, _progress: Progress) -> Splits:
-    from reelseek.data.msrvtt import load_1ka
-
-    return load_1ka(config.root, train="7k", seed=config.seed)
-
-
-def _msrvtt_full(config: DataConfig, _progress: Progress) -> Splits:
-    from reelseek.data.msrvtt import load_full
-
-    return load_full(config.root)
-
-
-DATASETS: dict[str, Callable[[DataConfig, Progress], Splits]] = {
-    "motions": _motions,
-    "folder": _folder,
-    "msrvtt-1ka-9k": _msrvtt_1ka_9k,
-    "msrvtt-1ka-7k": _msrvtt_1ka_7k,
-    "msrvtt-full": _msrvtt_full,
+DATASETS: dict[str, str] = {
+    "motions": "reelseek.data.motions:from_config",
+    "folder": "reelseek.data.folder:from_config",
+    "msrvtt-1ka-9k": "reelseek.data.msrvtt:from_config",
+    "msrvtt-1ka-7k": "reelseek.data.msrvtt:from_config",
+    "msrvtt-full": "reelseek.data.msrvtt:from_config",
 }
+"""Name -> "module:function"; the function takes the DataConfig and a progress function or None, and returns Splits."""
 
 
 def load(config: DataConfig, progress: Progress = None) -> Splits:
@@ -87,7 +48,8 @@ def load(config: DataConfig, progress: Progress = None) -> Splits:
         close = difflib.get_close_matches(config.name, DATASETS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ConfigError(f"No dataset {config.name!r}. Known: {', '.join(sorted(DATASETS))}.{hint}")
-    splits = DATASETS[config.name](config, progress)
+    module, function = DATASETS[config.name].split(":")
+    splits: Splits = getattr(importlib.import_module(module), function)(config, progress)
     if config.name == "motions" or not config.size or splits.train is None:
         return splits
     return splits._replace(train=_thinned(splits.train, config.size, config.seed))

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from reelseek.config import DataConfig
 from reelseek.data.pairs import Pairs, Splits, pair_up
 from reelseek.errors import DataError
 from reelseek.video.files import find_videos
@@ -37,6 +38,11 @@ class _Row(NamedTuple):
     caption: str
     split: str
     span: Span
+
+
+def from_config(config: DataConfig, _progress: object) -> Splits:
+    """The folder that settings name; see `reelseek.data.load`."""
+    return load_folder(config.root, config.captions, seed=config.seed)
 
 
 def load_folder(folder: str | Path, captions: str | Path = "", *, seed: int = 0) -> Splits:

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from reelseek.config import DataConfig
+from reelseek.data import user_folder
 from reelseek.data.motions_items import SPLITS, Item, true_pairs
 from reelseek.data.motions_plan import Caption, Knobs, plan_captions, plan_items
 from reelseek.data.pairs import Pairs, Splits
@@ -72,6 +74,22 @@ def generate(
     _replace(folder / "captions.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     _replace(folder / "motions.json", json.dumps({"settings": settings, "items": [item.to_json() for item in items]}))
     return load(folder)
+
+
+def from_config(config: DataConfig, progress: Callable[[int, int], None] | None) -> Splits:
+    """The benchmark as settings name it; see `reelseek.data.load`."""
+    train = config.size or 500
+    folder = Path(config.root) if config.root else user_folder() / f"motions-{train}-{config.seed}"
+    if not config.size and (folder / "motions.json").is_file():
+        return load(folder)
+    return generate(
+        folder,
+        train=train,
+        val=max(train // 5, 1),
+        test=max(2 * train // 5, 1),
+        seed=config.seed,
+        progress=progress,
+    )
 
 
 def load(folder: str | Path) -> Splits:

@@ -18,6 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
+from reelseek.config import DataConfig
 from reelseek.data.pairs import Pairs, Splits, Standard, pair_up
 from reelseek.errors import DataError
 from reelseek.video.files import find_videos
@@ -30,6 +31,13 @@ TRAIN_IDS = {"9k": 9000, "7k": 7010}
 FULL_IDS = {"train": 6513, "val": 497, "test": 2990}
 VALIDATION = 500
 """Training videos held out for validation, since 1k-A has no validation split."""
+
+
+def from_config(config: DataConfig, _progress: object) -> Splits:
+    """The split that settings name: msrvtt-1ka-9k, msrvtt-1ka-7k or msrvtt-full."""
+    if config.name == "msrvtt-full":
+        return load_full(config.root)
+    return load_1ka(config.root, train="7k" if config.name.endswith("7k") else "9k", seed=config.seed)
 
 
 def load_1ka(root: str | Path, *, train: Literal["9k", "7k"] = "9k", seed: int = 0) -> Splits:

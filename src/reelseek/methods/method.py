@@ -92,6 +92,11 @@ class Method(nn.Module):
         """Frozen image tower: frame vectors [N, frame_width] of normalised pixels."""
         return self.backbone.encode_frames(pixels_N3HW)
 
+    def forward_texts(self, captions: Sequence[str]) -> Texts:
+        """`encode_texts` with gradients through the tower, for training end to end."""
+        towers = cast(Any, self.backbone)
+        return Texts(towers.forward_texts(*towers.tokenize(captions)).pooled_TD)
+
     def project(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:
         """Trained projection and temporal module: tower outputs to one width D, on the method's device.
 

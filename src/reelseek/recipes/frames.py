@@ -47,6 +47,7 @@ class Clips:
                 f"the towers of {method.backbone.name!r} stay frozen: set train.backbone_learning_rate to 0, "
                 "or train a CLIP or SigLIP model."
             )
+        self.method = method
         self.towers = cast(Any, method.backbone)
         # What a processor is fastest with must not decide how towers train: `train.precision` does, on every start.
         self.towers.precision = "float32"
@@ -88,11 +89,11 @@ class Clips:
 
     def encode(self, batch: FrameBatch) -> tuple[Texts, Videos]:
         """Tower outputs of a share, with gradients; only real frames pass the image tower."""
-        texts = self.towers.forward_texts(*self.towers.tokenize(batch.captions))
+        texts = self.method.forward_texts(batch.captions)
         features_ND = self.towers.forward_frames(batch.pixels_VF3SS[batch.mask_VF])
         frames_VFD = features_ND.new_zeros(*batch.mask_VF.shape, features_ND.shape[-1])
         frames_VFD[batch.mask_VF] = features_ND
-        return Texts(texts.pooled_TD), Videos(frames_VFD, batch.mask_VF)
+        return texts, Videos(frames_VFD, batch.mask_VF)
 
 
 def _of_all_processes(texts: tuple[int, ...]) -> list[tuple[int, ...]]:
