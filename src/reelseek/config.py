@@ -45,10 +45,10 @@ class MethodConfig:
     backbone: "offline", or a CLIP or SigLIP name or folder. width: D of the joint space, for backbones without one.
     temporal: module over frames, `layers` deep.
     GARE: frame_temperature of the text-conditioned frame weights. side: which side the increment corrects. context:
-    what its attention looks at. query: "gap" (mean frame minus text), or the text alone. sign: 1 or -1, of the gap. heads,
-    increment_layers: of the increment module. dropout: rate inside it. dropout_kind: "video" (drawn per video and
-    dimension, exact factorised path) or "pair" (drawn per pair, plain path). initialisation: of its weights. padding:
-    "masked", or "counted" as the released code has it, where padded frames enter the mean and the attention.
+    what its attention looks at. query: "gap" (mean frame minus text), or the text alone. sign: 1 or -1, of the gap.
+    heads, increment_layers: of the increment module. dropout: rate inside it. dropout_kind: "video" (drawn per video
+    and dimension, exact factorised path) or "pair" (drawn per pair, plain path). initialisation: of its weights.
+    padding: "masked", or "counted" as the released code has it, where padded frames enter the mean and the attention.
     CAMoE: sentences, how entity and action sentences are made. gate: which streams mix the experts. The three
     aggregations are each expert's pooling over frames. streams: those trained, comma-separated, "fusion" among them.
     inference: the fusion stream's scores alone, or the sum of all.
