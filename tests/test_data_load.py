@@ -21,6 +21,11 @@ def test_an_unknown_name_lists_the_known_ones_and_the_nearest():
     assert "Did you mean 'msrvtt-full'?" in message
 
 
+def test_settings_of_another_dataset_are_refused():
+    with pytest.raises(ConfigError, match=r"data\.noise is a setting of the dataset 'motions', not of 'folder'"):
+        load(DataConfig(name="folder", noise="typos"))
+
+
 @pytest.mark.parametrize("name", sorted(set(DATASETS) - {"motions"}))
 def test_every_benchmark_asks_for_its_folder(name):
     with pytest.raises(DataError, match="folder"):

@@ -19,7 +19,7 @@ from reelseek.data.folder import load_folder
 from reelseek.data.motions import binding_accuracy, generate, load, load_items, swap_accuracy
 from reelseek.data.motions_items import true_pairs
 from reelseek.data.motions_plan import Knobs
-from reelseek.errors import DataError
+from reelseek.errors import ConfigError, DataError
 
 SIZES = {"train": 10, "val": 3, "test": 24}
 KNOBS = Knobs(side=64, clause_frames=4, objects=8, group=4, false_negatives=0.15, mismatch=0.3)
@@ -212,6 +212,51 @@ def test_the_name_motions_makes_and_finds_a_benchmark(made, tmp_path, monkeypatc
         (tmp_path / "reelseek" / "motions-10-4", 10, 2, 4, 4),
         (tmp_path / "here", 500, 100, 200, 0),
     ]
+
+
+def test_noise_by_settings_spoils_training_captions_and_nothing_else(made):
+    def read(**settings):
+        return load_by_name(DataConfig(name="motions", root=str(made), **settings))
+
+    before = digest(made)
+    clean, noisy = read(noise="mismatch"), read(noise="typos", noise_rate=1.0)
+    assert "spoilt" not in clean.train.describe()
+    assert "30 captions spoilt on purpose" in noisy.train.describe()
+    assert all(ours != theirs for ours, theirs in zip(clean.train.texts, noisy.train.texts, strict=True))
+    assert clean[1].texts + clean[2].texts == noisy[1].texts + noisy[2].texts
+    half = read(noise="typos", noise_rate=0.5)
+    assert all(text in pair for text, *pair in zip(half.train.texts, clean.train.texts, noisy.train.texts, strict=True))
+    assert half.train.corpus == clean.train.corpus
+    assert half.train.paths == clean.train.paths
+    # the folder's own captions were written with mismatches; they are the same lots
+    assert read(noise="mismatch", noise_rate=0.3).train.texts == read().train.texts == load(made).train.texts
+    assert digest(made) == before
+
+
+def test_the_settings_of_items_choose_the_folder(made, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(motions, "generate", lambda folder, **settings: asked.append((folder.name, settings["knobs"])))
+    monkeypatch.setattr(motions, "load", lambda folder, noise: asked.append((folder.name, noise)))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    load_by_name(DataConfig(name="motions", size=9, objects=12, false_negatives=0.0, noise="typos", noise_rate=0.1))
+    name = "motions-9-0-objects-12-false-negatives-0"
+    assert asked == [(name, Knobs(objects=12, false_negatives=0.0)), (name, {"typos": 0.1})]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"noise_rate": 0.2}, ConfigError, "data.noise is none"),
+        ({"noise": "typos", "noise_rate": 1.5}, ConfigError, "typos is a share between 0 and 1"),
+        ({"objects": 2}, ConfigError, "objects must lie between"),
+        ({"false_negatives": 0.5}, DataError, "made with false_negatives 0.15, not 0.5"),
+        ({"objects": 9}, DataError, "made with objects 8, not 9"),
+    ],
+)
+def test_settings_that_do_not_fit(made, settings, error, words):
+    with pytest.raises(error, match=words):
+        load_by_name(DataConfig(name="motions", root=str(made), **settings))
+    assert load_by_name(DataConfig(name="motions", root=str(made), objects=8, false_negatives=0.15)).test.complete
 
 
 def accuracy_by_loops(matrix, items, kinds, video_of_T) -> float:

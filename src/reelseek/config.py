@@ -29,13 +29,25 @@ class SampleConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which benchmark, where its files are. `name` is a key of `reelseek.data.DATASETS`."""
+    """Which benchmark, where its files are. `name` is a key of `reelseek.data.DATASETS`.
+
+    video_column, caption_column: of a Hugging Face data set; guessed where empty.
+    "motions": objects, how many different ones occur, and false_negatives, the share of items that repeat another
+    item's programme (0 and None: the generator's own number, or that of the folder). noise: how training captions are
+    spoilt, noise_rate: the share of them; the videos stay as they are.
+    """
 
     name: str = "motions"
     root: str = ""
     captions: str = ""
     size: int = 0
     seed: int = 0
+    video_column: str = ""
+    caption_column: str = ""
+    objects: int = 0
+    false_negatives: float | None = None
+    noise: Literal["none", "mismatch", "wrong_motion", "wrong_object", "dropped_clause", "typos"] = "none"
+    noise_rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -103,20 +115,35 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The loop: AdamW, linear warm-up over `warmup` of all steps, cosine to zero.
+    """The loop: an optimiser, a warm-up over `warmup` of all steps, a cosine to zero.
 
-    backbone_learning_rate 0 keeps the towers frozen and trains on cached features.
-    max_logit_scale: the learned scale is clamped to it after every step.
+    backbone_learning_rate 0 keeps the towers frozen and trains on cached features; above 0 the logit scale, which is a
+    part of CLIP, learns at it too.
+    optimizer: "adamw", or "bertadam", the one that CLIP4Clip and GARE were released with, with its clipping of every
+    parameter, its decay of norms and its schedule, which starts at 0 and jumps at the end of the warm-up.
+    schedule_epochs: length of the schedule where it is not that of the run (0: it is); beyond it bertadam's cosine
+    rises again, as GARE's does, whose schedule is written for 5 epochs.
+    freeze_layers: -1 trains whole towers; n keeps their embeddings and first n layers as they are.
+    chunk: examples that pass the towers at a time with cached gradients (0: the whole batch at once);
+    gradient_checkpointing: recompute the towers' layers in the backward pass. Both save memory and change no result.
+    max_logit_scale: the learned scale is clamped to it after every step. select: the validation metric that the best
+    epoch has.
     """
 
     epochs: int = 5
     batch_size: int = 128
     learning_rate: float = 1e-4
     backbone_learning_rate: float = 0.0
+    optimizer: Literal["adamw", "bertadam"] = "adamw"
     weight_decay: float = 0.2
     warmup: float = 0.1
+    schedule_epochs: int = 0
     clip_norm: float = 1.0
     max_logit_scale: float = 100.0
+    freeze_layers: int = -1
+    chunk: int = 0
+    gradient_checkpointing: bool = False
+    select: Literal["R@1", "R@5", "R@10", "R@50", "MdR", "MnR"] = "R@1"
     seed: int = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"

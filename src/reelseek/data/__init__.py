@@ -35,6 +35,13 @@ DATASETS: dict[str, str] = {
 """Name -> "module:function"; the function takes the DataConfig and a progress function or None, and returns Splits."""
 
 
+OWNERS = {
+    **{"objects": "motions", "false_negatives": "motions", "noise": "motions", "noise_rate": "motions"},
+    **{"video_column": "hf", "caption_column": "hf"},
+}
+"""Settings that only one dataset has."""
+
+
 def load(config: DataConfig, progress: Progress = None) -> Splits:
     """The splits of a benchmark by name (a key of `DATASETS`).
 
@@ -48,6 +55,9 @@ def load(config: DataConfig, progress: Progress = None) -> Splits:
         close = difflib.get_close_matches(config.name, DATASETS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ConfigError(f"No dataset {config.name!r}. Known: {', '.join(sorted(DATASETS))}.{hint}")
+    for name, owner in OWNERS.items():
+        if config.name != owner and getattr(config, name) != getattr(DataConfig, name):
+            raise ConfigError(f"data.{name} is a setting of the dataset {owner!r}, not of {config.name!r}.")
     module, function = DATASETS[config.name].split(":")
     splits: Splits = getattr(importlib.import_module(module), function)(config, progress)
     if config.name == "motions" or not config.size or splits.train is None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ import numpy as np
 from reelseek.config import DataConfig
 from reelseek.data import user_folder
 from reelseek.data.motions_items import SPLITS, Item, true_pairs
-from reelseek.data.motions_plan import Caption, Knobs, plan_captions, plan_items
+from reelseek.data.motions_plan import NOISES, Caption, Knobs, plan_captions, plan_items
 from reelseek.data.pairs import Pairs, Splits
-from reelseek.errors import DataError
+from reelseek.errors import ConfigError, DataError
 
 VERSION = 1
 # Noise after which a caption no longer claims what its video shows.
@@ -77,24 +78,49 @@ def generate(
 
 
 def from_config(config: DataConfig, progress: Callable[[int, int], None] | None) -> Splits:
-    """The benchmark as settings name it; see `reelseek.data.load`."""
+    """The benchmark as settings name it; see `reelseek.data.load`.
+
+    A folder holds one choice of items. Noise is drawn when captions are read, so every level of it shares the videos.
+    """
+    if config.noise == "none" and config.noise_rate:
+        raise ConfigError(f"data.noise_rate is {config.noise_rate} but data.noise is none; name the noise.")
+    chosen: dict[str, Any] = {"objects": config.objects} if config.objects else {}
+    if config.false_negatives is not None:
+        chosen["false_negatives"] = config.false_negatives
+    noise: dict[str, Any] = {} if config.noise == "none" else {config.noise: config.noise_rate}
+    try:
+        knobs = Knobs(**chosen)
+        replace(knobs, **noise)
+    except ValueError as error:
+        raise ConfigError(f"data settings of motions: {error}.") from error
     train = config.size or 500
-    folder = Path(config.root) if config.root else user_folder() / f"motions-{train}-{config.seed}"
+    named = "".join(f"-{name.replace('_', '-')}-{value:g}" for name, value in chosen.items())
+    folder = Path(config.root) if config.root else user_folder() / f"motions-{train}-{config.seed}{named}"
     if not config.size and (folder / "motions.json").is_file():
-        return load(folder)
-    return generate(
-        folder,
-        train=train,
-        val=max(train // 5, 1),
-        test=max(2 * train // 5, 1),
-        seed=config.seed,
-        progress=progress,
-    )
+        held = _read(folder)["settings"]["knobs"]
+        for name, value in chosen.items():
+            if held[name] != value:
+                raise DataError(f"{folder} was made with {name} {held[name]}, not {value}; choose another folder.")
+        splits = load(folder, noise=noise)
+    else:
+        splits = generate(
+            folder,
+            train=train,
+            val=max(train // 5, 1),
+            test=max(2 * train // 5, 1),
+            seed=config.seed,
+            knobs=knobs,
+            progress=progress,
+        )
+        splits = load(folder, noise=noise) if noise else splits
+    return splits
 
 
-def load(folder: str | Path) -> Splits:
+def load(folder: str | Path, *, noise: Mapping[str, float] | None = None) -> Splits:
     """Read a rendered benchmark. Videos that are absent are counted as missing.
 
+    noise: shares of training captions to spoil, by the names in `Knobs`, instead of those that the folder's captions
+    were written with; the captions are then drawn anew, equal but for the noise.
     `extra_relevance` of each split holds every further video of which a caption is true; a caption spoilt by noise that
     changes its meaning gets none. Raises DataError if the folder holds no benchmark.
     """
@@ -102,6 +128,9 @@ def load(folder: str | Path) -> Splits:
     stored = _read(folder)
     items = [Item.from_json(values) for values in stored["items"]]
     captions = _read_captions(folder)
+    if noise:
+        knobs = Knobs(**{**stored["settings"]["knobs"], **dict.fromkeys(NOISES, 0.0), **noise})
+        captions = plan_captions(items, seed=stored["settings"]["seed"], knobs=knobs)
     seed, sizes = stored["settings"]["seed"], [stored["settings"][split] for split in SPLITS]
     corpus = f"motions-{stored['settings']['version']}-{seed}-{'-'.join(map(str, sizes))}"
     return Splits(*(_pairs(folder, split, corpus, items, captions) for split in SPLITS))

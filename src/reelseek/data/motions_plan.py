@@ -16,6 +16,7 @@ from reelseek.data.motions_language import dropped_clause, misspelt, write, wron
 from reelseek.data.motions_objects import OBJECTS
 
 TRIES = 60
+NOISES = ("mismatch", "wrong_motion", "wrong_object", "dropped_clause", "typos")
 
 
 @dataclass(frozen=True)
@@ -296,7 +297,7 @@ def _spoilt(
 ) -> tuple[Item, tuple[str, ...]]:
     """The item that the caption describes instead, and the names of the noises whose lot fell on it."""
     noise = []
-    for name in ("mismatch", "wrong_motion", "wrong_object", "dropped_clause", "typos"):
+    for name in NOISES:
         rng = Random(f"{seed}:{name}:{caption_id}")
         if rng.random() >= getattr(knobs, name):
             continue
