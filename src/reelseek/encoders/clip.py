@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reelseek.encoders import hub
+from reelseek.encoders.spans import Spans, kept_tokens
 from reelseek.errors import ModelError
 from reelseek.records import Preprocess, Texts
 
@@ -98,15 +99,38 @@ class ClipBackbone(nn.Module):
             ids_TL[number, : len(row)] = torch.tensor(row)
         return ids_TL, torch.arange(length) < torch.tensor([len(row) for row in rows])[:, None]
 
-    def forward_texts(self, ids_TL: Tensor, mask_TL: Tensor) -> Texts:
+    def token_spans(self, captions: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """The characters (start, end) of every token of `tokenize`, by caption; (0, 0) for special tokens.
+
+        Raises ModelError for a tokenizer that does not tell them.
+        """
+        if not getattr(self.tokenizer, "is_fast", False):
+            raise ModelError(
+                f"this {self.name} model's tokenizer does not say where its tokens stand in a text, so words of a "
+                "sentence cannot be told apart: set method.sentences to rkw, or put a tokenizer.json into its folder."
+            )
+        found = self.tokenizer(list(captions), truncation=True, max_length=self.context, return_offsets_mapping=True)
+        return [[(int(start), int(end)) for start, end in row] for row in found["offset_mapping"]]
+
+    def kept_tokens(self, captions: Sequence[str], keep: Sequence[Spans], length: int) -> Tensor:
+        """Which of the tokens of `tokenize` may be attended to, bool [T, length]: see `records.Backbone`."""
+        return kept_tokens(self.token_spans(captions), keep, length)
+
+    def forward_texts(self, ids_TL: Tensor, mask_TL: Tensor, kept_TL: Tensor | None = None) -> Texts:
         """Sentence vectors [T, D] and token vectors [T, L, D], with gradients: the path for end-to-end training.
 
-        Tokens pass the final layer norm and the text projection, as the sentence vector does.
+        Tokens pass the final layer norm and the text projection, as the sentence vector does. kept_TL: tokens that may
+        be attended to (see `kept_tokens`), all by default; the others keep their places, and their mask is False.
         """
-        # No attention mask: CLIP's text tower is causal and SigLIP's was trained to see its padding.
-        output = self.model.get_text_features(input_ids=ids_TL.to(self.device), return_dict=True)
+        # No mask of the padding: CLIP's text tower is causal and SigLIP's was trained to see it.
+        output = self.model.get_text_features(
+            input_ids=ids_TL.to(self.device),
+            attention_mask=None if kept_TL is None else kept_TL.to(self.device),
+            return_dict=True,
+        )
         last = self.model.text_projection if self.name == "clip" else self.model.text_model.head
         tokens_TLD = last(output.last_hidden_state)
+        mask_TL = mask_TL if kept_TL is None else mask_TL & kept_TL
         return Texts(_vector(output).float(), tokens_TLD.float(), mask_TL.to(self.device))
 
     def forward_frames(self, pixels_N3HW: Tensor) -> Tensor:
@@ -114,19 +138,24 @@ class ClipBackbone(nn.Module):
         output = self.model.get_image_features(pixel_values=pixels_N3HW.to(self.device), return_dict=True)
         return _vector(output).float()
 
-    def encode_texts(self, captions: Sequence[str]) -> Texts:
-        """Sentence vectors [T, D], token vectors [T, L, D] and mask, without gradients. ValueError for no text."""
+    def encode_texts(self, captions: Sequence[str], *, keep: Sequence[Spans] | None = None) -> Texts:
+        """Sentence vectors [T, D], token vectors [T, L, D] and mask, without gradients.
+
+        keep: see `records.Backbone`. ValueError for no captions at all, or spans for other captions.
+        """
         ids_TL, mask_TL = self.tokenize(captions)
+        kept_TL = None if keep is None else self.kept_tokens(captions, keep, ids_TL.shape[1])
         with torch.inference_mode():
-            parts = [
-                self.forward_texts(ids, mask)
-                for ids, mask in zip(
-                    torch.split(ids_TL, _TEXTS_AT_ONCE), torch.split(mask_TL, _TEXTS_AT_ONCE), strict=True
+            parts = []
+            for start in range(0, len(ids_TL), _TEXTS_AT_ONCE):
+                rows = slice(start, start + _TEXTS_AT_ONCE)
+                parts.append(
+                    self.forward_texts(ids_TL[rows], mask_TL[rows], None if kept_TL is None else kept_TL[rows])
                 )
-            ]
         # Joined outside inference mode: ordinary tensors, which training may use.
         pooled_TD = torch.cat([part.pooled_TD for part in parts])
         tokens_TLD = torch.cat([part.tokens_TLD for part in parts if part.tokens_TLD is not None])
+        mask_TL = mask_TL if kept_TL is None else mask_TL & kept_TL
         return Texts(pooled_TD, tokens_TLD, mask_TL.to(self.device))
 
     def encode_frames(self, pixels_N3HW: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from reelseek.encoders import efficientnet, minilm
+from reelseek.encoders.spans import Spans, kept_tokens
 from reelseek.errors import ModelError
 from reelseek.records import Preprocess, Texts, Videos
 
@@ -60,15 +61,18 @@ class OfflineBackbone(nn.Module):
         """Where the weights are; inputs are moved there and outputs stay there."""
         return self.frame_tower.fc.weight.device
 
-    def encode_texts(self, captions: Sequence[str]) -> Texts:
+    def encode_texts(self, captions: Sequence[str], *, keep: Sequence[Spans] | None = None) -> Texts:
         """Unit sentence vectors [T, 384], token vectors [T, L, 384] and their mask; texts are cut at 256 word pieces.
 
-        ValueError for no captions at all.
+        keep: see `records.Backbone`. Other words are neither attended to nor part of the sentence's mean, their
+        token vectors are zero, their mask False. ValueError for no captions at all, or other than one keep a caption.
         """
         if not captions:
             raise ValueError("encode_texts needs at least one caption")
-        rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(captions))]
+        encodings = self.tokenizer.encode_batch(list(captions))
+        rows = [encoding.ids for encoding in encodings]
         longest = max(map(len, rows))
+        kept_TL = None if keep is None else kept_tokens([encoding.offsets for encoding in encodings], keep, longest)
         tokens_TLD = torch.zeros(len(rows), longest, self.text_width, device=self.device)
         mask_TL = torch.zeros(len(rows), longest, dtype=torch.bool, device=self.device)
         pooled_TD = torch.zeros(len(rows), self.text_width, device=self.device)
@@ -76,12 +80,19 @@ class OfflineBackbone(nn.Module):
         with torch.inference_mode():
             for start in range(0, len(order), _TEXTS_AT_ONCE):
                 chosen = order[start : start + _TEXTS_AT_ONCE]
-                ids_NL, real_NL = (x.to(self.device) for x in minilm.batch([rows[row] for row in chosen]))
+                ids_NL, real_NL = minilm.batch([rows[row] for row in chosen])
+                if kept_TL is not None:
+                    real_NL = real_NL & kept_TL[chosen, : real_NL.shape[1]]
+                ids_NL, real_NL = ids_NL.to(self.device), real_NL.to(self.device)
                 pooled_ND, tokens_NLD = self.text_tower(ids_NL, real_NL)
                 pooled_TD[chosen] = pooled_ND
                 tokens_TLD[chosen, : ids_NL.shape[1]] = tokens_NLD * real_NL[..., None]
                 mask_TL[chosen, : ids_NL.shape[1]] = real_NL
         return Texts(pooled_TD, tokens_TLD, mask_TL)
+
+    def token_spans(self, captions: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """The characters (start, end) of every token of `encode_texts`, by caption; (0, 0) for special tokens."""
+        return [list(encoding.offsets) for encoding in self.tokenizer.encode_batch(list(captions))]
 
     def encode_frames(self, pixels_N3HW: Tensor) -> Tensor:
         """Pooled features [N, 1280] of pixels [N, 3, 224, 224] prepared as `preprocess` says; not normalised."""
