@@ -40,7 +40,13 @@ def test_subset_keeps_every_relation_among_the_chosen(data):
     extra = data.draw(
         st.lists(st.tuples(st.integers(0, len(owner) - 1), st.integers(0, videos - 1)), max_size=6, unique=True)
     )
-    pairs = make(owner, videos, extra_relevance=tuple(extra), spans=tuple((0.0, 1.0 + v) for v in range(videos)))
+    pairs = make(
+        owner,
+        videos,
+        extra_relevance=tuple(extra),
+        spans=tuple((0.0, 1.0 + v) for v in range(videos)),
+        contrasts={"other": tuple((t, own, (own + 1) % videos) for t, own in enumerate(owner) if videos > 1)},
+    )
     chosen = data.draw(st.permutations(range(videos)))[: data.draw(st.integers(1, videos))]
     if not any(video in chosen for video in owner):
         with pytest.raises(DataError, match="0 texts"):
@@ -49,6 +55,15 @@ def test_subset_keeps_every_relation_among_the_chosen(data):
     part = pairs.subset(f"v{video}" for video in chosen)
     assert part.video_ids == tuple(f"v{video}" for video in chosen)
     assert part.spans == tuple((0.0, 1.0 + video) for video in chosen)
+    named = [
+        (part.text_ids[text], part.video_ids[right], part.video_ids[wrong])
+        for text, right, wrong in part.contrasts["other"]
+    ]
+    assert named == [
+        (f"t{text}", f"v{owner[text]}", f"v{wrong}")
+        for text, _, wrong in pairs.contrasts["other"]
+        if owner[text] in chosen and wrong in chosen
+    ]
     rows = [text for text, video in enumerate(owner) if video in chosen]
     assert part.text_ids == tuple(f"t{text}" for text in rows)
     for corrected in (False, True):
@@ -139,3 +154,28 @@ def test_pair_up_leaves_out_rows_of_other_videos():
 def test_splits_describe_what_there_is():
     assert Splits(test=make()).describe() == make().describe()
     assert len(Splits(make(), None, make()).describe().splitlines()) == 2
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(1, 14), st.integers(0, 3))
+def test_drawn_texts_keep_their_videos(owner, count, seed):
+    pairs = make(owner, 6)
+    part = pairs.draw(count, seed)
+    assert len(part.texts) == min(count, len(owner))
+    assert part.text_ids == tuple(text for text in pairs.text_ids if text in part.text_ids)
+    own = {text: pairs.video_ids[video] for text, video in zip(pairs.text_ids, pairs.video_of_T, strict=True)}
+    assert [part.video_ids[video] for video in part.video_of_T] == [own[text] for text in part.text_ids]
+    assert set(part.video_ids) == {own[text] for text in part.text_ids}
+    assert part.text_ids == pairs.draw(count, seed).text_ids
+
+
+def test_a_draw_changes_with_its_seed_and_needs_a_count():
+    pairs = make(range(50), 50)
+    assert len({pairs.draw(5, seed).text_ids for seed in range(5)}) > 1
+    with pytest.raises(ValueError, match="at least 1"):
+        pairs.draw(0, 0)
+
+
+@pytest.mark.parametrize("triple", [(3, 0, 1), (0, 0, 3), (0, 1, 1), (-1, 0, 1)])
+def test_contrasts_that_name_nothing_are_refused(triple):
+    with pytest.raises(DataError, match="contrast 'order'"):
+        make(contrasts={"order": (triple,)})

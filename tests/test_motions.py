@@ -303,3 +303,23 @@ def test_what_cannot_be_measured_is_refused(made):
         binding_accuracy(np.ones((24, 24)), items, video_of_T=np.zeros(3, dtype=int))
     with pytest.raises(ValueError, match="not finite"):
         binding_accuracy(np.full((24, 24), np.nan), items)
+
+
+@pytest.mark.parametrize(
+    ("name", "accuracy"), [("swap", swap_accuracy), ("binding", binding_accuracy)], ids=["swap", "binding"]
+)
+def test_contrasts_ask_what_the_twin_accuracies_ask(made, name, accuracy):
+    test = load(made).test
+    matrix = np.random.default_rng(4).normal(size=(len(test.texts), len(test.video_ids)))
+    text_N, right_N, wrong_N = np.array(test.contrasts[name]).T
+    np.testing.assert_array_equal(right_N, test.video_of_T[text_N])
+    found = 100 * np.mean(matrix[text_N, right_N] > matrix[text_N, wrong_N])
+    assert found == pytest.approx(accuracy(matrix, load_items(made, test), video_of_T=test.video_of_T))
+    assert not {(text, wrong) for text, _, wrong in test.contrasts[name]} & set(test.extra_relevance)
+
+
+def test_contrasts_leave_out_captions_that_do_not_tell_twins_apart(made):
+    plain = load(made).train.contrasts["swap"]
+    dropped = load_by_name(DataConfig(name="motions", root=str(made), noise="dropped_clause", noise_rate=1.0)).train
+    assert plain
+    assert "swap" not in dropped.contrasts

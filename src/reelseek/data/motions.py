@@ -19,7 +19,7 @@ import numpy as np
 
 from reelseek.config import DataConfig
 from reelseek.data import user_folder
-from reelseek.data.motions_items import SPLITS, Item, true_pairs
+from reelseek.data.motions_items import SPLITS, Item, true_pairs, twin_contrasts
 from reelseek.data.motions_plan import NOISES, Caption, Knobs, plan_captions, plan_items
 from reelseek.data.pairs import Pairs, Splits
 from reelseek.errors import ConfigError, DataError
@@ -122,7 +122,8 @@ def load(folder: str | Path, *, noise: Mapping[str, float] | None = None) -> Spl
     noise: shares of training captions to spoil, by the names in `Knobs`, instead of those that the folder's captions
     were written with; the captions are then drawn anew, equal but for the noise.
     `extra_relevance` of each split holds every further video of which a caption is true; a caption spoilt by noise that
-    changes its meaning gets none. Raises DataError if the folder holds no benchmark.
+    changes its meaning gets none. `contrasts` sets each whole caption's video against its twin. Raises DataError if
+    the folder holds no benchmark.
     """
     folder = Path(folder)
     stored = _read(folder)
@@ -196,6 +197,7 @@ def _pairs(folder: Path, split: str, corpus: str, items: list[Item], captions: l
     absent = {item.id for item in ours} - set(position)
     kept = [caption for caption in captions if caption.item in position]
     claims = [(at, found[position[c.item]]) for at, c in enumerate(kept) if not UNTRUE & set(c.noise)]
+    whole = [(at, item) for at, item in claims if "dropped_clause" not in kept[at].noise]
     own = [(at, position[caption.item]) for at, caption in enumerate(kept)]
     spoilt = sum(bool(caption.noise) for caption in kept)
     return Pairs(
@@ -210,6 +212,7 @@ def _pairs(folder: Path, split: str, corpus: str, items: list[Item], captions: l
         missing_texts=sum(caption.item in absent for caption in captions),
         corpus=corpus,
         notes=(f"{spoilt:,} captions spoilt on purpose",) if spoilt else (),
+        contrasts=twin_contrasts(whole, found),
     )
 
 

@@ -6,7 +6,7 @@ Not here: drawing lots (motions_plan), wording (motions_language), pictures (mot
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 MOTIONS = ("right", "left", "rise", "fall", "circle", "grow", "shrink", "spin")
@@ -93,6 +93,26 @@ def true_pairs(claims: Iterable[tuple[int, Item]], videos: Iterable[Item]) -> li
         for key in true_keys(video):
             videos_of.setdefault(key, []).append(at)
     return [(text, video) for text, item in claims for video in videos_of.get(caption_key(item), ())]
+
+
+CONTRASTS = {"swap": ("order",), "binding": ("binding", "distractor")}
+"""What twins of which kinds tell apart: the order of the clauses; who did what."""
+
+
+def twin_contrasts(
+    claims: Iterable[tuple[int, Item]], videos: Sequence[Item]
+) -> dict[str, tuple[tuple[int, int, int], ...]]:
+    """Positions (text, own video, twin's video) by the names of `CONTRASTS`; a name without any is left out.
+
+    claims: texts' positions and the items that they describe truly; items whose twin is not in `videos` are skipped.
+    """
+    position = {video.id: at for at, video in enumerate(videos)}
+    rows = [(text, position[item.id], position[item.twin], item.kind) for text, item in claims if item.twin in position]
+    found = {
+        name: tuple((text, own, twin) for text, own, twin, kind in rows if kind in kinds)
+        for name, kinds in CONTRASTS.items()
+    }
+    return {name: triples for name, triples in found.items() if triples}
 
 
 def _key(mode: str, acts: tuple[Act, ...]) -> Key:

@@ -7,8 +7,8 @@ Shapes: T texts, V videos.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +39,8 @@ class Pairs:
     missing_videos: ids that the annotation names and the disk lacks; missing_texts: captions lost with them.
     standard: set only where this split, when complete, is a published test split.
     notes: what the reader dropped or decided, each in a sentence.
+    contrasts: by name, positions (text, right video, wrong video) where the wrong video differs from the right one in
+    nothing but what the name says; an evaluation counts how often the right one scores higher.
     """
 
     name: str
@@ -54,12 +56,13 @@ class Pairs:
     standard: Standard | None = None
     corpus: str = ""
     notes: tuple[str, ...] = ()
+    contrasts: Mapping[str, tuple[tuple[int, int, int], ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together.
 
         Raises DataError: no text or no video, fields of different lengths, repeated ids, empty texts, a text that
-        points at no video, or a span that ends before it starts.
+        points at no video, a contrast that does not name two different videos, or a span that ends before it starts.
         """
         video_of_T = np.array(self.video_of_T, dtype=np.int64)
         video_of_T.flags.writeable = False
@@ -86,16 +89,23 @@ class Pairs:
 
     def _check_positions(self) -> None:
         texts, videos = len(self.texts), len(self.video_ids)
-        wrong = np.flatnonzero((self.video_of_T < 0) | (self.video_of_T >= videos))
-        if wrong.size:
-            at = int(wrong[0])
+        lost = np.flatnonzero((self.video_of_T < 0) | (self.video_of_T >= videos))
+        if lost.size:
+            at = int(lost[0])
             raise DataError(
                 f"{self.name}: text {self.text_ids[at]!r} belongs to video number {int(self.video_of_T[at])}, "
-                f"but there are {videos} videos ({wrong.size} such texts)."
+                f"but there are {videos} videos ({lost.size} such texts)."
             )
         for text, video in self.extra_relevance:
             if not (0 <= text < texts and 0 <= video < videos):
                 raise DataError(f"{self.name}: extra_relevance names ({text}, {video}) in {texts} x {videos}.")
+        for name, rows in self.contrasts.items():
+            for text, right, wrong in rows:
+                if not (0 <= text < texts and 0 <= right < videos and 0 <= wrong < videos and right != wrong):
+                    raise DataError(
+                        f"{self.name}: the contrast {name!r} names ({text}, {right}, {wrong}) in {texts} x {videos}; "
+                        "it takes a text and two different videos."
+                    )
 
     def relevance_TV(self, corrected: bool = False) -> np.ndarray:
         """Which video is a right answer to which text: bool [T, V].
@@ -154,15 +164,32 @@ class Pairs:
         if unknown:
             raise DataError(f"{self.name}: no video {unknown[0]!r} ({len(unknown)} unknown ids).")
         chosen = [old_position[video] for video in wanted]
+        kept = np.flatnonzero(np.isin(self.video_of_T, chosen))
+        return self._cut(chosen, kept.tolist())
+
+    def draw(self, count: int, seed: int) -> Pairs:
+        """At most `count` texts, drawn by seed and in the old order, with the videos that they describe.
+
+        Raises ValueError for a count below 1.
+        """
+        if count < 1:
+            raise ValueError(f"the count of texts to draw must be at least 1, not {count}.")
+        if count >= len(self.texts):
+            kept = np.arange(len(self.texts))
+        else:
+            kept = np.sort(np.random.default_rng(seed).choice(len(self.texts), count, replace=False))
+        return self._cut(np.unique(self.video_of_T[kept]).tolist(), kept.tolist())
+
+    def _cut(self, chosen: Sequence[int], kept: Sequence[int]) -> Pairs:
+        """The split with only these positions of videos and of texts, whose videos must be among them."""
         new_video = {old: new for new, old in enumerate(chosen)}
-        kept = [text for text, video in enumerate(self.video_of_T.tolist()) if video in new_video]
         new_text = {old: new for new, old in enumerate(kept)}
         return replace(
             self,
             texts=tuple(self.texts[text] for text in kept),
             text_ids=tuple(self.text_ids[text] for text in kept),
             video_of_T=np.array([new_video[int(self.video_of_T[text])] for text in kept], dtype=np.int64),
-            video_ids=wanted,
+            video_ids=tuple(self.video_ids[video] for video in chosen),
             paths=tuple(self.paths[video] for video in chosen),
             spans=None if self.spans is None else tuple(self.spans[video] for video in chosen),
             extra_relevance=tuple(
@@ -170,6 +197,14 @@ class Pairs:
                 for text, video in self.extra_relevance
                 if text in new_text and video in new_video
             ),
+            contrasts={
+                name: tuple(
+                    (new_text[text], new_video[right], new_video[wrong])
+                    for text, right, wrong in rows
+                    if text in new_text and right in new_video and wrong in new_video
+                )
+                for name, rows in self.contrasts.items()
+            },
         )
 
     def refuse_seen(self, corpus: str, trained_videos: Iterable[str]) -> None:
