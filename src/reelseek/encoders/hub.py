@@ -6,10 +6,10 @@ Not here: running the model (`reelseek.encoders.clip`). transformers is imported
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -23,6 +23,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
 _HUB_SECONDS = 5.0
+Found = TypeVar("Found")
 
 
 def preprocess_from(settings: Mapping[str, Any] | None, *, side: int, kind: str) -> Preprocess:
@@ -65,6 +66,40 @@ def _scaled(values: Sequence[float]) -> tuple[float, float, float]:
 
 def find(name: str) -> tuple[Any, Any, Preprocess]:
     """Model, tokenizer and preprocessing by folder or hub name; `load_clip` says which errors."""
+    need_transformers(name)
+    with _quiet():
+        return _find(name)
+
+
+def find_tokenizer(name: str) -> Any:
+    """The tokenizer of a folder, or of a hub name from the local cache or the hub; errors as `load_clip`."""
+    need_transformers(name)
+    with _quiet():
+        if Path(name).is_dir():
+            return _read_tokenizer(name, local=True)
+        return _cached_or_hub(name, "tokenizer_config.json", _read_tokenizer)
+
+
+def find_snapshot(name: str, patterns: Sequence[str]) -> Path:
+    """The folder of a hub repository's files that fit `patterns`, from the local cache or the hub.
+
+    Raises ModelError for a name that cannot be one, HubUnreachable as `load_clip`.
+    """
+    need_transformers(name)
+    from huggingface_hub import snapshot_download
+
+    def read(name: str, *, local: bool) -> Path:
+        try:
+            return Path(snapshot_download(name, allow_patterns=list(patterns), local_files_only=local))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{name}: {_first_line(error)}") from None
+
+    with _quiet():
+        return _cached_or_hub(name, "config.json", read)
+
+
+def need_transformers(name: str) -> None:
+    """Raises ModelError where transformers, an extra of the installation, is not there."""
     try:
         import transformers  # noqa: F401
     except ImportError:
@@ -72,8 +107,6 @@ def find(name: str) -> tuple[Any, Any, Preprocess]:
             f"{name} needs the package transformers: run `pip install 'reelseek[clip]'`, "
             "or use the offline default: MODEL=offline / --model offline"
         ) from None
-    with _quiet():
-        return _find(name)
 
 
 def _find(name: str) -> tuple[Any, Any, Preprocess]:
@@ -84,15 +117,20 @@ def _find(name: str) -> tuple[Any, Any, Preprocess]:
         return _read(str(folder), local=True)
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or folder.exists() or folder.suffix in (".pt", ".pth"):
         raise ModelError(f"{name} is not a model folder (weights files become one with `reelseek convert`)")
+    return _cached_or_hub(name, "config.json", _read)
+
+
+def _cached_or_hub(name: str, file: str, read: Callable[..., Found]) -> Found:
+    """What `read` makes of a hub name: from the local cache if `file` is in it, else from the hub."""
     from huggingface_hub import constants, try_to_load_from_cache
 
     try:
-        cached = isinstance(try_to_load_from_cache(name, "config.json"), str)
+        cached = isinstance(try_to_load_from_cache(name, file), str)
     except ValueError:  # what the hub's client raises for a name that cannot be one
         raise ModelError(f"{name!r} is neither a folder nor a possible name on the hub") from None
     if cached:
         try:
-            return _read(name, local=True)
+            return read(name, local=True)
         except ModelError:  # a download that was broken off: the hub has the rest
             if constants.HF_HUB_OFFLINE:
                 raise
@@ -106,7 +144,7 @@ def _find(name: str) -> tuple[Any, Any, Preprocess]:
     except OSError:
         _unreachable(name, f"{constants.ENDPOINT} does not answer")
     try:
-        return _read(name, local=False)
+        return read(name, local=False)
     except ModelError as error:
         if cached:
             raise
@@ -132,10 +170,7 @@ def _read(source: str, *, local: bool) -> tuple[Any, Any, Preprocess]:
         model, loading = AutoModel.from_pretrained(
             source, config=config, local_files_only=local, dtype=torch.float32, output_loading_info=True
         )
-        # Without any of these files transformers makes up an empty tokenizer that maps every text to the same numbers.
-        if not any(_file(source, name, local=local) for name in _TOKENIZER_FILES):
-            raise ModelError(f"{source} has no tokenizer: put the tokenizer.json of the original model into it")
-        tokenizer = _tokenizer(source, local=local)
+        tokenizer = _read_tokenizer(source, local=local)
         settings = _preprocessor_settings(source, local=local)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{source} cannot be read as a model: {_first_line(error)}") from None
@@ -148,14 +183,19 @@ def _read(source: str, *, local: bool) -> tuple[Any, Any, Preprocess]:
     return model, tokenizer, preprocess_from(settings, side=config.vision_config.image_size, kind=config.model_type)
 
 
-def _tokenizer(source: str, *, local: bool) -> Any:
+def _read_tokenizer(source: str, *, local: bool) -> Any:
+    """A tokenizer by transformers. ModelError for one that is missing or damaged."""
     from transformers import AutoTokenizer
 
     try:
+        # Without any of these files transformers makes up an empty tokenizer that maps every text to the same numbers.
+        if not any(_file(source, name, local=local) for name in _TOKENIZER_FILES):
+            raise ModelError(f"{source} has no tokenizer: put the tokenizer.json of the original model into it")
         return AutoTokenizer.from_pretrained(source, local_files_only=local)
     except Exception as error:
-        if type(error) is Exception:  # what the tokenizers package raises for damaged files: no class of its own
-            raise ValueError(str(error)) from None
+        # A bare Exception is what the tokenizers package raises for damaged files: it has no class of its own.
+        if type(error) is Exception or isinstance(error, OSError | ValueError | KeyError):
+            raise ModelError(f"{source} cannot be read as a model: {_first_line(error)}") from None
         raise
 
 
