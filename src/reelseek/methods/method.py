@@ -32,6 +32,7 @@ class Method(nn.Module):
 
     config: the plain values it was built from; together with the weights they make `id`.
     trained_on: in words, what the trained parts saw ("nothing: zero-shot" for an untrained method).
+    run: the settings it was trained with, by section; empty until it is loaded from a run.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Method(nn.Module):
         self.temporal = temporal
         self.config = dict(config or {})
         self.trained_on = trained_on
+        self.run: dict[str, Any] = {}
         self.log_scale = nn.Parameter(torch.tensor(float(logit_scale)).log())
 
     @property
