@@ -13,7 +13,8 @@ from reelseek.errors import TrainingError
 from reelseek.records import Texts, Videos
 from reelseek.training.batches import Batch
 from reelseek.training.log import read_log
-from reelseek.training.loop import Step, fit
+from reelseek.training.loop import fit
+from reelseek.training.step import Step
 from train_toy import CONFIG, Toy, batches_of, dataset, objective, recall
 
 

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,21 +30,24 @@ from reelseek.training.batches import Batch
 Gather = Callable[[Tensor], Tensor]
 """A tensor of one shape on all processes -> those of all processes, stacked along a new first dimension."""
 
+PATIENCE = timedelta(days=1)
+"""How long processes wait for each other: one embeds or validates while the others wait."""
+
 
 def make_fabric(config: TrainConfig) -> Fabric:
     """The device and precision of a run, launched: one process, or those that torchrun started.
 
-    "auto" takes a CUDA device where there is one, else Apple's, else the CPU.
+    "auto" takes a CUDA device where there is one, else the CPU; Apple's is taken when it is asked for.
     """
     device = config.device
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     fabric = Fabric(
         accelerator=device,
         devices=local,
         num_nodes=max(1, world // local),
-        strategy="ddp" if world > 1 else "auto",
+        strategy=DDPStrategy(timeout=PATIENCE) if world > 1 else "auto",
         precision=config.precision,
     )
     fabric.launch()

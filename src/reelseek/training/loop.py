@@ -24,19 +24,18 @@ from torch import Tensor, nn
 
 from reelseek.config import TrainConfig
 from reelseek.errors import TrainingError
-from reelseek.records import Method, Scores, Texts, Videos
 from reelseek.training.batches import LEAST, Batch
-from reelseek.training.distributed import Gather, gather_of, gather_texts, gather_videos, make_fabric, share
+from reelseek.training.cached import backward_in_parts
+from reelseek.training.distributed import gather_of, make_fabric, share
 from reelseek.training.interrupt import interrupt_held
 from reelseek.training.log import RunLog
-from reelseek.training.optim import clamp_scale, freeze_towers, make_optimizer, rate_factor, set_rates
+from reelseek.training.optim import clamp_scale, freeze_towers, make_optimizer, rate_at, set_rates
 from reelseek.training.state import BEST, STATE, Position, load_state, load_weights, save_state, save_weights
+from reelseek.training.step import Cut, Encode, Objective, Step, backward_at_once
 
-Objective = Callable[[Scores, Tensor, Tensor | None], Mapping[str, Tensor]]
-"""(scores, logit_scale, relevance_TV) -> scalar loss parts, with their sum under "total"."""
-
-Encode = Callable[[Any], tuple[Texts, Videos]]
-"""What turns a batch into this process's share of tower outputs, with gradients, when the towers are trained too."""
+LOWER_IS_BETTER = frozenset(["MdR", "MnR"])
+PLACES = frozenset(["device", "chunk", "gradient_checkpointing"])
+"""Settings that may change between two starts of a run: where it is computed, and in how much memory."""
 
 
 class FitResult(NamedTuple):
@@ -55,29 +54,6 @@ class FitResult(NamedTuple):
     resumed_at: int
 
 
-class Step(nn.Module):
-    """From a batch to its loss. Gather and score happen inside `forward`, so a wrapper sees every parameter used."""
-
-    def __init__(
-        self, method: nn.Module, objective: Objective, *, encode: Encode | None = None, gather: Gather | None = None
-    ) -> None:
-        super().__init__()
-        self.method = method
-        self.objective = objective
-        self.encode = encode
-        self.gather = gather
-
-    def forward(self, batch: Any) -> dict[str, Tensor]:
-        """The objective's parts on the whole batch; batch holds this process's share, and the whole relevance_TV."""
-        method = cast(Method, self.method)
-        texts, videos = (batch.texts, batch.videos) if self.encode is None else self.encode(batch)
-        texts, videos = method.project(texts, videos)
-        if self.gather is not None:
-            texts, videos = gather_texts(texts, self.gather), gather_videos(videos, self.gather)
-        scores = method.score(texts, videos)
-        return dict(self.objective(scores, cast(Tensor, self.method.logit_scale), batch.relevance_TV))
-
-
 def fit(
     method: nn.Module,
     batches: Callable[[int], Iterable[Any]],
@@ -87,8 +63,8 @@ def fit(
     steps_per_epoch: int,
     folder: Path | str,
     validate: Callable[[], Mapping[str, float]] | None = None,
-    select: str = "R@1",
     encode: Encode | None = None,
+    cut: Cut | None = None,
     progress: Callable[[Mapping[str, Any]], None] | None = None,
     save_seconds: float = 300.0,
 ) -> FitResult:
@@ -101,7 +77,8 @@ def fit(
         processes) are passed over. With `encode` they may be anything with a relevance_TV of the whole batch.
     steps_per_epoch: how many batches come, for the learning rate; fewer may come, more raise ValueError.
     validate: called after every epoch on the method in evaluation mode, without gradients, on the first process.
-        The epoch with the highest `select` is kept (the earliest of equals); without it, the last epoch.
+        The epoch that is best by config.select is kept (the earliest of equals); without it, the last epoch.
+    cut: with `encode`, cuts a batch so that one part at a time passes the towers (see `reelseek.training.cached`).
     progress: called with every record that log.jsonl gets. save_seconds: time between saved states inside an epoch.
 
     Files: state.safetensors (last weights, moments, position), best.safetensors, log.jsonl, tensorboard/.
@@ -118,7 +95,7 @@ def fit(
     optimizer = make_optimizer(method, config)
     step = Step(method, objective, encode=encode, gather=gather_of(fabric))
     module, wrapped_optimizer = fabric.setup(step, optimizer)
-    run = _Run(fabric, method, module, optimizer, wrapped_optimizer, config, steps_per_epoch, folder, select)
+    run = _Run(fabric, method, step, module, optimizer, wrapped_optimizer, config, steps_per_epoch, folder, cut)
     position = run.resume()
     resumed_at = position.step
     fabric.barrier()
@@ -150,21 +127,22 @@ class _Run:
 
     fabric: Fabric
     method: nn.Module
+    unwrapped: Step
     module: Any
     optimizer: torch.optim.Optimizer
     wrapped_optimizer: Any
     config: TrainConfig
     steps_per_epoch: int
     folder: Path
-    select: str
+    cut: Cut | None
 
     def __post_init__(self) -> None:
         self.position = Position()
         self.updating = False
         self.scaler = getattr(self.fabric.strategy.precision, "scaler", None)
-        # What decides the weights: another device may round otherwise, but it is the same run.
-        settings = {name: value for name, value in asdict(self.config).items() if name != "device"}
-        settings |= {"steps_per_epoch": self.steps_per_epoch, "select": self.select}
+        # What decides the weights: another device or less memory may round otherwise, but it is the same run.
+        settings = {name: value for name, value in asdict(self.config).items() if name not in PLACES}
+        settings |= {"steps_per_epoch": self.steps_per_epoch}
         self.settings: dict[str, Any] = json.loads(json.dumps(settings))
 
     def resume(self) -> Position:
@@ -226,14 +204,9 @@ class _Run:
             raise ValueError(f"epoch {position.epoch + 1} gave more than the stated {self.steps_per_epoch} batches")
         place = position.epoch * self.steps_per_epoch + position.batch
         number = position.step + 1
-        seed_all(config.seed, number, fabric.global_rank)
-        factor = rate_factor(place, config.epochs * self.steps_per_epoch, config.warmup)
+        factor = rate_at(place, self.steps_per_epoch, config)
         set_rates(self.optimizer, factor)
-        parts = self.module(fabric.to_device(batch))
-        values = {name: float(part.detach()) for name, part in parts.items()}
-        if not math.isfinite(values["total"]):
-            raise TrainingError(_not_finite("loss", number, position.epoch + 1, values))
-        fabric.backward(parts["total"])
+        values = self.backward(batch, number)
         norm = fabric.clip_gradients(
             self.module, self.wrapped_optimizer, max_norm=config.clip_norm or math.inf, error_if_nonfinite=False
         )
@@ -259,8 +232,24 @@ class _Run:
             **{f"loss/{name}": value for name, value in values.items()},
         }
 
+    def backward(self, batch: Any, number: int) -> dict[str, float]:
+        """The objective's values at a step, with their gradients in place; TrainingError where they are not finite."""
+
+        def seed(*part: int) -> None:
+            seed_all(self.config.seed, number, self.fabric.global_rank, *part)
+
+        def check(parts: Mapping[str, Tensor]) -> dict[str, float]:
+            values = {name: float(part.detach()) for name, part in parts.items()}
+            if not math.isfinite(values["total"]):
+                raise TrainingError(_not_finite("loss", number, self.position.epoch + 1, values))
+            return values
+
+        if self.cut is None:
+            return backward_at_once(self.fabric, self.module, batch, seed=seed, check=check)
+        return backward_in_parts(self.fabric, self.unwrapped, batch, self.cut(batch), seed=seed, check=check)
+
     def validation(self, validate: Callable[[], Mapping[str, float]] | None) -> dict[str, float]:
-        """The first process's values, on all; ValueError when `select` is not among them or not a number."""
+        """The first process's values, on all; ValueError when config.select is not among them or not a number."""
         if validate is None:
             return {}
         start = time.perf_counter()
@@ -270,9 +259,9 @@ class _Run:
             with torch.no_grad():
                 values = {name: float(value) for name, value in validate().items()}
         values = self.fabric.broadcast(values)
-        if math.isnan(values.get(self.select, math.nan)):
+        if math.isnan(values.get(self.config.select, math.nan)):
             raise ValueError(
-                f"validation gave no number for {self.select!r}, by which the best epoch is chosen: {values}"
+                f"validation gave no number for {self.config.select!r}, by which the best epoch is chosen: {values}"
             )
         self.position.seconds += time.perf_counter() - start
         return values
@@ -280,8 +269,8 @@ class _Run:
     def close_epoch(self, epoch: int, values: dict[str, float]) -> None:
         """Move on to the next epoch, and keep this one's weights if they are the best so far."""
         position = self.position
-        value = values.get(self.select)
-        if value is None or position.best_value is None or value > position.best_value:
+        value = values.get(self.config.select)
+        if value is None or position.best_value is None or self._better(value, position.best_value):
             position.best_epoch, position.best_value = epoch, value
             if self.fabric.is_global_zero:
                 save_weights(self.folder / BEST, self.method)
@@ -297,6 +286,9 @@ class _Run:
         self.position.log_lines = log.lines
         self.position.scaler = {} if self.scaler is None else self.scaler.state_dict()
         save_state(self.folder / STATE, self.method, self.optimizer, self.position, self.settings)
+
+    def _better(self, value: float, best: float) -> bool:
+        return value < best if self.config.select in LOWER_IS_BETTER else value > best
 
     def _training_mode(self) -> None:
         self.module.train()
@@ -318,6 +310,10 @@ def _check(config: TrainConfig, steps_per_epoch: int) -> None:
     if config.epochs < 1 or steps_per_epoch < 1:
         raise ValueError(
             f"at least one epoch of at least one step is needed, not {config.epochs} and {steps_per_epoch}"
+        )
+    if config.optimizer == "adamw" and 0 < config.schedule_epochs < config.epochs:
+        raise ValueError(
+            f"schedule_epochs {config.schedule_epochs} of {config.epochs} epochs: adamw's rate ends at 0 there"
         )
     if not 0 <= config.warmup < 1:
         raise ValueError(f"warmup is a share of all steps from 0 to below 1, not {config.warmup}")

@@ -1,6 +1,6 @@
-"""Which parameter learns how fast: groups by module type, the rate's course, the bound of the logit scale.
+"""Which parameter learns how fast: groups, the rate's course, the bound of the logit scale.
 
-Not here: the loop that calls these.
+Not here: the loop that calls these, and BertAdam's update (`reelseek.training.bert_adam`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from reelseek.config import TrainConfig
+from reelseek.training.bert_adam import BertAdam
 
 DECAYED = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear, nn.RNNBase, nn.MultiheadAttention)
 """Modules whose weight matrices decay. Nothing else does: no bias, no norm, no embedding, no bare parameter."""
@@ -28,20 +29,22 @@ def freeze_towers(method: nn.Module, config: TrainConfig) -> None:
 
 
 def parameter_groups(method: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    """Groups for AdamW over every trainable parameter, each once; "base" is the peak rate, "names" name the parameters.
+    """Groups over every trainable parameter, each once; "base" is the peak rate, "names" name the parameters.
 
     A weight decays only where its module's type says that it is a matrix between features (`DECAYED`); names play no
-    part, since "LayerNorm.weight" matches nothing in a model that calls its norms ln_1. Parameters of
-    `method.backbone` learn at backbone_learning_rate. Raises ValueError when nothing is trainable.
+    part, since "LayerNorm.weight" matches nothing in a model that calls its norms ln_1. With "bertadam" everything
+    decays that is no bias, as that mistake had it. Parameters of `method.backbone` learn at backbone_learning_rate, and
+    so does the logit scale where the backbone learns. Raises ValueError when nothing is trainable.
     """
     backbone = getattr(method, "backbone", None)
     of_backbone = {id(p) for p in backbone.parameters()} if isinstance(backbone, nn.Module) else set()
+    if config.backbone_learning_rate > 0:
+        of_backbone.add(id(getattr(method, "log_scale", None)))
     decayed = {
         id(parameter)
         for module in method.modules()
-        if isinstance(module, DECAYED)
         for name, parameter in module.named_parameters(recurse=False)
-        if "weight" in name and parameter.ndim > 1
+        if _decays(module, name, parameter, config)
     }
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter in method.named_parameters():
@@ -61,9 +64,29 @@ def parameter_groups(method: nn.Module, config: TrainConfig) -> list[dict[str, A
     return list(groups.values())
 
 
-def make_optimizer(method: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW (arXiv 1711.05101) over `parameter_groups`, with the betas and epsilon of CLIP (arXiv 2103.00020)."""
-    return torch.optim.AdamW(parameter_groups(method, config), betas=BETAS, eps=EPSILON)
+def _decays(module: nn.Module, name: str, parameter: nn.Parameter, config: TrainConfig) -> bool:
+    if config.optimizer == "bertadam":
+        return "bias" not in name
+    return isinstance(module, DECAYED) and "weight" in name and parameter.ndim > 1
+
+
+def make_optimizer(method: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW (arXiv 1711.05101) or `BertAdam` over `parameter_groups`, betas and epsilon of CLIP (arXiv 2103.00020)."""
+    groups = parameter_groups(method, config)
+    if config.optimizer == "bertadam":
+        return BertAdam(groups, betas=BETAS, eps=EPSILON)
+    return torch.optim.AdamW(groups, betas=BETAS, eps=EPSILON)
+
+
+def rate_at(step: int, steps_per_epoch: int, config: TrainConfig) -> float:
+    """Share of the peak learning rate at a step of the run, counted from 0; a schedule shorter than the run is its own.
+
+    ValueError for such a schedule with "adamw", whose rate is 0 at its end.
+    """
+    total = (config.schedule_epochs or config.epochs) * steps_per_epoch
+    if config.optimizer == "bertadam":
+        return released_factor(step, total, config.warmup)
+    return rate_factor(step, total, config.warmup)
 
 
 def rate_factor(step: int, total: int, warmup: float) -> float:
@@ -78,6 +101,19 @@ def rate_factor(step: int, total: int, warmup: float) -> float:
     if step < rising:
         return (step + 1) / (rising + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / (total - rising)))
+
+
+def released_factor(step: int, total: int, warmup: float) -> float:
+    """The same as CLIP4Clip and GARE were released with: x = step / total; x / warmup below the warm-up's end, then
+    (1 + cos(pi x)) / 2.
+
+    So the first step does not move, the rate falls at once when the warm-up ends (to 0.9755 for 0.1), and beyond
+    `total` it rises again.
+    """
+    if step < 0 or total < 1 or not 0 <= warmup < 1:
+        raise ValueError(f"step {step} of {total} with warm-up {warmup}: wanted 0 <= step, 0 < total, 0 <= warm-up < 1")
+    done = step / total
+    return done / warmup if done < warmup else 0.5 * (1 + math.cos(math.pi * done))
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -1,6 +1,7 @@
 """Where a run stands, as one safetensors file that is replaced whole: a kill at any moment leaves the last one.
 
-It holds the trained weights, AdamW's moments under the parameters' names, and the position as JSON in the header.
+It holds the trained weights, the optimiser's moments under the parameters' names, and the position as JSON in the
+header.
 No state of a random generator is in it, because the loop seeds every step from (seed, step, process).
 """
 
