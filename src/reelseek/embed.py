@@ -5,7 +5,8 @@ file, the towers' identity, the preprocessing and the sampling; an interrupted r
 unchanged file is never decoded again. Not here: the cache's files (`reelseek.embed_cache`), projection and scores
 (`reelseek.methods`).
 
-Shapes: T texts, V videos, F frames of a video, N frames of one file, D width of a tower's output.
+Shapes: T texts, V videos, F frames of a video, N frames of one file, L tokens of a text, D width of a
+tower's output.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice, repeat
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from reelseek import embed_cache
 from reelseek.config import SampleConfig
@@ -144,16 +147,42 @@ def embed_texts(
     chunk: int = 1024,
     progress: Progress | None = None,
 ) -> Texts:
-    """Sentence vectors [T, D] of the text tower; equal captions are encoded once, finished chunks are cached."""
+    """What the method makes of captions, float32, on the CPU; equal ones are encoded once, finished chunks are cached.
+
+    Token vectors, where the method wants them, are padded to the longest text of all: 4 L D bytes a caption.
+    """
     unique = list(dict.fromkeys(captions))
-    parts: list[Tensor] = []
+    parts: list[Texts] = []
     for start in range(0, len(unique), chunk):
         part = unique[start : start + chunk]
         parts.append(_texts_part(method, part, cache))
         if progress is not None:
             progress(min(start + chunk, len(unique)), len(unique))
+    texts = join_texts(parts)
+    if len(unique) == len(captions):
+        return texts
     row = {caption: number for number, caption in enumerate(unique)}
-    return Texts(pooled_TD=torch.cat(parts)[[row[caption] for caption in captions]])
+    return texts.each(itemgetter(torch.tensor([row[caption] for caption in captions])))
+
+
+def join_texts(parts: Sequence[Texts]) -> Texts:
+    """Texts of one kind as one batch, token rows padded to the longest; raises ValueError for an empty list."""
+    if not parts:
+        raise ValueError("no text to join")
+    streams = parts[0].streams or {}
+    return Texts(
+        torch.cat([part.pooled_TD for part in parts]),
+        _padded([part.tokens_TLD for part in parts if part.tokens_TLD is not None]),
+        _padded([part.mask_TL for part in parts if part.mask_TL is not None]),
+        {name: join_texts([part.streams[name] for part in parts if part.streams]) for name in streams} or None,
+    )
+
+
+def _padded(rows: Sequence[Tensor]) -> Tensor | None:
+    """Tensors [T, L, ...] of different L below one another, filled up with zeros (False); None for none."""
+    longest = max((part.shape[1] for part in rows), default=0)
+    filled = [pad(part, (0, 0) * (part.ndim - 2) + (0, longest - part.shape[1])) for part in rows]
+    return torch.cat(filled) if filled else None
 
 
 def embed_pairs(
@@ -196,7 +225,7 @@ def embed_pairs(
         raise DataError(f"{pairs.name}: no video of {len(pairs.paths):,} could be read. The first: {broken[0].reason}")
     if broken:
         kept_T = np.isin(pairs.video_of_T, good)
-        texts = Texts(pooled_TD=texts.pooled_TD[torch.from_numpy(kept_T)])
+        texts = texts.each(itemgetter(torch.from_numpy(kept_T)))
         pairs = _without_broken(pairs, good)
     return EmbeddedPairs(pairs, texts, pad_videos(rows), broken)
 
@@ -302,11 +331,19 @@ def _drain(job: _Job) -> None:
             return
 
 
-def _texts_part(method: Method, captions: list[str], cache: Path | None) -> Tensor:
-    kept = None if cache is None else embed_cache.read_texts(cache, method.backbone_id, captions)
+def _texts_part(method: Method, captions: list[str], cache: Path | None) -> Texts:
+    # A method that makes no sentences of its own need not name its texts: they are the towers'.
+    text_id = getattr(method, "text_id", method.backbone_id)
+    kept = None if cache is None else embed_cache.read_texts(cache, text_id, captions)
     if kept is not None:
         return kept
-    pooled_TD = method.encode_texts(captions).pooled_TD.float().cpu().contiguous()
+    if cache is not None and hasattr(method, "read_ahead"):
+        method.read_ahead(captions, cache)
+    texts = method.encode_texts(captions).each(_plain)
     if cache is not None:
-        embed_cache.write_texts(cache, method.backbone_id, captions, pooled_TD)
-    return pooled_TD
+        embed_cache.write_texts(cache, text_id, captions, texts)
+    return texts
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return (tensor if tensor.dtype == torch.bool else tensor.float()).cpu()

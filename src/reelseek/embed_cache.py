@@ -1,7 +1,8 @@
 """Tower outputs on disk: one safetensors file a video, one a chunk of captions, each written whole or not at all.
 
 A damaged or missing entry reads as absent. Not here: what is put in (`reelseek.embed`).
-Shapes: T texts, N frames of one file, D width.
+Shapes: T texts, N frames of one file or tokens of all texts, L tokens,
+D width.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,9 +20,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from reelseek.errors import ReelseekError
-from reelseek.records import EmbeddedVideo, Method
+from reelseek.records import EmbeddedVideo, Method, Texts
 
 
 def key(method: Method, sampling_key: str, keyframes: bool) -> str:
@@ -49,24 +51,55 @@ def write_video(folder: Path, name: str, video: EmbeddedVideo) -> None:
     _write(_place(folder, name), tensors)
 
 
-def read_texts(cache: Path, backbone_id: str, captions: Sequence[str]) -> Tensor | None:
-    """Sentence vectors [T, D] of exactly these captions in this order; None if they are not kept."""
-    tensors = _read(_texts_place(cache, backbone_id, captions), ("pooled_TD",))
-    return None if tensors is None else tensors[0]
+def read_texts(cache: Path, text_id: str, captions: Sequence[str]) -> Texts | None:
+    """The texts of exactly these captions in this order, with all their parts; None if they are not kept."""
+    try:
+        with safe_open(_texts_place(cache, text_id, captions), framework="pt") as file:
+            names: list[str] = file.keys()
+            return _gathered({name: file.get_tensor(name) for name in names})
+    except (OSError, SafetensorError):
+        return None
 
 
-def write_texts(cache: Path, backbone_id: str, captions: Sequence[str], pooled_TD: Tensor) -> None:
-    """Keep captions' sentence vectors. Raises ReelseekError if the disk does not take them."""
-    _write(_texts_place(cache, backbone_id, captions), {"pooled_TD": pooled_TD})
+def write_texts(cache: Path, text_id: str, captions: Sequence[str], texts: Texts) -> None:
+    """Keep captions' texts, tokens without their padding. Raises ReelseekError if the disk does not take them."""
+    _write(_texts_place(cache, text_id, captions), _spread(texts))
+
+
+def _spread(texts: Texts, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors of texts by name; token rows end with their last token that counts, one below the other."""
+    tensors = {f"{prefix}pooled_TD": texts.pooled_TD.contiguous()}
+    if texts.tokens_TLD is not None and texts.mask_TL is not None:
+        places_TL = texts.mask_TL * torch.arange(1, texts.mask_TL.shape[1] + 1)
+        lengths_T = places_TL.amax(dim=1)
+        real_TL = torch.arange(texts.mask_TL.shape[1]) < lengths_T[:, None]
+        tensors[f"{prefix}tokens_ND"] = texts.tokens_TLD[real_TL]
+        tensors[f"{prefix}mask_N"] = texts.mask_TL[real_TL]
+        tensors[f"{prefix}lengths_T"] = lengths_T
+    for name, stream in (texts.streams or {}).items():
+        tensors |= _spread(stream, f"{prefix}{name}.")
+    return tensors
+
+
+def _gathered(tensors: Mapping[str, Tensor], prefix: str = "") -> Texts:
+    pooled_TD, tokens_TLD, mask_TL = tensors[f"{prefix}pooled_TD"], None, None
+    if f"{prefix}tokens_ND" in tensors:
+        lengths = tensors[f"{prefix}lengths_T"].tolist()
+        tokens_TLD = pad_sequence(list(torch.split(tensors[f"{prefix}tokens_ND"], lengths)), batch_first=True)
+        mask_TL = pad_sequence(list(torch.split(tensors[f"{prefix}mask_N"], lengths)), batch_first=True)
+    inner = [name.removeprefix(prefix) for name in tensors if name.startswith(prefix)]
+    streams = dict.fromkeys(name.split(".")[0] for name in inner if "." in name)
+    found = {name: _gathered(tensors, f"{prefix}{name}.") for name in streams}
+    return Texts(pooled_TD, tokens_TLD, mask_TL, found or None)
 
 
 def _place(folder: Path, name: str) -> Path:
     return folder / name[:2] / f"{name}.safetensors"
 
 
-def _texts_place(cache: Path, backbone_id: str, captions: Sequence[str]) -> Path:
+def _texts_place(cache: Path, text_id: str, captions: Sequence[str]) -> Path:
     # Not joined by some character: a caption may hold any, and two lists must never share a name.
-    whole = json.dumps([backbone_id, *captions]).encode()
+    whole = json.dumps([text_id, *captions]).encode()
     return _place(cache / "texts", hashlib.blake2b(whole, digest_size=16).hexdigest())
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 
 from reelseek.config import EvaluateConfig, SampleConfig
 from reelseek.data.pairs import Pairs
-from reelseek.embed import EmbeddedPairs, Progress, embed_pairs
+from reelseek.embed import EmbeddedPairs, Progress, embed_pairs, join_texts
 from reelseek.errors import ConfigError
 from reelseek.rank.compare import bootstrap_interval
 from reelseek.rank.metrics import retrieval_metrics, video_to_text_metrics
@@ -105,16 +106,16 @@ def score_embedded(method: Method, texts: Texts, videos: Videos, *, block: int) 
 
 def project_in_blocks(method: Method, texts: Texts, videos: Videos, *, block: int) -> tuple[Texts, Videos]:
     """`method.project` over a whole split, at most `block` texts and videos at a time."""
-    one_text, one_video = Texts(texts.pooled_TD[:1]), Videos(videos.frames_VFD[:1], videos.mask_VF[:1])
-    pooled = [
-        method.project(Texts(texts.pooled_TD[start : start + block]), one_video)[0].pooled_TD
+    one_text, one_video = texts.each(itemgetter(slice(1))), videos.each(itemgetter(slice(1)))
+    text_parts = [
+        method.project(texts.each(itemgetter(slice(start, start + block))), one_video)[0]
         for start in range(0, len(texts.pooled_TD), block)
     ]
     frames = [
-        method.project(one_text, Videos(videos.frames_VFD[at : at + block], videos.mask_VF[at : at + block]))[1]
-        for at in range(0, len(videos.frames_VFD), block)
+        method.project(one_text, videos.each(itemgetter(slice(start, start + block))))[1]
+        for start in range(0, len(videos.frames_VFD), block)
     ]
-    return Texts(torch.cat(pooled)), Videos(
+    return join_texts(text_parts), Videos(
         torch.cat([part.frames_VFD for part in frames]), torch.cat([part.mask_VF for part in frames])
     )
 

@@ -76,12 +76,25 @@ class Texts(NamedTuple):
     mask_TL: Tensor | None = None
     streams: Mapping[str, Texts] | None = None
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> Texts:
+        """Every tensor changed alike, those of the streams too: rows taken, or another device."""
+        return Texts(
+            change(self.pooled_TD),
+            None if self.tokens_TLD is None else change(self.tokens_TLD),
+            None if self.mask_TL is None else change(self.mask_TL),
+            self.streams and {name: stream.each(change) for name, stream in self.streams.items()},
+        )
+
 
 class Videos(NamedTuple):
     """A batch of videos: frame vectors [V, F, D] and mask [V, F], bool, True = real frame (at least one a video)."""
 
     frames_VFD: Tensor
     mask_VF: Tensor
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Videos:
+        """Both tensors changed alike: rows taken, or another device."""
+        return Videos(change(self.frames_VFD), change(self.mask_VF))
 
 
 class Scores(NamedTuple):

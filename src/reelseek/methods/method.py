@@ -10,12 +10,15 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from reelseek.errors import ConfigError
+from reelseek.language.sentences import Encode, Sentences, stream_texts
+from reelseek.language.words import read_ahead
 from reelseek.records import Backbone, Preprocess, Scores, Texts, Videos
 
 
@@ -30,6 +33,8 @@ class Head(Protocol):
 class Method(nn.Module):
     """Towers, projection, temporal module and head under one roof (see `reelseek.records.Method`).
 
+    words: whether head or temporal module look at token vectors; texts come without them otherwise.
+    sentences: further sentences made of every caption, a stream each (see `reelseek.language.sentences`).
     config: the plain values it was built from; together with the weights they make `id`.
     trained_on: in words, what the trained parts saw ("nothing: zero-shot" for an untrained method).
     run: the settings it was trained with, by section; empty until it is loaded from a run.
@@ -43,6 +48,8 @@ class Method(nn.Module):
         head: nn.Module,
         projection: nn.Module | None = None,
         temporal: nn.Module | None = None,
+        words: bool = False,
+        sentences: Sentences | None = None,
         config: Mapping[str, Any] | None = None,
         logit_scale: float = 100.0,
         trained_on: str = "nothing: zero-shot",
@@ -53,6 +60,8 @@ class Method(nn.Module):
         self.head = head
         self.projection = projection
         self.temporal = temporal
+        self.words = words
+        self.sentences = sentences
         self.config = dict(config or {})
         self.trained_on = trained_on
         self.run: dict[str, Any] = {}
@@ -77,6 +86,12 @@ class Method(nn.Module):
         return self.backbone.id
 
     @property
+    def text_id(self) -> str:
+        """What `encode_texts` depends on: the towers, which parts of a text are wanted, how its sentences are made."""
+        parts = ["words"] if self.words else []
+        return "|".join([self.backbone.id, *parts, *([self.sentences.id] if self.sentences else [])])
+
+    @property
     def preprocess(self) -> Preprocess:
         """How frames must be prepared for `encode_frames`."""
         return self.backbone.preprocess
@@ -87,8 +102,8 @@ class Method(nn.Module):
         return self.log_scale.exp()
 
     def encode_texts(self, captions: Sequence[str]) -> Texts:
-        """Frozen text tower: sentence vectors, and token vectors where it has them."""
-        return self.backbone.encode_texts(captions)
+        """Frozen text tower: sentence vectors, and the token vectors and streams that the head needs, no more."""
+        return self._texts(captions, self.backbone.encode_texts)
 
     def encode_frames(self, pixels_N3HW: Tensor) -> Tensor:
         """Frozen image tower: frame vectors [N, frame_width] of normalised pixels."""
@@ -97,20 +112,45 @@ class Method(nn.Module):
     def forward_texts(self, captions: Sequence[str]) -> Texts:
         """`encode_texts` with gradients through the tower, for training end to end."""
         towers = cast(Any, self.backbone)
-        return Texts(towers.forward_texts(*towers.tokenize(captions)).pooled_TD)
+
+        def encode(captions: Sequence[str], *, keep: Sequence[Sequence[tuple[int, int]]] | None = None) -> Texts:
+            ids_TL, mask_TL = towers.tokenize(captions)
+            kept_TL = None if keep is None else towers.kept_tokens(captions, keep, ids_TL.shape[1])
+            return cast(Texts, towers.forward_texts(ids_TL, mask_TL, kept_TL))
+
+        return self._texts(captions, encode)
+
+    def read_ahead(self, captions: Sequence[str], cache: Path) -> None:
+        """Have what `encode_texts` must know of captions at hand, from files below `cache` where they are kept."""
+        if self.sentences is not None:
+            read_ahead(captions, cache / "words")
+
+    def _texts(self, captions: Sequence[str], encode: Encode) -> Texts:
+        whole, streams = encode(captions), None
+        if self.sentences is not None:
+            streams = stream_texts(
+                self.sentences, captions, whole, encode=encode, token_spans=self.backbone.token_spans
+            )
+        if not self.words:
+            return Texts(
+                whole.pooled_TD, streams=streams and {name: Texts(of.pooled_TD) for name, of in streams.items()}
+            )
+        return whole._replace(streams=streams)
 
     def project(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:
         """Trained projection and temporal module: tower outputs to one width D, on the method's device.
 
-        Raises ConfigError for videos of more frames than the temporal module has positions for.
+        Raises ConfigError for videos of more frames than the temporal module or the head has places for.
         """
-        most, frames = getattr(self.temporal, "max_frames", math.inf), videos.frames_VFD.shape[1]
-        if frames > most:
-            raise ConfigError(
-                f"the temporal transformer of {self.name} takes up to {most} frames, not {frames}: "
-                "lower sample.frames, or the frames of an index's segments."
-            )
-        texts, videos = texts_to(texts, self.log_scale.device), videos_to(videos, self.log_scale.device)
+        for part, what in ((self.temporal, "temporal transformer"), (self.head, "head")):
+            most, frames = getattr(part, "max_frames", math.inf), videos.frames_VFD.shape[1]
+            if frames > most:
+                raise ConfigError(
+                    f"the {what} of {self.name} takes up to {most} frames, not {frames}: "
+                    "lower sample.frames, or the frames of an index's segments."
+                )
+        device = self.log_scale.device
+        texts, videos = texts.each(lambda tensor: tensor.to(device)), videos.each(lambda tensor: tensor.to(device))
         if self.projection is not None:
             texts, videos = self.projection(texts, videos)
         if self.temporal is not None:
@@ -122,9 +162,11 @@ class Method(nn.Module):
 
         Mixed precision ends here: a cosine in half precision, times a scale of 100, would be off by whole logits.
         """
-        dtype = self.log_scale.dtype
-        texts = texts._replace(pooled_TD=texts.pooled_TD.to(dtype))
-        videos = videos._replace(frames_VFD=videos.frames_VFD.to(dtype))
+
+        def whole(tensor: Tensor) -> Tensor:
+            return tensor if tensor.dtype == torch.bool else tensor.to(self.log_scale.dtype)
+
+        texts, videos = texts.each(whole), videos.each(whole)
         with torch.autocast(self.log_scale.device.type, enabled=False):
             return cast(Head, self.head).score(texts, videos)
 
@@ -136,16 +178,3 @@ class Method(nn.Module):
         if prepare is None:
             return lambda texts: self.score(texts, videos).matrix_TV
         return cast(Callable[[Texts], Tensor], prepare(videos))
-
-
-def texts_to(texts: Texts, device: torch.device) -> Texts:
-    """The same texts on a device."""
-    streams = texts.streams and {name: texts_to(stream, device) for name, stream in texts.streams.items()}
-    tokens_TLD = None if texts.tokens_TLD is None else texts.tokens_TLD.to(device)
-    mask_TL = None if texts.mask_TL is None else texts.mask_TL.to(device)
-    return Texts(texts.pooled_TD.to(device), tokens_TLD, mask_TL, streams)
-
-
-def videos_to(videos: Videos, device: torch.device) -> Videos:
-    """The same videos on a device."""
-    return Videos(videos.frames_VFD.to(device), videos.mask_VF.to(device))

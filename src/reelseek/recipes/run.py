@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,6 @@ from reelseek.methods.saved import load_backbone, pick_device, save
 from reelseek.recipes.keep import keep_settings
 from reelseek.recipes.objective import objective
 from reelseek.recipes.relevance import batch_relevance
-from reelseek.records import Texts, Videos
 from reelseek.training.batches import Batch, batch_numbers, count_batches
 from reelseek.training.loop import FitResult, fit, seed_all
 
@@ -192,10 +192,9 @@ def validation(method: Method, embedded: EmbeddedPairs, config: RunConfig) -> di
 def feature_batch(embedded: EmbeddedPairs, rows: np.ndarray) -> Batch:
     """Captions `rows` of an embedded split, each with its video, and which of them truly match."""
     videos = embedded.pairs.video_of_T[rows]
-    at = torch.from_numpy(videos)
     return Batch(
-        Texts(embedded.texts.pooled_TD[torch.from_numpy(rows)]),
-        Videos(embedded.videos.frames_VFD[at], embedded.videos.mask_VF[at]),
+        embedded.texts.each(itemgetter(torch.from_numpy(rows))),
+        embedded.videos.each(itemgetter(torch.from_numpy(videos))),
         batch_relevance(embedded.pairs, rows),
     )
 

@@ -6,6 +6,7 @@ Not here: how a method scores a block. Shapes: T texts, V videos, F frames, D wi
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Protocol
 
 import torch
@@ -35,20 +36,12 @@ def score_in_blocks(scorer: Scorer, texts: Texts, videos: Videos, block: int) ->
     with torch.no_grad():
         for column in range(0, matrix_TV.shape[1], block):
             columns = slice(column, column + block)
-            score = prepare(Videos(videos.frames_VFD[columns], videos.mask_VF[columns]))
+            score = prepare(videos.each(itemgetter(columns)))
             for row in range(0, matrix_TV.shape[0], block):
                 rows = slice(row, row + block)
-                matrix_TV[rows, columns] = score(_some(texts, rows))
+                matrix_TV[rows, columns] = score(texts.each(itemgetter(rows)))
     return matrix_TV
 
 
 def _unprepared(scorer: Scorer) -> Callable[[Videos], Callable[[Texts], Tensor]]:
     return lambda videos: lambda texts: scorer.score(texts, videos).matrix_TV
-
-
-def _some(texts: Texts, rows: slice) -> Texts:
-    """The same rows of everything that a batch of texts holds."""
-    streams = texts.streams and {name: _some(stream, rows) for name, stream in texts.streams.items()}
-    tokens_TLD = None if texts.tokens_TLD is None else texts.tokens_TLD[rows]
-    mask_TL = None if texts.mask_TL is None else texts.mask_TL[rows]
-    return Texts(texts.pooled_TD[rows], tokens_TLD, mask_TL, streams)

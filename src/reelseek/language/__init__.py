@@ -1,0 +1,1 @@
+"""Parts of a sentence: its nouns and verbs, and texts made of them."""
