@@ -15,6 +15,7 @@ from reelseek.config import MethodConfig
 from reelseek.encoders.projection import LinearProjection
 from reelseek.encoders.temporal import LstmTemporal, TransformerTemporal, initialise_from_text_tower
 from reelseek.errors import ConfigError
+from reelseek.language.sentences import Sentences
 from reelseek.methods.clip4clip import MeanPoolHead
 from reelseek.methods.gare import BaselineHead, GareHead
 from reelseek.methods.method import Method
@@ -38,24 +39,29 @@ def zero_shot(config: MethodConfig, backbone: Backbone) -> Method:
 
 def clip4clip(config: MethodConfig, backbone: Backbone) -> Method:
     """CLIP4Clip (arXiv 2104.08860): mean pooling after no temporal module, an LSTM or a transformer."""
-    return _trained(config, backbone, MeanPoolHead())
+    return assemble(config, backbone, MeanPoolHead())
 
 
 def gare_baseline(config: MethodConfig, backbone: Backbone) -> Method:
     """GARE's own baseline: frames weighted by their product with the text, no increment."""
-    return _trained(config, backbone, BaselineHead(temperature=config.frame_temperature))
+    return assemble(config, backbone, BaselineHead(temperature=config.frame_temperature))
 
 
 def gare(config: MethodConfig, backbone: Backbone) -> Method:
     """GARE (arXiv 2505.12499): the baseline plus a learned increment for each pair, on the text side."""
-    head = GareHead(
-        joint_width(config, backbone),
+    head = gare_head(config, joint_width(config, backbone))
+    return assemble(config, backbone, head, words=config.context == "words")
+
+
+def gare_head(config: MethodConfig, width: int) -> GareHead:
+    """GARE's head as the settings describe it, for vectors of `width`."""
+    return GareHead(
+        width,
         temperature=config.frame_temperature,
         dropout=config.dropout,
         dropout_kind=config.dropout_kind,
         initialisation=config.initialisation,
     )
-    return _trained(config, backbone, head)
 
 
 def has_joint_space(backbone: Backbone) -> bool:
@@ -68,12 +74,21 @@ def joint_width(config: MethodConfig, backbone: Backbone) -> int:
     return backbone.text_width if has_joint_space(backbone) else config.width
 
 
-def _trained(config: MethodConfig, backbone: Backbone, head: nn.Module) -> Method:
+def assemble(
+    config: MethodConfig,
+    backbone: Backbone,
+    head: nn.Module,
+    *,
+    words: bool = False,
+    sentences: Sentences | None = None,
+) -> Method:
+    """A head with the projection and the temporal module of the settings. words, sentences: see `Method`."""
     width = joint_width(config, backbone)
     projection = None
     if not has_joint_space(backbone):
         projection = LinearProjection(backbone.text_width, backbone.frame_width, width)
-    return _method(config, backbone, head, projection=projection, temporal=_temporal(config, backbone, width))
+    temporal = _temporal(config, backbone, width)
+    return _method(config, backbone, head, projection=projection, temporal=temporal, words=words, sentences=sentences)
 
 
 def _temporal(config: MethodConfig, backbone: Backbone, width: int) -> nn.Module | None:
@@ -112,6 +127,8 @@ def _method(
     *,
     projection: nn.Module | None = None,
     temporal: nn.Module | None = None,
+    words: bool = False,
+    sentences: Sentences | None = None,
 ) -> Method:
     return Method(
         name=config.name,
@@ -119,5 +136,7 @@ def _method(
         head=head,
         projection=projection,
         temporal=temporal,
+        words=words,
+        sentences=sentences,
         config=asdict(config),
     )
