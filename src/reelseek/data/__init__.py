@@ -31,6 +31,12 @@ DATASETS: dict[str, str] = {
     "msrvtt-1ka-9k": "reelseek.data.msrvtt:from_config",
     "msrvtt-1ka-7k": "reelseek.data.msrvtt:from_config",
     "msrvtt-full": "reelseek.data.msrvtt:from_config",
+    "msvd": "reelseek.data.msvd:from_config",
+    "lsmdc": "reelseek.data.lsmdc:from_config",
+    "didemo": "reelseek.data.didemo:from_config",
+    "activitynet": "reelseek.data.activitynet:from_config",
+    "activitynet-val2": "reelseek.data.activitynet:from_config",
+    "vatex": "reelseek.data.vatex:from_config",
 }
 """Name -> "module:function"; the function takes the DataConfig and a progress function or None, and returns Splits."""
 
