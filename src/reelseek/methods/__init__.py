@@ -18,6 +18,8 @@ METHODS: dict[str, str] = {
     "clip4clip": "reelseek.methods.builders:clip4clip",
     "gare-baseline": "reelseek.methods.builders:gare_baseline",
     "gare": "reelseek.methods.builders:gare",
+    "camoe": "reelseek.methods.camoe:camoe",
+    "camoe-gare": "reelseek.methods.camoe:camoe_gare",
 }
 
 
