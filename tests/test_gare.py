@@ -54,7 +54,7 @@ def normed(vector: torch.Tensor, norm: torch.nn.LayerNorm) -> torch.Tensor:
 
 def loop(head: GareHead, texts: Texts, videos: Videos) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores and increments of every pair from the definition, one pair and one real frame at a time."""
-    psi, width = head.psi, texts.pooled_TD.shape[1]
+    (psi,), width = head.psi.chain, texts.pooled_TD.shape[1]
     matrix = torch.zeros(len(texts.pooled_TD), len(videos.frames_VFD))
     increments = torch.zeros(*matrix.shape, width)
     for i, text in enumerate(texts.pooled_TD):
@@ -71,7 +71,7 @@ def loop(head: GareHead, texts: Texts, videos: Videos) -> tuple[torch.Tensor, to
             mixed = sum(a * value for a, value in zip(attention / attention.sum(), values, strict=True))
             inner = normed(psi.out_proj.weight @ mixed + psi.out_proj.bias, psi.norm2)
             outer = normed(inner + psi.linear1.weight @ inner + psi.linear1.bias, psi.norm3)
-            increments[i, j] = psi.mean_proj.weight @ outer + psi.mean_proj.bias
+            increments[i, j] = head.psi.mean_proj.weight @ outer + head.psi.mean_proj.bias
             corrected = text + increments[i, j]
             matrix[i, j] = corrected @ pooled / corrected.norm() / pooled.norm()
     return matrix, increments
@@ -109,7 +109,7 @@ def gradients(head: GareHead, matrix: torch.Tensor, increments, leaves: list[tor
     parts = gare_regularisers(increments, alpha=2.0, norm_bound=1e9)
     size = min(matrix.shape)
     loss = info_nce(matrix[:size, :size], 20.0) + 1e-2 * parts["kl"] + parts["direction"] + parts["norm"]
-    weights = [weight for name, weight in head.named_parameters() if name != "psi.k_proj.bias"]
+    weights = [weight for name, weight in head.named_parameters() if name != "psi.layers.0.k_proj.bias"]
     return list(torch.autograd.grad(loss, leaves + weights))
 
 
@@ -117,9 +117,9 @@ def test_training_with_shared_dropout_equals_plain_with_the_same_factors():
     head, (texts, videos) = lively(16).double().train(), inputs(6, 5, 4, 16)
     text, frames = texts.pooled_TD.double().requires_grad_(), videos.frames_VFD.double().requires_grad_()
     noise_VD = draw_dropout((5, 16), 0.3, frames)
-    fast = factorised_scores(head.psi, text, frames, videos.mask_VF, 2.0, noise_VD)
-    plain = plain_scores(head.psi, text, frames, videos.mask_VF, 2.0, noise_VD[:, None])
-    without = plain_scores(head.psi, text, frames, videos.mask_VF, 2.0, None)
+    fast = factorised_scores(head.psi, head.variant, text, Videos(frames, videos.mask_VF), [noise_VD])
+    plain = plain_scores(head.psi, head.variant, Texts(text), Videos(frames, videos.mask_VF), [noise_VD[:, None]])
+    without = plain_scores(head.psi, head.variant, Texts(text), Videos(frames, videos.mask_VF), None)
     assert torch.allclose(fast[0], plain[0], atol=1e-10)
     assert not torch.allclose(plain[0], without[0], atol=1e-3)
     assert torch.allclose(fast[1].dense(), plain[1], atol=1e-9)
@@ -251,12 +251,12 @@ def test_tiles_and_recomputation_change_nothing(monkeypatch, weights, texts_a_ti
     head, (texts, videos) = lively(16).double().train(), inputs(6, 5, 4, 16)
     text, frames = texts.pooled_TD.double().requires_grad_(), videos.frames_VFD.double().requires_grad_()
     noise_VD = draw_dropout((5, 16), 0.3, frames)
-    matrix, increments = factorised_scores(head.psi, text, frames, videos.mask_VF, 2.0, noise_VD)
+    matrix, increments = factorised_scores(head.psi, head.variant, text, Videos(frames, videos.mask_VF), [noise_VD])
     expected = gradients(head, matrix, increments, [text, frames])
     monkeypatch.setattr(gare_factorised, "TILE_WEIGHTS", weights)
     monkeypatch.setattr(gare_factorised, "TILE_TEXTS", texts_a_tile)
     monkeypatch.setattr(gare_factorised, "KEPT_PAIRS", 10)
-    tiled, tiled_increments = factorised_scores(head.psi, text, frames, videos.mask_VF, 2.0, noise_VD)
+    tiled, tiled_increments = factorised_scores(head.psi, head.variant, text, Videos(frames, videos.mask_VF), [noise_VD])
     assert torch.allclose(tiled, matrix, atol=1e-12)
     for value, wanted in zip(gradients(head, tiled, tiled_increments, [text, frames]), expected, strict=True):
         assert torch.allclose(value, wanted, atol=1e-9)
@@ -279,17 +279,17 @@ def test_every_parameter_is_live():
             assert weight.grad is not None, name
             assert torch.isfinite(weight.grad).all(), name
             # The key's bias moves all logits of a softmax alike, so its gradient is rounding and may be zero.
-            assert name == "psi.k_proj.bias" or bool((weight.grad != 0).any()), name
+            assert name == "psi.layers.0.k_proj.bias" or bool((weight.grad != 0).any()), name
 
 
 @torch.no_grad()
 def test_initialisations():
     torch.manual_seed(0)
     normal, identity = (GareHead(64, temperature=3.0, initialisation=kind) for kind in ("normal", "identity"))
-    assert float(normal.psi.q_proj.weight.std()) == pytest.approx(0.02, rel=0.1)
-    assert torch.equal(identity.psi.q_proj.weight, torch.eye(64))
+    assert float(normal.psi.chain[0].q_proj.weight.std()) == pytest.approx(0.02, rel=0.1)
+    assert torch.equal(identity.psi.chain[0].q_proj.weight, torch.eye(64))
     assert float(identity.psi.mean_proj.weight.std()) == pytest.approx(0.02, rel=0.1)
-    assert not normal.psi.linear1.bias.any()
+    assert not normal.psi.chain[0].linear1.bias.any()
 
 
 def test_half_precision_towers_and_autocast_are_scored_in_the_weights_type():

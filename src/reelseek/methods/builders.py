@@ -48,20 +48,33 @@ def gare_baseline(config: MethodConfig, backbone: Backbone) -> Method:
 
 
 def gare(config: MethodConfig, backbone: Backbone) -> Method:
-    """GARE (arXiv 2505.12499): the baseline plus a learned increment for each pair, on the text side."""
+    """GARE (arXiv 2505.12499): the baseline plus a learned increment for each pair, on the side that `config` names."""
     head = gare_head(config, joint_width(config, backbone))
     return assemble(config, backbone, head, words=config.context == "words")
 
 
 def gare_head(config: MethodConfig, width: int) -> GareHead:
-    """GARE's head as the settings describe it, for vectors of `width`."""
-    return GareHead(
-        width,
-        temperature=config.frame_temperature,
-        dropout=config.dropout,
-        dropout_kind=config.dropout_kind,
-        initialisation=config.initialisation,
-    )
+    """GARE's head as the settings describe it, for vectors of `width`.
+
+    Raises ConfigError for settings that do not go together.
+    """
+    try:
+        return GareHead(
+            width,
+            temperature=config.frame_temperature,
+            dropout=config.dropout,
+            dropout_kind=config.dropout_kind,
+            initialisation=config.initialisation,
+            side=config.side,
+            context=config.context,
+            query=config.query,
+            sign=config.sign,
+            heads=config.heads,
+            layers=config.increment_layers,
+            padding=config.padding,
+        )
+    except ValueError as error:
+        raise ConfigError(f"GARE's head cannot be built from these settings of the method: {error}") from None
 
 
 def has_joint_space(backbone: Backbone) -> bool:

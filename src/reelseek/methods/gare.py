@@ -1,50 +1,72 @@
-"""GARE's head: text-conditioned frame weights, and an increment of the text for every pair of text and video.
+"""GARE's head: text-conditioned frame weights, and an increment of one side for every pair of text and video.
 
 Xiao et al. 2025, arXiv 2505.12499. `GareHead` holds the parameters and chooses the path; the arithmetic is in
-`reelseek.methods.gare_factorised` (exact and fast) and `reelseek.methods.gare_plain` (the definition).
+`reelseek.methods.gare_factorised` and `gare_words` (exact and fast) and `reelseek.methods.gare_plain` (the definition).
 
 Two deliberate differences from the released code, neither of which changes a number where no frame is padded: padded
-frames take no part in the frame weights, the mean frame or the attention; only parameters that reach the score exist.
+frames take no part in the frame weights, the mean frame or the attention (padding "counted" has it the other way); only
+parameters that reach the score exist.
 
-Shapes: T texts, V videos, F frames, D width.
+Shapes: T texts, V videos, F frames, L tokens, D width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from reelseek.errors import ModelError
 from reelseek.methods.gare_factorised import baseline_scores, factorised_scores, matrix_scorer
-from reelseek.methods.gare_plain import Psi, draw_dropout, plain_scores
+from reelseek.methods.gare_plain import Psi, Variant, draw_dropout, plain_scores, plain_scores_in_blocks
+from reelseek.methods.gare_words import word_scores
 from reelseek.records import Scores, Texts, Videos
 from reelseek.score.similarity import check_lengths, check_mask
 
 AUTHORS_NAMES = {
-    "q_proj": "layers.0.cross_attn.q_proj",
-    "k_proj": "layers.0.cross_attn.k_proj",
-    "v_proj": "layers.0.cross_attn.v_proj",
-    "out_proj": "layers.0.cross_attn.out_proj",
-    "linear1": "layers.0.linear1",
-    "norm1": "layers.0.layer_norm1",
-    "norm2": "layers.0.layer_norm2",
-    "norm3": "layers.0.layer_norm3",
-    "mean_proj": "mean_proj",
+    "q_proj": "cross_attn.q_proj",
+    "k_proj": "cross_attn.k_proj",
+    "v_proj": "cross_attn.v_proj",
+    "out_proj": "cross_attn.out_proj",
+    "norm1": "layer_norm1",
+    "norm2": "layer_norm2",
+    "norm3": "layer_norm3",
+}
+"""Modules of a layer whose names differ in the released code."""
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "dropout_kind": ("video", "pair"),
+    "initialisation": ("normal", "identity"),
+    "side": ("text", "video"),
+    "context": ("frames", "words"),
+    "query": ("gap", "text"),
+    "sign": (1, -1),
+    "padding": ("masked", "counted"),
 }
 
 
 class GareHead(nn.Module):
-    """Cosine of the corrected text with the text-conditioned mean of the frames.
+    """Cosine of the corrected text with the text-conditioned mean of the frames, or of the text with a corrected mean.
 
     width: D. temperature: of the frame weights, on raw dot products (3 in the released script).
     dropout: rate inside the increment module, in training only. dropout_kind: "video" draws it per (video, dimension),
-        shared by all texts, and trains on the factorised path; "pair" draws it per pair as the released code does and
-        trains on the plain path, many times slower.
+        shared by all texts (per text, shared by all videos, where words are the context), and trains on the factorised
+        path; "pair" draws it per pair as the released code does and trains on the plain path, many times slower.
     initialisation: "normal" is N(0, 0.02) with zero biases, what the released code ends up with; "identity" is what its
         module asks for before the model overwrites it (mean_proj stays normal).
+    side: "text" scores cos(t + increment, p), "video" cos(t, p + increment), with p the text-conditioned mean of the
+        frames. Which vector the paper corrects on the video's side it does not say; p is a reconstruction.
+    context: what the attention looks at: the video's "frames", or the text's "words" (tokens_TLD and mask_TL).
+    query: "gap" is sign x (mean frame - text), "text" the text alone, which has no sign.
+    sign: 1 or -1, of the gap: for either side the paper's eta = +1 is sign 1. Its table has eta = +1 ahead on the
+        text's side (49.1 against 47.8 with frames) and no clear winner on the video's (47.7 and 47.5 with frames).
+    heads: of the attention; they must divide the width. The released code asks for 8 and builds 1.
+    layers: chained, each with the last one's output for its query. The released code's loop feeds every layer the
+        same input and keeps the last output, so that only its last layer counts; it is used with one.
+    padding: "masked", or "counted" as in the released code: padded frames, as zeros, enter the mean frame and the
+        attention, and the frame weights are not made to sum to 1 again. Words are always masked.
     """
 
     def __init__(
@@ -55,20 +77,43 @@ class GareHead(nn.Module):
         dropout: float = 0.3,
         dropout_kind: Literal["video", "pair"] = "video",
         initialisation: Literal["normal", "identity"] = "normal",
+        side: Literal["text", "video"] = "text",
+        context: Literal["frames", "words"] = "frames",
+        query: Literal["gap", "text"] = "gap",
+        sign: Literal[1, -1] = 1,
+        heads: int = 1,
+        layers: int = 1,
+        padding: Literal["masked", "counted"] = "masked",
     ) -> None:
         super().__init__()
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, not {temperature}.")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), not {dropout}.")
-        if dropout_kind not in ("video", "pair"):
-            raise ValueError(f'dropout_kind must be "video" or "pair", not {dropout_kind!r}.')
-        if initialisation not in ("normal", "identity"):
-            raise ValueError(f'initialisation must be "normal" or "identity", not {initialisation!r}.')
-        self.temperature = float(temperature)
+        given = {"dropout_kind": dropout_kind, "initialisation": initialisation, "side": side, "context": context}
+        for name, value in {**given, "query": query, "sign": sign, "padding": padding}.items():
+            if value not in CHOICES[name]:
+                raise ValueError(f"{name} must be {' or '.join(map(repr, CHOICES[name]))}, not {value!r}.")
+        if query == "text" and sign == -1:
+            raise ValueError('sign is that of the gap: with query "text" it must be 1.')
+        if layers < 1:
+            raise ValueError(f"layers must be at least 1, not {layers}.")
+        if heads < 1 or width % heads:
+            raise ValueError(f"heads must be at least 1 and divide the width {width}, not {heads}.")
+        self.variant = Variant(float(temperature), side, context, query, sign, heads, padding)
         self.dropout = dropout
         self.dropout_kind = dropout_kind
-        self.psi = Psi(width, initialisation=initialisation)
+        self.psi = Psi(width, layers=layers, initialisation=initialisation)
+
+    @property
+    def temperature(self) -> float:
+        """Of the frame weights."""
+        return self.variant.temperature
+
+    @property
+    def needs_words(self) -> bool:
+        """Whether texts must come with token vectors."""
+        return self.variant.context == "words"
 
     @classmethod
     def from_authors(cls, weights: Mapping[str, Tensor], *, temperature: float) -> GareHead:
@@ -77,7 +122,7 @@ class GareHead(nn.Module):
         Anything before "layers.0." in the names is ignored, and so are the released module's unused parameters.
         Raises ModelError naming a tensor that is missing or has another shape.
         """
-        anchor = AUTHORS_NAMES["q_proj"] + ".weight"
+        anchor = "layers.0.cross_attn.q_proj.weight"
         found = sorted(name for name in weights if name.endswith(anchor))
         if not found:
             raise ModelError(f"these are not GARE's increment weights: no tensor is named {anchor!r}.")
@@ -85,8 +130,8 @@ class GareHead(nn.Module):
         head = cls(weights[found[0]].shape[0], temperature=temperature, dropout=0.0)
         own = head.psi.state_dict()
         for name, value in own.items():
-            module, kind = name.split(".")
-            theirs = f"{prefix}{AUTHORS_NAMES[module]}.{kind}"
+            *layer, module, kind = name.split(".")
+            theirs = prefix + ".".join([*layer, AUTHORS_NAMES.get(module, module), kind])
             if theirs not in weights or weights[theirs].shape != value.shape:
                 shape = tuple(weights[theirs].shape) if theirs in weights else "missing"
                 raise ModelError(f"GARE's tensor {theirs!r} should have shape {tuple(value.shape)}, but is {shape}.")
@@ -96,59 +141,87 @@ class GareHead(nn.Module):
     def score(self, texts: Texts, videos: Videos) -> Scores:
         """Cosine similarity [T, V] and the increments, on the factorised path (training with "pair" dropout: plain).
 
-        Raises ValueError for an all-False mask row, and naming the row for a text or real frame of zero or non-finite
-        length.
+        Raises ValueError for an all-False mask row, for texts without words where they are the context, and naming the
+        row for a text or real frame of zero or non-finite length.
         """
         if self.training and self.dropout > 0 and self.dropout_kind == "pair":
-            return self.score_reference(texts, videos)
-        texts_TD, frames_VFD, mask_VF = self._checked(texts, videos)
-        with torch.autocast(texts_TD.device.type, enabled=False):
-            noise_VD = self._noise(frames_VFD[:, 0])
-            matrix_TV, increments = factorised_scores(
-                self.psi, texts_TD, frames_VFD, mask_VF, self.temperature, noise_VD
-            )
-        return Scores(matrix_TV, increments)
+            return self._plain(texts, videos, plain_scores_in_blocks)
+        texts, videos = self._checked_texts(texts), self._checked_videos(videos)
+        with torch.autocast(texts.pooled_TD.device.type, enabled=False):
+            noise = self._noise(texts, videos, None)
+            if self.needs_words:
+                return Scores(*word_scores(self.psi, self.variant, texts, videos, noise))
+            return Scores(*factorised_scores(self.psi, self.variant, texts.pooled_TD, videos, noise))
 
     def prepare(self, videos: Videos) -> Callable[[Texts], Tensor]:
         """A function from texts to the matrix [T, V] that `score` gives in evaluation, without gradients.
 
         For many batches of texts over the same videos: their bases are made once. It keeps the weights of this moment
-        for them. Raises as `score` does.
+        for them; with words for context nothing can be made before. Raises as `score` does.
         """
-        _, frames_VFD, mask_VF = self._checked(Texts(videos.frames_VFD[:, 0]), videos)
-        with torch.autocast(frames_VFD.device.type, enabled=False):
-            scorer = matrix_scorer(self.psi, frames_VFD, mask_VF, self.temperature)
+        videos = self._checked_videos(videos)
+        kind = videos.frames_VFD.device.type
+        scorer: Callable[[Texts], Tensor]
+        if self.needs_words:
+
+            def scorer(texts: Texts) -> Tensor:
+                with torch.no_grad():
+                    return word_scores(self.psi, self.variant, texts, videos, None)[0]
+
+        else:
+            with torch.autocast(kind, enabled=False):
+                pooled_scorer = matrix_scorer(self.psi, self.variant, videos)
+
+            def scorer(texts: Texts) -> Tensor:
+                return pooled_scorer(texts.pooled_TD)
 
         def score(texts: Texts) -> Tensor:
-            with torch.autocast(frames_VFD.device.type, enabled=False):
-                return scorer(self._checked(texts, videos)[0])
+            with torch.autocast(kind, enabled=False):
+                return scorer(self._checked_texts(texts))
 
         return score
 
     def score_reference(self, texts: Texts, videos: Videos) -> Scores:
         """The same by the definition, pair by pair, with dense increments [T, V, D]; raises as `score` does."""
-        texts_TD, frames_VFD, mask_VF = self._checked(texts, videos)
-        check_lengths(texts_TD.detach().square().sum(dim=1), "text")
-        check_lengths(frames_VFD.detach().square().sum(dim=2).masked_fill(~mask_VF, 1), "video")
-        with torch.autocast(texts_TD.device.type, enabled=False):
-            shared_V1D = frames_VFD[:, :1]
-            per_pair = self.dropout_kind == "pair"
-            noise = self._noise(shared_V1D.expand(-1, len(texts_TD), -1) if per_pair else shared_V1D)
-            return Scores(*plain_scores(self.psi, texts_TD, frames_VFD, mask_VF, self.temperature, noise))
+        return self._plain(texts, videos, plain_scores)
 
-    def _noise(self, like: Tensor) -> Tensor | None:
-        """Dropout factors in the shape of `like`, or None outside training."""
-        return draw_dropout(tuple(like.shape), self.dropout, like) if self.training and self.dropout > 0 else None
+    def _plain(self, texts: Texts, videos: Videos, scores: Callable[..., tuple[Tensor, Tensor]]) -> Scores:
+        texts, videos = self._checked_texts(texts), self._checked_videos(videos)
+        check_lengths(texts.pooled_TD.detach().square().sum(dim=1), "text")
+        squared_VF = videos.frames_VFD.detach().square().sum(dim=2)
+        check_lengths(squared_VF.masked_fill(~videos.mask_VF, 1), "video")
+        others = len(videos.frames_VFD if self.needs_words else texts.pooled_TD)
+        with torch.autocast(texts.pooled_TD.device.type, enabled=False):
+            noise = self._noise(texts, videos, others if self.dropout_kind == "pair" else 1)
+            return Scores(*scores(self.psi, self.variant, texts, videos, noise))
 
-    def _checked(self, texts: Texts, videos: Videos) -> tuple[Tensor, Tensor, Tensor]:
-        """Tensors in the weights' type: half-precision towers would lose the variances to rounding."""
+    def _noise(self, texts: Texts, videos: Videos, others: int | None) -> list[Tensor] | None:
+        """Dropout factors of every layer, None outside training: [owners, D], or [owners, others, D]."""
+        if not self.training or self.dropout == 0:
+            return None
+        owners = len(texts.pooled_TD if self.needs_words else videos.frames_VFD)
+        width = texts.pooled_TD.shape[1]
+        shape = (owners, width) if others is None else (owners, others, width)
+        return [draw_dropout(shape, self.dropout, texts.pooled_TD) for _ in self.psi.layers]
+
+    def _checked_texts(self, texts: Texts) -> Texts:
+        """Texts in the weights' type: half-precision towers would lose the variances to rounding."""
+        self._check_width(texts.pooled_TD, "texts")
+        dtype = self.psi.mean_proj.weight.dtype
+        if not self.needs_words or texts.tokens_TLD is None:
+            return Texts(texts.pooled_TD.to(dtype))
+        self._check_width(texts.tokens_TLD, "tokens")
+        return Texts(texts.pooled_TD.to(dtype), texts.tokens_TLD.to(dtype), texts.mask_TL)
+
+    def _checked_videos(self, videos: Videos) -> Videos:
         check_mask(videos.mask_VF, videos.frames_VFD)
-        width = self.psi.q_proj.in_features
-        if texts.pooled_TD.shape[-1] != width or videos.frames_VFD.shape[-1] != width:
-            widths = f"{texts.pooled_TD.shape[-1]} (texts) and {videos.frames_VFD.shape[-1]} (frames)"
-            raise ValueError(f"this head takes embeddings of width {width}, not {widths}.")
-        dtype = self.psi.q_proj.weight.dtype
-        return texts.pooled_TD.to(dtype), videos.frames_VFD.to(dtype), videos.mask_VF
+        self._check_width(videos.frames_VFD, "frames")
+        return Videos(videos.frames_VFD.to(self.psi.mean_proj.weight.dtype), videos.mask_VF)
+
+    def _check_width(self, vectors: Tensor, what: str) -> None:
+        width = self.psi.mean_proj.in_features
+        if vectors.shape[-1] != width:
+            raise ValueError(f"this head takes embeddings of width {width}, not {vectors.shape[-1]} ({what}).")
 
 
 class BaselineHead(nn.Module):

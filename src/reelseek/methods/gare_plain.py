@@ -1,29 +1,46 @@
-"""GARE's increments and scores pair by pair, in the order in which the paper writes them.
+"""GARE's increments and scores pair by pair, in the order in which the paper writes them, in all its variants.
 
-The readable reference: it defines what `reelseek.methods.gare_factorised` must equal, and trains with dropout drawn per
-pair, which does not factorise. It costs about 4 D^2 multiply-adds and a dozen tensors of width D per pair.
+The readable reference: it defines what `reelseek.methods.gare_factorised` and `gare_words` must equal, and trains with
+dropout drawn per pair, which does not factorise. It costs about 4 D^2 multiply-adds and a dozen tensors of width D per
+pair and layer.
 
-Shapes: T texts, V videos, F frames, D width.
+The owner of the context is the video (its frames) or the text (its words); the other side is the text or the video.
+Shapes: T texts, V videos, F frames, L tokens, D width; O owners, X others, N vectors of an owner's context.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal, NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, unflatten
 from torch.nn.functional import cosine_similarity
+from torch.utils.checkpoint import checkpoint
 
+from reelseek.records import Texts, Videos
 from reelseek.score.similarity import masked_mean, masked_softmax
 
+# Elements of the increments (texts x videos x width) of one block, where a training step is recomputed block by block.
+BLOCK_ELEMENTS = 1 << 25
 
-class Psi(nn.Module):
-    """The parameters of the increment: one pre-norm cross-attention block with one head, and a projection.
 
-    6 (D^2 + D) + 6 D numbers, 1,579,008 for D = 512. `norm1` serves the gap and the frames.
-    initialisation: see `reelseek.methods.gare.GareHead`.
-    """
+class Variant(NamedTuple):
+    """Which form of the increment is meant; `reelseek.methods.gare.GareHead` says what each setting does."""
+
+    temperature: float
+    side: Literal["text", "video"] = "text"
+    context: Literal["frames", "words"] = "frames"
+    query: Literal["gap", "text"] = "gap"
+    sign: Literal[1, -1] = 1
+    heads: int = 1
+    padding: Literal["masked", "counted"] = "masked"
+
+
+class Layer(nn.Module):
+    """The parameters of one pre-norm cross-attention block. `norm1` serves the query and the context."""
 
     def __init__(self, width: int, *, initialisation: Literal["normal", "identity"]) -> None:
         super().__init__()
@@ -32,46 +49,134 @@ class Psi(nn.Module):
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
         self.linear1 = nn.Linear(width, width)
-        self.mean_proj = nn.Linear(width, width)
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
         self.norm3 = nn.LayerNorm(width)
-        for name, module in self.named_children():
+        for module in self.children():
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
-                if initialisation == "identity" and name != "mean_proj":
+                if initialisation == "identity":
                     nn.init.eye_(module.weight)
                 else:
                     nn.init.normal_(module.weight, std=0.02)
 
 
+class Psi(nn.Module):
+    """The parameters of the increment: attention layers, and a projection.
+
+    (5 layers + 1) (D^2 + D) + 6 layers D numbers, 1,579,008 for D = 512 and one layer, whatever the number of heads.
+    initialisation: see `reelseek.methods.gare.GareHead`; the projection is normal in both.
+    """
+
+    def __init__(self, width: int, *, layers: int = 1, initialisation: Literal["normal", "identity"]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(width, initialisation=initialisation) for _ in range(layers))
+        self.mean_proj = nn.Linear(width, width)
+        nn.init.zeros_(self.mean_proj.bias)
+        nn.init.normal_(self.mean_proj.weight, std=0.02)
+
+    @property
+    def chain(self) -> list[Layer]:
+        """The layers, in their order."""
+        return [cast(Layer, layer) for layer in self.layers]
+
+
 def plain_scores(
-    psi: Psi, texts_TD: Tensor, frames_VFD: Tensor, mask_VF: Tensor, temperature: float, noise: Tensor | None
+    psi: Psi, variant: Variant, texts: Texts, videos: Videos, noise: Sequence[Tensor] | None
 ) -> tuple[Tensor, Tensor]:
     """Similarities [T, V] and dense increments [T, V, D].
 
-    noise: dropout factors, broadcastable to [V, T, D], or None.
-    Source: GARE, arXiv 2505.12499, section 3, with padded frames left out of the mean and of both softmaxes.
+    noise: for every layer dropout factors, broadcastable to [V, T, D], or to [T, V, D] where words are the context.
+    Source: GARE, arXiv 2505.12499, section 3; what its text leaves open is said in `reelseek.methods.gare.GareHead`.
     """
-    frames_VFD = frames_VFD.masked_fill(~mask_VF[:, :, None], 0)
-    texts_1TD, texts_1DT = texts_TD[None], texts_TD.T[None]
-    weights_VTF = masked_softmax((frames_VFD @ texts_1DT).mT / temperature, mask_VF[:, None, :])
-    pooled_VTD = weights_VTF @ frames_VFD
+    texts_TD, mask_VF = texts.pooled_TD, videos.mask_VF
+    frames_VFD = videos.frames_VFD.masked_fill(~mask_VF[:, :, None], 0)
+    logits_VTF = (frames_VFD @ texts_TD.T).mT / variant.temperature
+    if variant.padding == "counted":
+        weights_VTF = logits_VTF.softmax(dim=2) * mask_VF[:, None]
+        mean_VD, attended_VF = frames_VFD.mean(dim=1), torch.ones_like(mask_VF)
+    else:
+        weights_VTF = masked_softmax(logits_VTF, mask_VF[:, None])
+        mean_VD, attended_VF = masked_mean(frames_VFD, mask_VF), mask_VF
+    pooled_TVD = (weights_VTF @ frames_VFD).transpose(0, 1)
 
-    gap_VTD = masked_mean(frames_VFD, mask_VF)[:, None] - texts_1TD
-    context_VFD = psi.norm1(frames_VFD)
-    keys_VFD, values_VFD = psi.k_proj(context_VFD), psi.v_proj(context_VFD)
-    queries_VTD = psi.q_proj(psi.norm1(gap_VTD))
-    logits_VTF = queries_VTD @ keys_VFD.mT / math.sqrt(texts_TD.shape[1])
-    attention_VTF = masked_softmax(logits_VTF, mask_VF[:, None, :])
-    attended_VTD = psi.norm2(psi.out_proj(attention_VTF @ values_VFD))
-    changed_VTD = psi.linear1(attended_VTD)
+    if variant.context == "words":
+        queries_OXD = variant.sign * (mean_VD - texts_TD[:, None]) if variant.query == "gap" else texts_TD[:, None]
+        tokens_TLD, mask_TL = words_of(texts)
+        increments_TVD = _increments(psi, variant.heads, queries_OXD, tokens_TLD, mask_TL, noise)
+    else:
+        queries_OXD = variant.sign * (mean_VD[:, None] - texts_TD) if variant.query == "gap" else texts_TD[None]
+        increments_TVD = _increments(psi, variant.heads, queries_OXD, frames_VFD, attended_VF, noise).transpose(0, 1)
+    increments_TVD = increments_TVD.expand_as(pooled_TVD)
+
+    if variant.side == "text":
+        matrix_TV = cosine_similarity(texts_TD[:, None] + increments_TVD, pooled_TVD, dim=-1)
+    else:
+        matrix_TV = cosine_similarity(texts_TD[:, None], pooled_TVD + increments_TVD, dim=-1)
+    return matrix_TV, increments_TVD
+
+
+def plain_scores_in_blocks(
+    psi: Psi, variant: Variant, texts: Texts, videos: Videos, noise: Sequence[Tensor] | None
+) -> tuple[Tensor, Tensor]:
+    """The same, recomputed in the backward pass in blocks of videos where the increments are large.
+
+    noise: with a dimension of size V or 1 for the videos, as `plain_scores` takes it.
+    """
+    count, size = len(videos.frames_VFD), len(texts.pooled_TD) * texts.pooled_TD.shape[1]
+    step = max(1, BLOCK_ELEMENTS // size)
+    if step >= count or not torch.is_grad_enabled():
+        return plain_scores(psi, variant, texts, videos, noise)
+    dim = 1 if variant.context == "words" else 0
+    blocks = []
+    for start in range(0, count, step):
+        some = slice(start, start + step)
+        part = Videos(videos.frames_VFD[some], videos.mask_VF[some])
+        noises = noise and [one if one.shape[dim] == 1 else one.narrow(dim, start, len(part[0])) for one in noise]
+        score = partial(plain_scores, psi, variant, texts, part, noises)
+        blocks.append(checkpoint(score, use_reentrant=False, preserve_rng_state=False))
+    return torch.cat([matrix for matrix, _ in blocks], dim=1), torch.cat([dense for _, dense in blocks], dim=1)
+
+
+def words_of(texts: Texts) -> tuple[Tensor, Tensor]:
+    """Token vectors [T, L, D], zero where masked, and their mask. Raises ValueError for texts without tokens."""
+    if texts.tokens_TLD is None or texts.mask_TL is None:
+        raise ValueError(
+            "this head attends to words, and the texts have no tokens_TLD and mask_TL: use towers that give token "
+            'vectors, or context "frames".'
+        )
+    empty_T = ~texts.mask_TL.any(dim=1)
+    if bool(empty_T.any()):
+        raise ValueError(f"text {int(empty_T.nonzero()[0, 0])} has no word: its row of mask_TL is all False.")
+    return texts.tokens_TLD.masked_fill(~texts.mask_TL[:, :, None], 0), texts.mask_TL
+
+
+def _increments(
+    psi: Psi, heads: int, queries_OXD: Tensor, context_OND: Tensor, mask_ON: Tensor, noise: Sequence[Tensor] | None
+) -> Tensor:
+    """Increments [O, X, D]: the layers one after another, each with the last one's output for its query."""
+    for number, layer in enumerate(psi.chain):
+        queries_OXD = _attend(layer, heads, queries_OXD, context_OND, mask_ON, None if noise is None else noise[number])
+    projected_OXD: Tensor = psi.mean_proj(queries_OXD)
+    return projected_OXD
+
+
+def _attend(
+    layer: Layer, heads: int, queries_OXD: Tensor, context_OND: Tensor, mask_ON: Tensor, noise: Tensor | None
+) -> Tensor:
+    context_OND = layer.norm1(context_OND)
+    queries, keys, values = (
+        unflatten(vectors, 2, (heads, -1)).transpose(1, 2)
+        for vectors in (layer.q_proj(layer.norm1(queries_OXD)), layer.k_proj(context_OND), layer.v_proj(context_OND))
+    )
+    attention_OHXN = masked_softmax(queries @ keys.mT / math.sqrt(keys.shape[3]), mask_ON[:, None, None])
+    mixed_OXD = (attention_OHXN @ values).transpose(1, 2).flatten(2)
+    attended_OXD = layer.norm2(layer.out_proj(mixed_OXD))
+    changed_OXD = layer.linear1(attended_OXD)
     if noise is not None:
-        changed_VTD = changed_VTD * noise
-    increments_VTD = psi.mean_proj(psi.norm3(attended_VTD + changed_VTD))
-
-    matrix_VT = cosine_similarity(texts_1TD + increments_VTD, pooled_VTD, dim=-1)
-    return matrix_VT.T, increments_VTD.transpose(0, 1)
+        changed_OXD = changed_OXD * noise
+    output_OXD: Tensor = layer.norm3(attended_OXD + changed_OXD)
+    return output_OXD
 
 
 def draw_dropout(shape: tuple[int, ...], rate: float, like: Tensor) -> Tensor:

@@ -72,6 +72,7 @@ def _regularisers(config: LossConfig, scores: Scores) -> dict[str, Tensor]:
             norm_bound=config.norm_bound,
             kl_reduction=config.kl_reduction,
             prior_sigma=config.prior_sigma,
+            direction=config.direction,
         )
         for increments in streams.values()
     ]
