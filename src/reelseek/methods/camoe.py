@@ -153,7 +153,7 @@ def mixed_experts(gate: Gate, stream: str, streams: Sequence[str]) -> tuple[str,
 
 
 def streams_of(config: MethodConfig) -> tuple[str, ...]:
-    """The streams of the settings, in their usual order. ConfigError where one is unknown or repeated, or fusion lacks."""
+    """The streams of the settings, in their usual order. ConfigError for one unknown or repeated, or without fusion."""
     named = [name.strip() for name in config.streams.split(",")]
     if not set(named) <= set(STREAMS) or len(set(named)) < len(named) or FUSION not in named:
         raise ConfigError(
