@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reelseek.config import DataConfig
-from reelseek.data import DATASETS, load, packaged
+from reelseek.data import DATASETS, GENERATED, load, packaged
 from reelseek.data.packaged import packaged_clips
 from reelseek.errors import ConfigError, DataError
 
@@ -26,7 +26,7 @@ def test_settings_of_another_dataset_are_refused():
         load(DataConfig(name="folder", noise="typos"))
 
 
-@pytest.mark.parametrize("name", sorted(set(DATASETS) - {"motions"}))
+@pytest.mark.parametrize("name", sorted(set(DATASETS) - set(GENERATED)))
 def test_every_benchmark_asks_for_its_folder(name):
     with pytest.raises(DataError, match="folder"):
         load(DataConfig(name=name))

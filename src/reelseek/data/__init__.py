@@ -27,6 +27,7 @@ def user_folder() -> Path:
 
 DATASETS: dict[str, str] = {
     "motions": "reelseek.data.motions:from_config",
+    "babyai": "reelseek.data.babyai:from_config",
     "folder": "reelseek.data.folder:from_config",
     "msrvtt-1ka-9k": "reelseek.data.msrvtt:from_config",
     "msrvtt-1ka-7k": "reelseek.data.msrvtt:from_config",
@@ -41,6 +42,8 @@ DATASETS: dict[str, str] = {
 """Name -> "module:function"; the function takes the DataConfig and a progress function or None, and returns Splits."""
 
 
+GENERATED = ("motions", "babyai")
+"""Data sets that are made when they are first asked for."""
 OWNERS = {
     **{"objects": "motions", "false_negatives": "motions", "noise": "motions", "noise_rate": "motions"},
     **{"video_column": "hf", "caption_column": "hf"},
@@ -51,9 +54,9 @@ OWNERS = {
 def load(config: DataConfig, progress: Progress = None) -> Splits:
     """The splits of a benchmark by name (a key of `DATASETS`).
 
-    size: for "motions", the number of training videos to make (a fifth as many for validation, two fifths for test),
-    where 0 takes what `root` holds, or makes 500; for every other name, at most so many training videos, drawn by
-    `seed`, where 0 takes all. An empty `root` puts "motions" into the user's cache folder.
+    size: for "motions" and "babyai", the number of training videos to make (a fifth as many for validation, two
+    fifths for test), where 0 takes what `root` holds, or makes 500; for every other name, at most so many training
+    videos, drawn by `seed`, where 0 takes all. An empty `root` puts these two into the user's cache folder.
     progress: called with (done, in all) while videos are made.
     Raises ConfigError for an unknown name, DataError for files that are absent or do not fit together.
     """
@@ -66,7 +69,7 @@ def load(config: DataConfig, progress: Progress = None) -> Splits:
             raise ConfigError(f"data.{name} is a setting of the dataset {owner!r}, not of {config.name!r}.")
     module, function = DATASETS[config.name].split(":")
     splits: Splits = getattr(importlib.import_module(module), function)(config, progress)
-    if config.name == "motions" or not config.size or splits.train is None:
+    if config.name in GENERATED or not config.size or splits.train is None:
         return splits
     return splits._replace(train=_thinned(splits.train, config.size, config.seed))
 
