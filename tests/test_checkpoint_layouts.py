@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reelseek.checkpoint.convert import VOCABULARY, convert
+from reelseek.checkpoint.convert import convert
 from reelseek.checkpoint.layouts import (
     MAPPINGS,
     clip_config_from,
@@ -23,7 +23,9 @@ from reelseek.checkpoint.layouts import (
     map_clip4clip,
     map_gare,
     map_openai,
+    recognised,
 )
+from reelseek.checkpoint.vocabulary import VOCABULARY
 from reelseek.encoders.temporal import LstmTemporal, TransformerTemporal
 from reelseek.errors import ModelError
 
@@ -298,19 +300,41 @@ def test_the_converted_tokenizer_applies_the_merges_in_lower_case(tmp_path: Path
     assert (vocabulary["!"], vocabulary["!</w>"], vocabulary["th"], len(vocabulary)) == (0, 256, 512, 49408)
 
 
-def test_temporal_and_increment_modules_are_written_beside(tmp_path: Path) -> None:
-    from safetensors.torch import load_file
+@pytest.mark.parametrize("layout", ["clip4clip", "gare"])
+def test_whole_methods_are_no_clip(tmp_path: Path, original: OriginalClip, layout: str) -> None:
+    torch.save(in_layout(original, layout), tmp_path / "pytorch_model.bin.4")
+    with pytest.raises(ModelError, match=f"whole retrieval method in {layout}'s layout"):
+        convert(tmp_path / "pytorch_model.bin.4", tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
-    state = noisy(OriginalClip4Clip(lstm=False)).half().state_dict()
-    state |= {"agent.psi.mean_proj.weight": torch.ones(2, 2), "odd": torch.ones(1)}
-    torch.save(state, tmp_path / "pytorch_model.bin.4")
-    report = convert(tmp_path / "pytorch_model.bin.4", tmp_path / "model")
-    assert (report.layout, report.missing, report.unexpected) == ("gare", [], ["odd"])
-    assert "tokenizer.json" in report.note
-    temporal = load_file(tmp_path / "model" / "temporal.safetensors")
-    TransformerTemporal(TEXT, layers=2, heads=1, max_frames=CONTEXT).load_state_dict(temporal, strict=True)
-    assert {value.dtype for value in temporal.values()} == {torch.float32}
-    assert list(load_file(tmp_path / "model" / "gare.safetensors")) == ["mean_proj.weight"]
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("similarity_dense.weight", "tightTransf"), ("cross.pooler.dense.bias", "tightTransf"),
+        ("clip.visual.conv2.weight", "3D patches"), ("text_weight_fc.0.weight", "DRL"), ("pool_frames.x", "X-Pool"),
+    ],
+)  # fmt: skip
+def test_models_that_are_not_implemented_are_recognised(original: OriginalClip, name: str, model: str) -> None:
+    state = in_layout(original, "clip4clip") | {name: torch.ones(1)}
+    assert model in recognised(state)
+    assert recognised(in_layout(original, "clip4clip")) == ""
+    with pytest.raises(ModelError, match="X-Pool, which is not implemented"):
+        detect_layout({"clip.vision_model.x": torch.ones(1), "pool_frames.x": torch.ones(1)})
+
+
+def test_gare_s_left_over_weights_are_not_missed(original: OriginalClip) -> None:
+    extra = {"weight_fc.0.weight": torch.ones(1), "psi.layers.0.mlp.0.weight": torch.ones(1)}
+    assert map_gare(in_layout(original, "gare") | extra).unexpected == []
+    assert map_clip4clip(in_layout(original, "clip4clip") | extra).unexpected == list(extra)
+
+
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"a b\nc d")])
+def test_a_vocabulary_that_is_damaged_or_another_is_refused(tmp_path: Path, content: bytes) -> None:
+    torch.save(OriginalClip(words=49408, context=77).state_dict(), tmp_path / "weights.pt")
+    (tmp_path / VOCABULARY).write_bytes(content)
+    with pytest.raises(ModelError, match=r"is damaged|another list"):
+        convert(tmp_path / "weights.pt", tmp_path / "model")
 
 
 def test_missing_weights_are_reported_and_the_model_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,12 @@ if TYPE_CHECKING:
     from reelseek.methods.method import Method
 
 OFFLINE = "offline"
+WEIGHTS_FILE = re.compile(r"\.(pt|pth|bin|safetensors)(\.\d+)?$")
+"""The end of a weights file's name: CLIP4Clip's have the number of the epoch behind it."""
 
 
 def load_method(name: str, device: str) -> Method:
-    """A run folder, a backbone by name or folder, or the offline default.
+    """A run folder or saved method, a weights file, a backbone by name or folder, or the offline default.
 
     Raises CheckpointError for a run that is damaged or not finished, ModelError for a model that cannot be found.
     """
@@ -25,8 +28,11 @@ def load_method(name: str, device: str) -> Method:
     folder = Path(name)
     if (folder / "state.safetensors").is_file() and not is_run(folder):
         raise CheckpointError(f"{name}: its training has not finished; the same `reelseek train` command goes on.")
-    if not folder.exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise ModelError(f"{name}: there is no such folder. Name a run of `reelseek train`, a model, or offline.")
+    if not folder.exists() and (WEIGHTS_FILE.search(name) or name.startswith((".", "/", "~")) or name.count("/") > 1):
+        raise ModelError(
+            f"{name}: there is no such folder or file. Name a run of `reelseek train`, a weights file, a model, or "
+            "offline."
+        )
     return load(name, device=pick_device(device))
 
 

@@ -49,6 +49,18 @@ _WHOLE = {
     "ln_final.weight": "text_model.final_layer_norm.weight",
     "ln_final.bias": "text_model.final_layer_norm.bias",
 }
+# Names of models that share these towers, most telling first. GARE's own weight_fc is left over from DiCoSA and unused.
+_OTHERS = {
+    "clip.visual.conv2.": "CLIP4Clip with 3D patches",
+    "similarity_dense.": "CLIP4Clip's tightTransf",
+    "cross.": "CLIP4Clip's tightTransf",
+    "text_weight_fc.": "DRL's token-wise interaction",
+    "global_mat_weight": "X-CLIP",
+    "stochastic.": "T-MASS",
+    "pool_frames.": "X-Pool",
+    "weight_fc.": "DiCoSA or a relative of it",
+}
+_LEFT_OVER = "weight_fc."
 # x @ projection there, x @ weight.T here.
 _TRANSPOSED = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
 
@@ -77,10 +89,17 @@ def detect_layout(state: Mapping[str, Tensor]) -> str:
         return "gare" if any(".psi." in f".{name}" for name in names) else "clip4clip"
     if any(name.startswith("vision_model.") for name in names):
         return "transformers"
+    other = recognised(state)
     raise ModelError(
         f"no known layout of CLIP weights: expected visual.conv1.weight or clip.visual.conv1.weight among "
         f"{len(names)} names such as {', '.join(sorted(names)[:3])}"
+        + (f"; this looks like {other}, which is not implemented" if other else "")
     )
+
+
+def recognised(state: Mapping[str, Tensor]) -> str:
+    """The model whose names these are, where it is one that nothing here implements; "" otherwise."""
+    return next((model for start, model in _OTHERS.items() if any(name.startswith(start) for name in state)), "")
 
 
 def map_openai(state: Mapping[str, Tensor]) -> Mapped:
@@ -130,11 +149,15 @@ def map_clip4clip(state: Mapping[str, Tensor]) -> Mapped:
 
 
 def map_gare(state: Mapping[str, Tensor]) -> Mapped:
-    """GARE's names: as CLIP4Clip's, and its increment module (`psi.*`, `agent.psi.*`) without that prefix."""
+    """GARE's names: as CLIP4Clip's, and its increment module (`psi.*`, `agent.psi.*`, equal) without that prefix."""
     gare = {name.split("psi.", 1)[1]: value for name, value in state.items() if ".psi." in f".{name}"}
-    rest = map_clip4clip({name: value for name, value in state.items() if ".psi." not in f".{name}"})
+    others = {name: value for name, value in state.items() if ".psi." not in f".{name}"}
+    rest = map_clip4clip({name: value for name, value in others.items() if not name.startswith(_LEFT_OVER)})
     return rest._replace(gare=gare)
 
+
+METHOD_LAYOUTS = ("clip4clip", "gare")
+"""Layouts of whole retrieval methods; the others are CLIP alone."""
 
 MAPPINGS = {"openai": map_openai, "open_clip": map_open_clip, "clip4clip": map_clip4clip, "gare": map_gare}
 

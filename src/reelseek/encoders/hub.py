@@ -6,6 +6,7 @@ Not here: running the model (`reelseek.encoders.clip`). transformers is imported
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,11 +65,65 @@ def _scaled(values: Sequence[float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
+def write_folder(model: Any, tokenizer: Any, preprocess: Preprocess, folder: Path) -> None:
+    """Write what `find` reads: model, tokenizer, and how pixels are prepared. OSError passes."""
+    with _quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(_pixels(preprocess), indent=2), encoding="utf-8")
+
+
+def _pixels(preprocess: Preprocess) -> dict[str, Any]:
+    """The content of a preprocessor_config.json that `preprocess_from` reads back as it was."""
+    side = {"height": preprocess.resize, "width": preprocess.resize}
+    filters = {"bilinear": 2, "bicubic": 3}
+    return {
+        "size": side if preprocess.squash else {"shortest_edge": preprocess.resize},
+        "do_center_crop": preprocess.crop != preprocess.resize or not preprocess.squash,
+        "crop_size": {"height": preprocess.crop, "width": preprocess.crop},
+        "resample": filters[preprocess.interpolation],
+        "image_mean": [_share(value) for value in preprocess.mean],
+        "image_std": [_share(value) for value in preprocess.std],
+    }
+
+
+def _share(value: float) -> float:
+    """The number that gives `value` again, to the last bit, when it is read and multiplied by 255."""
+    near = value / 255.0
+    return next((n for n in (near, math.nextafter(near, 1), math.nextafter(near, 0)) if n * 255.0 == value), near)
+
+
 def find(name: str) -> tuple[Any, Any, Preprocess]:
     """Model, tokenizer and preprocessing by folder or hub name; `load_clip` says which errors."""
     need_transformers(name)
     with _quiet():
         return _find(name)
+
+
+def clip_model(settings: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Any:
+    """transformers' `CLIPModel` of a config.json's content and whole weights, in float32.
+
+    Raises ModelError for weights that are missing, or whose shapes are others than the settings say.
+    """
+    need_transformers("a CLIP model")
+    import transformers
+
+    kind: Any = transformers.CLIPModel
+    with _quiet():
+        try:
+            model, loading = kind.from_pretrained(
+                None,
+                config=transformers.CLIPConfig(**settings),
+                state_dict=dict(weights),
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise ModelError(f"these weights do not fit together: {_first_line(error)}") from None
+    if loading["missing_keys"]:
+        lacking = sorted(loading["missing_keys"])
+        raise ModelError(f"these weights lack {len(lacking)} of CLIP's, among them {lacking[0]}")
+    return model
 
 
 def find_tokenizer(name: str) -> Any:

@@ -7,7 +7,7 @@ Luo et al. 2021, arXiv 2104.08860, section 3.3 (meanP). seqLSTM and seqTransf ar
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from reelseek.records import Scores, Texts, Videos
 from reelseek.score.similarity import check_lengths, check_mask, cosine, masked_mean
@@ -27,8 +27,14 @@ class MeanPoolHead(nn.Module):
     def score(self, texts: Texts, videos: Videos) -> Scores:
         """Cosine similarity [T, V]; padded frames never count.
 
-        Raises ValueError for an all-False mask row, and naming the row for a text, frame or mean of zero or
-        non-finite length.
+        Raises ValueError as `pool`, and naming the row for a text or mean of zero or non-finite length.
+        """
+        return Scores(cosine(texts.pooled_TD, self.pool(videos)))
+
+    def pool(self, videos: Videos) -> Tensor:
+        """The mean of every video's frames [V, D], not of length 1.
+
+        Raises ValueError for an all-False mask row, and naming the row for a frame of zero or non-finite length.
         """
         frames_VFD, mask_VF = videos
         check_mask(mask_VF, frames_VFD)
@@ -39,4 +45,4 @@ class MeanPoolHead(nn.Module):
             lengths_VF1 = torch.linalg.vector_norm(frames_VFD.masked_fill(padded_VF1, 1), dim=-1, keepdim=True)
             check_lengths(lengths_VF1.detach().squeeze(-1).square(), "video")
             frames_VFD = frames_VFD / lengths_VF1
-        return Scores(cosine(texts.pooled_TD, masked_mean(frames_VFD, mask_VF)))
+        return masked_mean(frames_VFD, mask_VF)

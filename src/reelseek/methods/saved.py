@@ -1,13 +1,14 @@
 """Methods on disk, and models by name: the one place that turns what a user types into a method object.
 
 A run folder holds `config.json` and `model.safetensors` (see `reelseek.checkpoint`). Towers that stayed frozen are not
-written again: their identity is, and a run refuses towers that are not the ones it was trained over.
+written again: their identity is, and a run refuses towers that are not the ones it was trained over. Not here: folders
+that carry their towers (`reelseek.methods.pretrained`) and weights of other projects (`reelseek.methods.peers`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,15 @@ from typing import Any
 import torch
 
 from reelseek.checkpoint import load_run, save_run
-from reelseek.config import MethodConfig
+from reelseek.config import MethodConfig, RunConfig
 from reelseek.errors import CheckpointError, ModelError
 from reelseek.methods import METHODS, build
 from reelseek.methods.method import Method
 from reelseek.records import Backbone
 
 KIND = "reelseek-method"
+INSIDE = "./towers"
+"""The backbone's name where a run folder holds the towers itself."""
 
 
 def pick_device(device: str) -> str:
@@ -36,11 +39,15 @@ def pick_device(device: str) -> str:
 
 
 def load_backbone(name: str, *, device: str = "cpu") -> Backbone:
-    """The towers of a name: "offline", or a CLIP or SigLIP model by hub name or folder."""
+    """The towers of a name: "offline", a weights file, or a CLIP or SigLIP model by hub name or folder."""
     if name == "offline":
         from reelseek.encoders.offline import OfflineBackbone
 
         return OfflineBackbone().to(device)
+    if Path(name).is_file():
+        from reelseek.methods.peers import load_towers
+
+        return load_towers(name, device=device)
     from reelseek.encoders.clip import load_clip
 
     # On processors with the instructions bfloat16 is several times faster; it is probed and compared before use.
@@ -48,13 +55,26 @@ def load_backbone(name: str, *, device: str = "cpu") -> Backbone:
 
 
 def load(name: str, *, device: str = "cpu") -> Method:
-    """A method by run folder, or a zero-shot method by the name or folder of a backbone.
+    """A method by run folder, by weights file of CLIP4Clip or GARE, or by the hub name of a saved method; or a
+    zero-shot method by the name, folder or weights file of a backbone.
 
-    Raises CheckpointError for a damaged run, ModelError for a model that cannot be found.
+    Raises CheckpointError for a damaged run, ModelError for a model that cannot be found or read.
     """
-    if is_run(Path(name)):
-        return _load_run(Path(name), device)
-    backbone = load_backbone(name, device=device)
+    path = Path(name)
+    if is_run(path):
+        return load_run_folder(path, device)
+    if path.is_file():
+        from reelseek.methods.peers import load_file
+
+        return load_file(path, device=device)
+    try:
+        backbone = load_backbone(name, device=device)
+    except ModelError:
+        if path.exists() or not _is_hub_run(name):  # the look for towers has brought its config.json
+            raise
+        from reelseek.methods.pretrained import from_pretrained
+
+        return from_pretrained(name, device=device)
     return build(MethodConfig(name="zero-shot", backbone=name), backbone).eval()
 
 
@@ -72,29 +92,58 @@ def run_settings(folder: Path) -> dict[str, dict[str, Any]]:
     return settings
 
 
+def usual_settings(name: str) -> dict[str, dict[str, Any]]:
+    """The settings to evaluate a model of this name with, by section: a run's own, those that the authors of a weights
+    file used, else the defaults. Raises CheckpointError and ModelError as `load`, but loads no towers.
+    """
+    if is_run(Path(name)):
+        return asdict(RunConfig()) | run_settings(Path(name))
+    if Path(name).is_file():
+        from reelseek.methods.peers import file_settings
+
+        return file_settings(name)
+    return asdict(RunConfig())
+
+
 def save(method: Method, folder: Path, *, run: Mapping[str, Any], extra: Mapping[str, str] | None = None) -> None:
     """Write a method: its configuration, what it was trained on, its weights, a model card.
 
     run: the settings it was trained with, kept as provenance. extra: further small text files by name.
     """
-    towers_changed = bool(run.get("train", {}).get("backbone_learning_rate", 0.0))
+    settings = dict(method.config)
+    if Path(settings["backbone"]).exists():  # found again from any working directory
+        settings["backbone"] = str(Path(settings["backbone"]).resolve())
+    with_towers = bool(run.get("train", {}).get("backbone_learning_rate", 0.0))
+    write_run(method, folder, settings=settings, run=run, with_towers=with_towers, extra=extra or {})
+
+
+def write_run(
+    method: Method,
+    folder: Path,
+    *,
+    settings: Mapping[str, Any],
+    run: Mapping[str, Any],
+    with_towers: bool,
+    extra: Mapping[str, str],
+) -> None:
+    """Write a run folder. settings: the method's, its backbone by a name that will be found. with_towers: whether
+    the towers' weights go with the others because no name leads to them.
+    """
     tensors = {
         key: value.detach().cpu().contiguous()
         for key, value in method.state_dict().items()
-        if towers_changed or not key.startswith("backbone.")
+        if with_towers or not key.startswith("backbone.")
     }
-    settings = dict(method.config)
-    if Path(settings["backbone"]).is_dir():  # found again from any working directory
-        settings["backbone"] = str(Path(settings["backbone"]).resolve())
     config = {
         "kind": KIND,
-        "method": settings,
+        "method": dict(settings),
         "backbone_id": method.backbone_id,
-        "backbone_trained": towers_changed,
+        "backbone_trained": with_towers,
         "trained_on": method.trained_on,
-        "run": dict(run),
+        "run": {section: values for section, values in run.items() if section != "files"},
+        "files": sorted(extra),
     }
-    save_run(folder, config, tensors, extra={"README.md": model_card(method, run), **(extra or {})})
+    save_run(folder, config, tensors, extra={"README.md": model_card(method, run), **extra})
 
 
 def model_card(method: Method, run: Mapping[str, Any]) -> str:
@@ -115,22 +164,59 @@ The full settings of the run are in `config.json`.
 """
 
 
-def _load_run(folder: Path, device: str) -> Method:
+def load_run_folder(folder: Path, device: str) -> Method:
+    """The method in a run folder. Raises CheckpointError for one that is damaged or of another version."""
     config, tensors = load_run(folder)
-    known = set(asdict(MethodConfig()))
+    known = asdict(MethodConfig())
     settings = config.get("method", {})
-    if settings.get("name") not in METHODS or not set(settings) <= known:
-        raise CheckpointError(f"{folder}: its method {settings.get('name')!r} is not one that this version knows.")
-    backbone = load_backbone(settings["backbone"], device=device)
-    if not config["backbone_trained"] and backbone.id != config["backbone_id"]:
+    kinds = isinstance(settings, dict) and all(isinstance(v, type(known.get(key))) for key, v in settings.items())
+    if not kinds or settings.get("name") not in METHODS:
+        raise CheckpointError(f"{folder}: its method is not one that this version knows.")
+    name = settings.get("backbone", known["backbone"])
+    inside = name == INSIDE
+    backbone = load_backbone(str(folder / INSIDE) if inside else name, device=device)
+    trained, wanted = bool(config.get("backbone_trained")), config.get("backbone_id")
+    if inside and backbone.id != wanted:
         raise CheckpointError(
-            f"{folder}: it was trained over other towers ({settings['backbone']}, {config['backbone_id']}) than the "
-            f"ones installed now ({backbone.id}). Install the same versions, or train again."
+            f"{folder}: its towers ({backbone.id}) are not the ones that it was saved with ({wanted}): writing or "
+            "copying was broken off, or a file exchanged."
         )
+    if not trained and backbone.id != wanted:
+        raise CheckpointError(
+            f"{folder}: it was trained over other towers ({name}, {wanted}) than the ones installed now "
+            f"({backbone.id}). Install the same versions, or train again."
+        )
+    if inside:
+        settings = settings | {"backbone": str((folder / INSIDE).resolve())}
     method = build(replace(MethodConfig(), **settings), backbone).to(device)
-    _load_weights(method, tensors, folder, with_backbone=config["backbone_trained"])
+    _load_weights(method, tensors, folder, with_backbone=trained)
     method.trained_on = str(config.get("trained_on", "unknown"))
+    method.run = config.get("run", {}) | {"files": _small_files(folder, config.get("files", []))}
     return method.eval()
+
+
+def _small_files(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """The further text files of a run by name. Raises CheckpointError for one that is gone, or lies elsewhere."""
+    found = {}
+    for name in names:
+        if Path(name).name != name:
+            raise CheckpointError(f"{folder}: it names a file {name!r} outside itself.")
+        try:
+            found[name] = (folder / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise CheckpointError(f"{folder}: its file {name} is gone or damaged.") from None
+    return found
+
+
+def _is_hub_run(name: str) -> bool:
+    """Whether the local cache holds the config.json of a hub repository that `save_pretrained` wrote."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(name, "config.json")
+    except (ImportError, ValueError):  # without the package, or no possible name
+        return False
+    return isinstance(found, str) and is_run(Path(found).parent)
 
 
 def _load_weights(method: Method, tensors: Mapping[str, torch.Tensor], folder: Path, *, with_backbone: bool) -> None:

@@ -1,12 +1,12 @@
-"""`reelseek convert`: CLIP weights of any known layout into a folder that every command reads."""
+"""`reelseek convert`: weights of any known layout into a folder that every command reads."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
 from reelseek.app.terminal import parser
+from reelseek.errors import ConfigError
 
 
 def parse(words: Sequence[str]) -> Namespace:
@@ -14,7 +14,8 @@ def parse(words: Sequence[str]) -> Namespace:
     options = parser(
         "convert",
         "Read weights from OpenAI's .pt, open_clip, CLIP4Clip or GARE state dicts (no code of the file runs) and write "
-        "a folder with config.json and model.safetensors.",
+        "a folder: CLIP alone as transformers has it, CLIP4Clip and GARE as a whole method with its towers. Every "
+        "command also takes such a file as its model, with the options below at their defaults.",
     )
     options.add_argument("source", metavar="SOURCE", help="a weights file")
     options.add_argument("target", metavar="TARGET", help="the folder to write")
@@ -24,14 +25,48 @@ def parse(words: Sequence[str]) -> Namespace:
         choices=["quick_gelu", "gelu"],
         help="gelu for open_clip weights that were not trained with OpenAI's activation; the file does not say which",
     )
+    options.add_argument(
+        "--method",
+        default="",
+        choices=["", "clip4clip", "gare-baseline", "gare"],
+        help="what scores: gare-baseline's weights have the names of clip4clip's, which is the default for them",
+    )
+    options.add_argument(
+        "--no-temporal",
+        action="store_true",
+        help="leave out the temporal module that the file holds, as GARE's authors do on MSVD",
+    )
+    options.add_argument(
+        "--temperature",
+        type=float,
+        default=3.0,
+        metavar="X",
+        help="GARE: of the frame weights; 3 as released",
+    )
+    options.add_argument(
+        "--padding",
+        default="masked",
+        choices=["masked", "counted"],
+        help="GARE: counted lets padded frames into the mean and the attention, as the released code does",
+    )
     return options.parse_args(list(words))
 
 
 def run(arguments: Namespace) -> int:
     """Convert and list what did not fit."""
-    from reelseek.checkpoint.convert import convert
+    from reelseek.methods.peers import Reading
+    from reelseek.methods.pretrained import convert_file
 
-    report = convert(Path(arguments.source), Path(arguments.target), activation=arguments.activation)
+    if not arguments.temperature > 0:
+        raise ConfigError(f"--temperature must be above 0, not {arguments.temperature}.")
+    reading = Reading(
+        activation=arguments.activation,
+        method=arguments.method,
+        temporal=not arguments.no_temporal,
+        frame_temperature=arguments.temperature,
+        padding=arguments.padding,
+    )
+    report = convert_file(arguments.source, arguments.target, reading=reading)
     print(f"{arguments.source}: {report.layout} layout, written to {arguments.target}")
     for name, keys in (("missing", report.missing), ("unexpected", report.unexpected)):
         print(f"{name}: {len(keys)}" + "".join(f"\n  {key}" for key in keys))

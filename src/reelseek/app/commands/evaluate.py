@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +25,14 @@ def parse(words: Sequence[str]) -> Namespace:
     """MODEL [--data DIR] [--split test] [--against MODEL] [--out DIR]."""
     options = settings_parser(
         "evaluate",
-        "Score a run of `train`, or a zero-shot model by name, on the test split of its data. Data, sampling and tie "
-        "rule are the run's own unless changed by their dotted names.",
+        "Score a run of `train`, trained weights of CLIP4Clip or GARE, or a zero-shot model by name, on the test split "
+        "of its data. Data, sampling and tie rule are the run's own unless changed by their dotted names.",
         sections=SECTIONS,
     )
     options.usage = "reelseek evaluate MODEL [--against MODEL] [--data DIR] [--out DIR] [--section.setting VALUE ...]"
-    options.add_argument("model", metavar="MODEL", help="a run folder, offline, or a CLIP or SigLIP name or folder")
+    options.add_argument(
+        "model", metavar="MODEL", help="a run folder, a weights file, offline, or a CLIP or SigLIP name or folder"
+    )
     options.add_argument(
         "--against", default="", metavar="MODEL", help="another run or model, compared on the same queries"
     )
@@ -39,7 +40,7 @@ def parse(words: Sequence[str]) -> Namespace:
     add_cache(options)
     options.add_argument("--out", default="", metavar="DIR", help="write results.json, metrics.csv, TREC run and qrels")
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
-    return parse_over(options, words, "model", lambda model: _defaults(Path(model)))
+    return parse_over(options, words, "model", _defaults)
 
 
 def run(arguments: Namespace) -> int:
@@ -73,11 +74,11 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def _defaults(model: Path) -> dict[str, object]:
-    """Dotted settings of a run folder; nothing for a model by name."""
-    from reelseek.methods.saved import is_run, run_settings
+def _defaults(model: str) -> dict[str, object]:
+    """Dotted settings of a run folder, or of the authors of a weights file; the usual ones for a model by name."""
+    from reelseek.methods.saved import usual_settings
 
-    settings = run_settings(model) if is_run(model) else asdict(RunConfig())
+    settings = usual_settings(model)
     return flat_dict({section: settings[section] for section in SECTIONS})
 
 
