@@ -55,28 +55,34 @@ def write_report(results: Mapping[str, Any], path: Path) -> None:
         OSError: the file cannot be written.
     """
     known, unknown = read_results(results)
-    folder = Path(__file__).parent / "templates"
-    environment = Environment(
-        loader=FileSystemLoader(folder),
+    page = (
+        environment()
+        .get_template("report.html")
+        .render(
+            known,
+            tables=[_table(known["runs"], key) for key in _directions(known["runs"])],
+            bars=_bars(known["runs"]),
+            verdicts=[_verdict(comparison) for comparison in known["comparisons"]],
+            figures=_figures(known["runs"]),
+            directions=_DIRECTIONS,
+            unknown=unknown,
+        )
+    )
+    # a file name may hold bytes that are no text; they are shown as escapes instead of stopping the report
+    path.write_bytes(page.encode("utf-8", "backslashreplace"))
+
+
+def environment() -> Environment:
+    """The templates of pages, with the filters that write numbers and times."""
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        count=_count, decimals=_decimals, clock=_clock, lasting=_lasting, day=_day, percent=_percent
-    )
-    page = environment.get_template("report.html").render(
-        known,
-        tables=[_table(known["runs"], key) for key in _directions(known["runs"])],
-        bars=_bars(known["runs"]),
-        verdicts=[_verdict(comparison) for comparison in known["comparisons"]],
-        figures=_figures(known["runs"]),
-        directions=_DIRECTIONS,
-        unknown=unknown,
-    )
-    # a file name may hold bytes that are no text; they are shown as escapes instead of stopping the report
-    path.write_bytes(page.encode("utf-8", "backslashreplace"))
+    made.filters.update(count=_count, decimals=_decimals, clock=_clock, lasting=_lasting, day=_day, percent=_percent)
+    return made
 
 
 def _count(value: float | None) -> str:

@@ -1,6 +1,6 @@
 """The figures of a report as SVG text that follows the page's colours, light or dark.
 
-matplotlib draws with stand-in colours; `_inline` swaps them for CSS variables of the page: --ink, --muted, --line
+matplotlib draws with stand-in colours; `inline` swaps them for CSS variables of the page: --ink, --muted, --line
 and --c0 to --c7. No name from outside is drawn: the page writes names beside a figure, where HTML escapes them.
 """
 
@@ -25,7 +25,7 @@ _DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)))
 _SIZE = (4.2, 2.7)  # inches at 72 points: one column of the page, so that letters keep their size
 _MOST_POINTS = 500
 _BINS = ((1, 1, "1"), (2, 5, "2-5"), (6, 10, "6-10"), (11, 50, "11-50"), (51, np.inf, "over 50"))
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "reelseek",
     "text.parse_math": False,
@@ -51,28 +51,30 @@ _STYLE: dict[Any, Any] = {
 
 def curve_plot(series: Mapping[int, Sequence[tuple[float, float]]], *, label: str, ident: str) -> str:
     """One line a run over training steps; keys are the runs' numbers, which choose colour and dash."""
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _axes()
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_axes()
         for number, points in series.items():
             steps, values = zip(*points, strict=True)
             # a single measurement has no line to show it
-            axes.plot(steps, values, **_line(number), marker="o" if len(points) == 1 else None)
+            axes.plot(steps, values, **line_style(number), marker="o" if len(points) == 1 else None)
         axes.set_xlabel("step")
         axes.grid(visible=False, axis="x")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
-        return _inline(figure, label, ident)
+        return inline(figure, label, ident)
 
 
 def cumulative_plot(ranks: Mapping[int, Sequence[float]], *, label: str, ident: str) -> str:
     """Percent of queries whose right answer is at rank k or better, over k on a logarithmic axis."""
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _axes()
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_axes()
         last = max(max(values) for values in ranks.values())
         for number, values in ranks.items():
             places, counts = np.unique(np.asarray(values, dtype=float), return_counts=True)
             share = 100 * np.cumsum(counts) / counts.sum()
-            axes.step(np.r_[min(1.0, places[0]), places, last], np.r_[0.0, share, 100.0], where="post", **_line(number))
+            axes.step(
+                np.r_[min(1.0, places[0]), places, last], np.r_[0.0, share, 100.0], where="post", **line_style(number)
+            )
         axes.set_xscale("log")
         axes.set_ylim(0, 102)
         axes.set_xlabel("rank k")
@@ -81,13 +83,13 @@ def cumulative_plot(ranks: Mapping[int, Sequence[float]], *, label: str, ident: 
         axes.set_xticks(ticks if len(ticks) < 8 else ticks[::3], minor=False)
         axes.minorticks_off()
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        return _inline(figure, label, ident)
+        return inline(figure, label, ident)
 
 
 def rank_plot(ranks: Mapping[int, Sequence[float]], *, label: str, ident: str) -> str:
     """Percent of queries in five bands of rank, one bar a run in each."""
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _axes()
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_axes()
         width = 0.84 / len(ranks)
         for place, (number, values) in enumerate(ranks.items()):
             # half a rank (ties counted by their mean) belongs to the band it has reached
@@ -100,13 +102,13 @@ def rank_plot(ranks: Mapping[int, Sequence[float]], *, label: str, ident: str) -
         axes.grid(visible=False, axis="x")
         axes.set_xlabel("rank of the right answer")
         axes.set_ylabel("% of queries")
-        return _inline(figure, label, ident)
+        return inline(figure, label, ident)
 
 
 def similarity_plot(rows: Sequence[Sequence[float | None]], *, label: str, ident: str) -> str:
     """The score of every text (row) with every video (column)."""
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _axes((4.2, 3.5))
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_axes((4.2, 3.5))
         values = np.array([[np.nan if value is None else value for value in row] for row in rows], dtype=float)
         picture = axes.imshow(values, cmap="viridis", interpolation="nearest", aspect="auto")
         axes.grid(visible=False)
@@ -117,15 +119,15 @@ def similarity_plot(rows: Sequence[Sequence[float | None]], *, label: str, ident
         bar = figure.colorbar(picture, ax=axes, shrink=0.9, pad=0.03)
         bar.outline.set_visible(False)
         bar.ax.grid(visible=False)
-        return _inline(figure, label, ident)
+        return inline(figure, label, ident)
 
 
 def gap_plot(
     points_text: Sequence[tuple[float, float]], points_video: Sequence[tuple[float, float]], *, label: str, ident: str
 ) -> str:
     """Texts and videos as two clouds in the plane, thinned evenly above 500 points each."""
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _axes((4.2, 3.2))
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_axes((4.2, 3.2))
         for number, marker, points in ((0, "o", points_text), (1, "^", points_video)):
             thinned = points[:: max(1, -(-len(points) // _MOST_POINTS))]
             if thinned:
@@ -134,19 +136,21 @@ def gap_plot(
         axes.set_xticklabels([])
         axes.set_yticklabels([])
         axes.tick_params(length=0)
-        return _inline(figure, label, ident)
+        return inline(figure, label, ident)
 
 
-def _axes(size: tuple[float, float] = _SIZE) -> tuple[Figure, Axes]:
+def new_axes(size: tuple[float, float] = _SIZE) -> tuple[Figure, Axes]:
+    """An empty figure of one column of the page; draw in it under `STYLE`."""
     figure = Figure(figsize=size)
     return figure, figure.subplots()
 
 
-def _line(number: int) -> dict[str, Any]:
+def line_style(number: int) -> dict[str, Any]:
+    """Colour and dash of a series by its number."""
     return {"color": _COLOURS[number % SERIES], "linestyle": _DASHES[number // SERIES % len(_DASHES)]}
 
 
-def _inline(figure: Figure, label: str, ident: str) -> str:
+def inline(figure: Figure, label: str, ident: str) -> str:
     """The figure as an <svg> element without a fixed size, its ids made unique by `ident`, its colours the page's."""
     buffer = io.StringIO()
     figure.savefig(
