@@ -14,6 +14,7 @@ from reelseek import __version__
 from reelseek.app.cli import COMMANDS
 from reelseek.methods.saved import load
 from reelseek.recipes import RECIPES
+from reelseek.recipes.parts import BENCHMARK_PARTS, METHOD_PARTS
 from test_checkpoint_layouts import OriginalClip
 
 
@@ -232,7 +233,7 @@ def test_wrong_yaml_is_one_sentence(tmp_path: Path, text: str, sentence: str) ->
 @pytest.mark.parametrize("command", ["train", "embed"])
 def test_an_unknown_recipe_gets_the_nearest_one(command: str) -> None:
     assert "there is no recipe 'gare-motion'. Did you mean gare-motions?" in refused(2, command, "gare-motion")
-    assert "Known: clip4clip-meanp-motions" in refused(2, command, "zzz")
+    assert "Known are METHOD-BENCHMARK, with METHOD one of clip4clip-meanp," in refused(2, command, "zzz")
     assert "RECIPE is needed" in refused(2, command)
 
 
@@ -240,7 +241,7 @@ def test_help_of_a_recipe_s_command_names_all_recipes_and_settings() -> None:
     said = run("train", "--help")
     assert said.code == 0
     joined = "".join(said.out.split())
-    assert all(name in joined for name in RECIPES)
+    assert all(name in joined for name in (*METHOD_PARTS, *BENCHMARK_PARTS))
     assert "--train.epochs EPOCHS" in said.out
     assert said.out.count("(default: offline)") == 1
     assert "(default: lstm)" in run("train", "clip4clip-seqlstm-motions", "--help").out

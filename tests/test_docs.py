@@ -16,7 +16,7 @@ from reelseek.app.cli import COMMANDS
 from reelseek.app.settings import SECTIONS
 from reelseek.data import DATASETS
 from reelseek.methods import METHODS
-from reelseek.recipes import RECIPES
+from reelseek.recipes.parts import BENCHMARK_PARTS, METHOD_PARTS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -48,8 +48,8 @@ def test_every_command_is_shown(command: str) -> None:
     assert named(f"reelseek {command}") or named(f"make {command}")
 
 
-@pytest.mark.parametrize("name", [*RECIPES, *METHODS, *DATASETS])
-def test_every_recipe_method_and_dataset_is_named(name: str) -> None:
+@pytest.mark.parametrize("name", [*METHOD_PARTS, *BENCHMARK_PARTS, *METHODS, *DATASETS])
+def test_every_part_of_a_recipe_method_and_dataset_is_named(name: str) -> None:
     assert named(name)
 
 

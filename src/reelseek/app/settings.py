@@ -10,7 +10,10 @@ import re
 from argparse import SUPPRESS, Namespace
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from reelseek.app.terminal import Parser, parser
 from reelseek.config import (
@@ -70,7 +73,7 @@ def parse_over(
     options: Parser, words: Sequence[str], name: str, settings: Callable[[str], dict[str, object]]
 ) -> Namespace:
     """Parse `words` over the settings that belong to their positional argument `name`, a recipe or a model."""
-    words = [re.sub(r"^--data(?==|$)", "--data.root", word) for word in words]
+    words = [re.sub(r"^--data(?==|$)", "--data.root", word) for word in _own_sections_only(options, words)]
     if "--train.device" in options.option_names():
         words = [re.sub(r"^--device(?==|$)", "--train.device", word) for word in words]
     first = words[0] if words and not words[0].startswith("-") else getattr(options.parse_args(words), name)
@@ -78,9 +81,39 @@ def parse_over(
     return options.parse_args(words)
 
 
+def _own_sections_only(options: Parser, words: Sequence[str]) -> list[str]:
+    """Words whose --config files, such as a run's settings.yaml, come without the sections that a command has not.
+
+    A file that cannot be read stays as it is: the parser says what is wrong with it.
+    """
+    own = {name.removeprefix("--").split(".")[0] for name in options.option_names() if "." in name}
+    shown = [piece for word in words for piece in (word.split("=", 1) if word.startswith("--config=") else [word])]
+    for at, word in enumerate(shown[1:], start=1):
+        if shown[at - 1] != "--config":
+            continue
+        try:
+            settings = yaml.safe_load(Path(word).read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        if isinstance(settings, dict) and settings.keys() & (SECTIONS.keys() - own):
+            kept = {name: values for name, values in settings.items() if name in own or name not in SECTIONS}
+            shown[at] = yaml.safe_dump(kept)
+    return shown
+
+
 def parse_with_recipe(options: Parser, words: Sequence[str]) -> Namespace:
-    """Parse `words`, one of which names a recipe, over that recipe's settings."""
-    return parse_over(options, words, "recipe", lambda name: flat(recipe(name)))
+    """Parse `words` over the settings of the recipe that one of them names, in the form and preset that they name."""
+    form, preset = _last(words, "--form") or "clean", _last(words, "--preset")
+    return parse_over(options, words, "recipe", lambda name: flat(recipe(name, form=form, preset=preset)))
+
+
+def _last(words: Sequence[str], option: str) -> str:
+    """The value that an option was given last; empty without one."""
+    found = ""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == option or word.startswith(f"{option}="):
+            found = following if word == option else word.partition("=")[2]
+    return found
 
 
 def flat(config: RunConfig) -> dict[str, object]:
@@ -97,6 +130,7 @@ LEAST: dict[str, float] = {
     **{"data.size": 0, "data.objects": 0, "data.noise_rate": 0},
     **{"sample.frames": 1, "method.width": 1, "method.layers": 1, "method.dropout": 0},
     **{"train.epochs": 1, "train.batch_size": 2, "train.backbone_learning_rate": 0, "train.weight_decay": 0},
+    **{"train.schedule_epochs": 0, "train.freeze_layers": -1, "train.chunk": 0},
     **{"train.warmup": 0, "train.clip_norm": 0, "evaluate.block": 1, "evaluate.bootstrap": 0},
 }
 ABOVE_ZERO = (

@@ -21,6 +21,7 @@ from reelseek.data.pairs import Pairs
 from reelseek.errors import ConfigError
 from reelseek.methods.method import Method
 from reelseek.recipes.relevance import batch_relevance
+from reelseek.recipes.towers import prepare_towers
 from reelseek.records import Texts, Videos
 from reelseek.training.batches import LEAST, batch_numbers, count_batches
 
@@ -51,6 +52,7 @@ class Clips:
         self.towers = cast(Any, method.backbone)
         # What a processor is fastest with must not decide how towers train: `train.precision` does, on every start.
         self.towers.precision = "float32"
+        prepare_towers(self.towers.model, config.train)
         self.pairs = pairs
         self.config = config
         self.say = say
@@ -94,6 +96,19 @@ class Clips:
         frames_VFD = features_ND.new_zeros(*batch.mask_VF.shape, features_ND.shape[-1])
         frames_VFD[batch.mask_VF] = features_ND
         return texts, Videos(frames_VFD, batch.mask_VF)
+
+    def cut(self, batch: FrameBatch) -> list[FrameBatch]:
+        """A share in parts of at most `train.chunk` examples; relevance stays that of the whole batch."""
+        size = self.config.train.chunk
+        return [
+            FrameBatch(
+                batch.captions[start : start + size],
+                batch.pixels_VF3SS[start : start + size],
+                batch.mask_VF[start : start + size],
+                batch.relevance_TV,
+            )
+            for start in range(0, len(batch.captions), size)
+        ]
 
 
 def _of_all_processes(texts: tuple[int, ...]) -> list[tuple[int, ...]]:

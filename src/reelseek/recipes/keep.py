@@ -14,10 +14,13 @@ import yaml
 from reelseek.checkpoint.runs import write_whole
 from reelseek.config import RunConfig
 from reelseek.errors import CheckpointError
+from reelseek.training import loop
 
 SETTINGS = "settings.yaml"
-PLACES = {"data.root", "data.captions", "train.device"}
+PLACES = {"data.root", "data.captions", *(f"train.{name}" for name in loop.PLACES)}
 """Settings that may change between two starts of one run: where things are, not what they are."""
+AFTERWARDS = ("evaluate",)
+"""Sections of which training reads nothing that decides its weights."""
 
 
 def keep_settings(config: RunConfig, out: Path) -> None:
@@ -39,12 +42,14 @@ def keep_settings(config: RunConfig, out: Path) -> None:
 
 
 def _refuse_others(kept: Any, wanted: dict[str, dict[str, Any]], out: Path) -> None:
-    before = kept if isinstance(kept, dict) else {}
+    sections = kept if isinstance(kept, dict) else {}
+    # A setting that came later than the run had its default.
+    before = {name: values | (sections.get(name) or {}) for name, values in asdict(RunConfig()).items()}
     changed = [
-        f"{section}.{name} was {before.get(section, {}).get(name)}, now {value}"
+        f"{section}.{name} was {before[section].get(name)}, now {value}"
         for section, values in wanted.items()
         for name, value in values.items()
-        if f"{section}.{name}" not in PLACES and before.get(section, {}).get(name) != value
+        if section not in AFTERWARDS and f"{section}.{name}" not in PLACES and before[section].get(name) != value
     ]
     if changed:
         raise CheckpointError(

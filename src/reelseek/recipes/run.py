@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from reelseek.config import RunConfig
+from reelseek.config import DataConfig, EvaluateConfig, RunConfig, TrainConfig
 from reelseek.data import load as load_data
 from reelseek.data import user_folder
 from reelseek.data.pairs import Pairs
@@ -33,12 +33,15 @@ from reelseek.recipes.keep import keep_settings
 from reelseek.recipes.objective import objective
 from reelseek.recipes.relevance import batch_relevance
 from reelseek.training.batches import Batch, batch_numbers, count_batches
+from reelseek.training.distributed import make_fabric
 from reelseek.training.loop import FitResult, fit, seed_all
 
 Say = Callable[[str], None]
 Stages = Callable[[str], AbstractContextManager[Progress]]
 """From the name of a stage to a context that gives its progress function, called with (done, total)."""
 SEEN = "seen.json"
+GENERATED = ("motions", "babyai")
+"""Datasets that are made where they are not found."""
 
 
 class Outcome(NamedTuple):
@@ -63,13 +66,18 @@ def train(
     Raises DataError for data that is not there, ConfigError for wrong settings,
     CheckpointError if `out` holds another run.
     """
-    with progress("making the benchmark") as tell:
+    pick_device(config.train.device)
+    _refuse_lost_settings(config.train)
+    _tell_what_is_made(config.data, say)
+    fabric = make_fabric(config.train)
+    # Under torchrun the first process of a machine makes what the others then find.
+    with fabric.rank_zero_first(local=True), progress("making the benchmark") as tell:
         splits = load_data(config.data, tell)
     if splits.train is None or splits.val is None:
         raise DataError(
             f"{config.data.name}: training needs a train and a val split; this data has only a part of them."
         )
-    device = pick_device(config.train.device)
+    device = str(fabric.device)
     seed_all(config.train.seed)
     method = build(config.method, load_backbone(config.method.backbone, device=device)).to(device)
     _refuse_nothing_to_train(method, config)
@@ -80,12 +88,44 @@ def train(
     if config.train.backbone_learning_rate > 0:
         result, seen = _train_frames(method, splits.train, splits.val, config, out, progress, say)
     else:
-        result, seen = _train_features(method, splits.train, splits.val, config, out, cache, progress, say)
+        with fabric.rank_zero_first(local=True):
+            train_set, val_set = (
+                _embed(method, pairs, config, cache, progress, say) for pairs in (splits.train, splits.val)
+            )
+        result, seen = _train_features(method, train_set, val_set, config, out, progress)
     method.trained_on = f"{seen.name}: {len(seen.video_ids):,} videos, {len(seen.texts):,} texts"
     if int(os.environ.get("RANK", "0")) == 0:
         seen_videos = json.dumps({"corpus": seen.corpus, "videos": seen.video_ids})
         save(method, out, run=asdict(config), extra={SEEN: seen_videos})
     return Outcome(method, result, out)
+
+
+def _refuse_lost_settings(config: TrainConfig) -> None:
+    """Refuse settings of the towers' training in a run that does not train them."""
+    given = {
+        "train.chunk": config.chunk > 0,
+        "train.gradient_checkpointing": config.gradient_checkpointing,
+        "train.freeze_layers": config.freeze_layers >= 0,
+    }
+    lost = [name for name, is_given in given.items() if is_given]
+    if lost and config.backbone_learning_rate == 0:
+        raise ConfigError(
+            f"{' and '.join(lost)}: the towers stay frozen here, so there is nothing to save or keep. Leave it out, or "
+            "give the towers a train.backbone_learning_rate."
+        )
+
+
+def _tell_what_is_made(data: DataConfig, say: Say) -> None:
+    """Say that a generated benchmark will be made in a folder that is not there: it may be a mistyped one."""
+    root = Path(data.root)
+    if data.name not in GENERATED or not data.root or root.exists():
+        return
+    if not root.parent.exists():
+        raise DataError(
+            f"--data {root}: neither it nor {root.parent} is there. {data.name} is made in a folder that may be new; "
+            "the one above it must exist."
+        )
+    say(f"{root} is not there: {data.name} will be made in it.")
 
 
 def _refuse_nothing_to_train(method: Method, config: RunConfig) -> None:
@@ -113,22 +153,22 @@ def cache_folder() -> Path:
     return user_folder() / "embeddings"
 
 
+def _embed(method: Method, pairs: Pairs, config: RunConfig, cache: Path, progress: Stages, say: Say) -> EmbeddedPairs:
+    with progress(f"embedding {pairs.name}") as tell:
+        embedded = embed_pairs(method, pairs, config.sample, cache=cache, progress=tell)
+    for broken in embedded.broken:
+        say(f"set aside: {broken.reason}")
+    return embedded
+
+
 def _train_features(
     method: Method,
-    train_pairs: Pairs,
-    val_pairs: Pairs,
+    train_set: EmbeddedPairs,
+    val_set: EmbeddedPairs,
     config: RunConfig,
     out: Path,
-    cache: Path,
     progress: Stages,
-    say: Say,
 ) -> tuple[FitResult, Pairs]:
-    with progress(f"embedding {train_pairs.name}") as tell:
-        train_set = embed_pairs(method, train_pairs, config.sample, cache=cache, progress=tell)
-    with progress(f"embedding {val_pairs.name}") as tell:
-        val_set = embed_pairs(method, val_pairs, config.sample, cache=cache, progress=tell)
-    for broken in (*train_set.broken, *val_set.broken):
-        say(f"set aside: {broken.reason}")
     size, count = config.train.batch_size, len(train_set.pairs.texts)
     steps = count_batches(count, size)
 
@@ -177,14 +217,18 @@ def _train_frames(
             folder=out,
             validate=validate,
             encode=clips.encode,
+            cut=clips.cut if config.train.chunk else None,
             progress=_steps(tell, clips.steps * config.train.epochs),
         )
     return result, train_pairs
 
 
 def validation(method: Method, embedded: EmbeddedPairs, config: RunConfig) -> dict[str, float]:
-    """Text-to-video metrics on the validation split, without rescoring and without intervals."""
-    plain = replace(config.evaluate, rescoring="none", bootstrap=0)
+    """Text-to-video metrics on the validation split, always by the default protocol, and without intervals.
+
+    So the weights that a run ends with do not hang on how it will be evaluated.
+    """
+    plain = EvaluateConfig(block=config.evaluate.block, bootstrap=0)
     found = evaluate_embedded(method, embedded, config=plain, frames=config.sample.frames)
     return dict(found.metrics["text_to_video"])
 

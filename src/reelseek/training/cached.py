@@ -10,7 +10,7 @@ Shapes: T texts, V videos, F frames, L tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -63,7 +63,15 @@ def average_gradients(parameters: Iterable[Parameter]) -> None:
 
 def tensors_of(texts: Texts, videos: Videos) -> list[Tensor]:
     """Every tensor of some tower outputs, in a fixed order."""
-    return [*_of_texts(texts), videos.frames_VFD, videos.mask_VF]
+    found: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    texts.each(keep)
+    videos.each(keep)
+    return found
 
 
 def join(parts: Sequence[Outputs]) -> Outputs:
@@ -72,23 +80,11 @@ def join(parts: Sequence[Outputs]) -> Outputs:
     return _like(parts[0], [_stacked(column) for column in columns])
 
 
-def _of_texts(texts: Texts) -> list[Tensor]:
-    own = [tensor for tensor in (texts.pooled_TD, texts.tokens_TLD, texts.mask_TL) if tensor is not None]
-    return own + [tensor for _, stream in sorted((texts.streams or {}).items()) for tensor in _of_texts(stream)]
-
-
 def _like(outputs: Outputs, tensors: Sequence[Tensor]) -> Outputs:
     """Outputs of the same structure, holding these tensors of `tensors_of`."""
     left = iter(tensors)
-    texts = _texts_like(outputs[0], left)
-    return texts, Videos(next(left), next(left))
-
-
-def _texts_like(texts: Texts, left: Iterator[Tensor]) -> Texts:
-    pooled, tokens, mask = (None if tensor is None else next(left) for tensor in texts[:3])
-    streams = texts.streams and {name: _texts_like(stream, left) for name, stream in sorted(texts.streams.items())}
-    assert pooled is not None
-    return Texts(pooled, tokens, mask, streams)
+    texts = outputs[0].each(lambda _: next(left))
+    return texts, outputs[1].each(lambda _: next(left))
 
 
 def _leaf(tensor: Tensor) -> Tensor:

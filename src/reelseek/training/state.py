@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from reelseek.config import TrainConfig
 from reelseek.errors import CheckpointError
 
 STATE = "state.safetensors"
@@ -95,11 +96,13 @@ def load_state(
         saved, position = header["settings"], Position(**header["position"])
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is not the state of a training run: {error}") from error
-    for name in saved.keys() | settings.keys():
-        if saved.get(name) != settings.get(name):
+    # A setting that came later than the run had its default.
+    before = asdict(TrainConfig()) | saved
+    for name in settings:
+        if before.get(name) != settings[name]:
             raise CheckpointError(
                 f"{path.parent} holds a run with other settings: "
-                f"{name} was {saved.get(name)}, now {settings.get(name)}. "
+                f"{name} was {before.get(name)}, now {settings[name]}. "
                 f"Give it another folder, or delete {path.name} there to start anew"
             )
     weights = {name.removeprefix("weight."): value for name, value in tensors.items() if name.startswith("weight.")}

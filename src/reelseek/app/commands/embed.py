@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reelseek.app.settings import add_cache, parse_with_recipe, run_config, settings_parser
 from reelseek.app.terminal import progress, tell_broken
-from reelseek.recipes import RECIPES
+from reelseek.recipes import parts_in_words
 
 
 def parse(words: Sequence[str]) -> Namespace:
@@ -17,7 +17,7 @@ def parse(words: Sequence[str]) -> Namespace:
     options = settings_parser(
         "embed", "Embed every split of a recipe's data once; what is there already is not decoded again."
     )
-    options.add_argument("recipe", metavar="RECIPE", help=f"one of: {', '.join(RECIPES)}")
+    options.add_argument("recipe", metavar="RECIPE", help=f"METHOD-BENCHMARK: {parts_in_words()}")
     add_cache(options)
     options.usage = "reelseek embed RECIPE [--data DIR] [--cache DIR] [--config FILE] [--section.setting VALUE ...]"
     return parse_with_recipe(options, words)
