@@ -69,10 +69,12 @@ def _paragraphs(path: Path) -> dict[str, str]:
     content = read_json(path)
     if not isinstance(content, dict) or not content:
         raise DataError(f"{path}: is not an object of videos.")
-    paragraphs = {}
+    paragraphs: dict[str, str] = {}
     for video, entry in content.items():
         sentences = entry.get("sentences") if isinstance(entry, dict) else None
         if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
             raise DataError(f"{path}: {video!r} has no list of sentences.")
+        if video.removeprefix("v_") in paragraphs:
+            raise DataError(f"{path}: {video!r} is there twice, with v_ and without.")
         paragraphs[video.removeprefix("v_")] = paragraph(sentences)
     return paragraphs

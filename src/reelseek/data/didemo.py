@@ -63,8 +63,10 @@ def load_didemo(root: str | Path) -> Splits:
                 return Place(path, (0.0, SECONDS))
         return None
 
-    standard = TEST if "test_list.txt" in files.named else None
-    return files.splits("didemo paragraph", lists, captions, corpus=CORPUS, standard=standard, notes=notes, find=find)
+    listed_test = "test_list.txt" in files.named
+    name = "didemo paragraph" if listed_test else "didemo unlisted paragraph"
+    standard = TEST if listed_test else None
+    return files.splits(name, lists, captions, corpus=CORPUS, standard=standard, notes=notes, find=find)
 
 
 def _id(name: str) -> str:

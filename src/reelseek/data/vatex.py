@@ -11,7 +11,6 @@ Tested on miniatures in these formats.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from reelseek.config import DataConfig
@@ -50,7 +49,10 @@ def load_vatex(root: str | Path, *, seed: int = 0) -> Splits:
         notes = {"train": [*notes["train"], note], "val": [note], "test": notes["test"]}
         lists = {**held, "test": lists["test"]}
     names = [COLLECTED] if COLLECTED in files.named else PUBLISHED_FILES
-    captions = numbered(caption for name in names for caption in _captions(files.path(name)))
+    clips: dict[str, list[str]] = {}
+    for name in names:
+        _add_captions(files.path(name), clips)
+    captions = numbered((video, text) for video, texts in clips.items() for text in texts)
 
     def find(video: str) -> Place | None:
         parsed = re.fullmatch(r"(.+)_(\d+)_(\d+)", video)
@@ -61,8 +63,8 @@ def load_vatex(root: str | Path, *, seed: int = 0) -> Splits:
     return files.splits("vatex", lists, captions, corpus=CORPUS, standard=TEST, notes=notes, find=find)
 
 
-def _captions(path: Path) -> Iterator[tuple[str, str]]:
-    """(clip id, English caption) of one annotation file, in its order."""
+def _add_captions(path: Path, clips: dict[str, list[str]]) -> None:
+    """Add the English captions of one annotation file by clip id, in its order."""
     content = read_json(path)
     if not isinstance(content, dict | list):
         raise DataError(f"{path}: is neither an object nor a list of clips.")
@@ -71,8 +73,9 @@ def _captions(path: Path) -> Iterator[tuple[str, str]]:
         texts = entry.get("enCap") if isinstance(entry, dict) else None
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise DataError(f"{path}: {video!r} has no list `enCap` of captions.")
-        for text in texts:
-            yield video, text
+        if video in clips:
+            raise DataError(f"{path}: {video!r} has captions already; a clip has one entry.")
+        clips[video] = texts
 
 
 def _id(path: Path, entry: object) -> str:
