@@ -164,6 +164,9 @@ def test_absent_files_are_named(root, name):
         ("MSRVTT_data.json", "{", "MSRVTT_data.json: is not JSON"),
         ("MSRVTT_data.json", "[]", "has neither `sentences` nor `annotations`"),
         ("MSRVTT_data.json", '{"sentences": [{"caption": "x"}]}', "a sentence without video_id and caption"),
+        ("MSRVTT_data.json", '{"sentences": {"a": 1}}', "its 'sentences' is not a list"),
+        ("MSRVTT_data.json", '{"sentences": [], "videos": 3}', "its 'videos' is not a list"),
+        ("MSRVTT_data.json", '{"sentences": [], "sentences": []}', "has the key 'sentences' more than once"),
         ("MSRVTT_train.9k.csv", "id\nvideo0\n", "no column 'video_id'"),
         ("MSRVTT_JSFUSION_test.csv", "key,vid_key,video_id,sentence\nret0,m,video24,\n", "line 2 lacks one of"),
         ("MSRVTT_JSFUSION_test.csv", "key,vid_key,video_id,sentence\nret0,m,video99,x\n", "none of its 1 videos"),
@@ -197,4 +200,12 @@ def test_no_test_video_is_refused(root):
     with pytest.raises(DataError, match="none of its 4 videos"):
         load_1ka(root)
     with pytest.raises(DataError, match="none of its 10 videos"):
+        load_full(root)
+
+
+@pytest.mark.parametrize("video", ["video0", {"video_id": "video0"}, {"video_id": "video0", "split": "tst"}])
+def test_videos_without_a_known_split_are_named(root, video):
+    content = json.loads((root / "MSRVTT_data.json").read_text()) | {"videos": [video]}
+    (root / "MSRVTT_data.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="a video without a known split: .*video0"):
         load_full(root)

@@ -95,6 +95,9 @@ def _annotation(files: Files) -> dict[str, Any]:
     content = read_json(path)
     if not isinstance(content, dict) or not ({"sentences", "annotations"} & content.keys()):
         raise DataError(f"{path}: has neither `sentences` nor `annotations`; is it the MSR-VTT annotation?")
+    for name in ("sentences", "annotations", "videos"):
+        if not isinstance(content.get(name, []), list):
+            raise DataError(f"{path}: its {name!r} is not a list.")
     return content
 
 
@@ -115,7 +118,7 @@ def _split_fields(content: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     names = {"train": "train", "validate": "val", "val": "val", "test": "test"}
     lists: dict[str, list[str]] = {part: [] for part in FULL_IDS}
     for video in videos:
-        if video.get("split") not in names or "video_id" not in video:
+        if not isinstance(video, dict) or video.get("split") not in names or "video_id" not in video:
             raise DataError(
                 f"MSR-VTT annotation: a video without a known split: {str(video)[:80]}. Add the files "
                 "MSRVTT_{train,val,test}.full.csv."
