@@ -207,5 +207,5 @@ def test_no_test_video_is_refused(root):
 def test_videos_without_a_known_split_are_named(root, video):
     content = json.loads((root / "MSRVTT_data.json").read_text()) | {"videos": [video]}
     (root / "MSRVTT_data.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match="a video without a known split: .*video0"):
+    with pytest.raises(DataError, match=r"a video without a known split: .*video0"):
         load_full(root)
