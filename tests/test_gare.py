@@ -256,7 +256,9 @@ def test_tiles_and_recomputation_change_nothing(monkeypatch, weights, texts_a_ti
     monkeypatch.setattr(gare_factorised, "TILE_WEIGHTS", weights)
     monkeypatch.setattr(gare_factorised, "TILE_TEXTS", texts_a_tile)
     monkeypatch.setattr(gare_factorised, "KEPT_PAIRS", 10)
-    tiled, tiled_increments = factorised_scores(head.psi, head.variant, text, Videos(frames, videos.mask_VF), [noise_VD])
+    tiled, tiled_increments = factorised_scores(
+        head.psi, head.variant, text, Videos(frames, videos.mask_VF), [noise_VD]
+    )
     assert torch.allclose(tiled, matrix, atol=1e-12)
     for value, wanted in zip(gradients(head, tiled, tiled_increments, [text, frames]), expected, strict=True):
         assert torch.allclose(value, wanted, atol=1e-9)
