@@ -57,6 +57,13 @@ def test_the_best_epoch_is_kept_and_the_earliest_of_equals(tmp_path):
     assert not torch.equal(weights[1], weights[3])
 
 
+def test_the_lowest_rank_is_the_best(tmp_path):
+    values = iter([30.0, 10.0, 10.0, 20.0])
+    config = replace(CONFIG, epochs=4, select="MnR")
+    result = train(tmp_path, Toy(), config, validate=lambda: {"R@1": 1.0, "MnR": next(values)})
+    assert (result.best_epoch, result.best_value) == (2, 10.0)
+
+
 def test_without_validation_the_last_epoch_is_kept(tmp_path):
     result = train(tmp_path, Toy())
     assert (result.best_epoch, result.best_value, result.history) == (3, None, [])

@@ -87,6 +87,8 @@ def fit(
     run, ValueError for wrong settings.
     """
     _check(config, steps_per_epoch)
+    if cut is not None and encode is None:
+        raise ValueError("cut is for batches that pass towers: give encode too")
     folder = Path(folder)
     fabric = make_fabric(config)
     freeze_towers(method, config)
