@@ -10,7 +10,15 @@ import torch
 from reelseek.losses import increments as increments_module
 from reelseek.losses.contrastive import dual_softmax_loss, info_nce
 from reelseek.losses.increments import gare_regularisers
-from reelseek.score.increments import FactorisedIncrements, moments_over_texts, squared_norms
+from reelseek.score import increments as forms_module
+from reelseek.score.increments import (
+    FactorisedIncrements,
+    TextIncrements,
+    count_pairs,
+    dense_increments,
+    moments_over_texts,
+    squared_norms,
+)
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -21,9 +29,19 @@ def factorised(texts: int = 5, videos: int = 4, vectors: int = 3, width: int = 6
     return FactorisedIncrements(random(videos, vectors, texts), random(videos, vectors, width, seed=1), random(width))
 
 
+def text_owned(texts: int = 5, videos: int = 4, vectors: int = 3, width: int = 6) -> TextIncrements:
+    return TextIncrements(random(texts, vectors, videos), random(texts, vectors, width, seed=1), random(width))
+
+
 def both() -> list:
     made = factorised()
-    return [pytest.param(made, id="factorised"), pytest.param(made.dense(), id="dense")]
+    owned = text_owned()
+    return [
+        pytest.param(made, id="factorised"),
+        pytest.param(made.dense(), id="dense"),
+        pytest.param(owned, id="text-owned"),
+        pytest.param(owned.dense(), id="dense-of-text-owned"),
+    ]
 
 
 def cross_entropy_loop(logits: list[list[float]]) -> float:
@@ -121,7 +139,7 @@ def kl_loop(dense: torch.Tensor, prior: float) -> list[list[float]]:
 @pytest.mark.parametrize("form", both())
 @pytest.mark.parametrize("prior", [1.0, 0.5])
 def test_kl_is_the_definition(form, prior):
-    table = kl_loop(factorised().dense(), prior)
+    table = kl_loop(dense_increments(form), prior)
     summed = sum(sum(row) for row in table) / 4
     assert float(gare_regularisers(form, prior_sigma=prior)["kl"]) == pytest.approx(summed, rel=1e-6)
     mean = gare_regularisers(form, prior_sigma=prior, kl_reduction="mean")["kl"]
@@ -130,7 +148,7 @@ def test_kl_is_the_definition(form, prior):
 
 @pytest.mark.parametrize("form", both())
 def test_norm_term_is_the_definition_and_stops_at_its_bound(form):
-    dense = factorised().dense()
+    dense = dense_increments(form)
     total = 0.0
     for i in range(5):
         lengths = [math.sqrt(sum(float(x) ** 2 for x in dense[i, j])) for j in range(4)]
@@ -145,7 +163,7 @@ def test_norm_term_is_the_definition_and_stops_at_its_bound(form):
 @pytest.mark.parametrize("form", both())
 @pytest.mark.parametrize("alpha", [0.5, 2.0])
 def test_direction_term_is_the_definition(form, alpha):
-    dense = factorised().dense()
+    dense = dense_increments(form)
     total = 0.0
     for i in range(5):
         mean = 0.0
@@ -155,6 +173,27 @@ def test_direction_term_is_the_definition(form, alpha):
                 mean += math.exp(-alpha * (1 - cosine)) / 16
         total += math.log(mean + 1e-8) / 5
     assert float(gare_regularisers(form, alpha=alpha)["direction"]) == pytest.approx(total, rel=1e-6)
+
+
+@pytest.mark.parametrize("form", both())
+def test_orthogonality_is_the_definition(form):
+    dense = dense_increments(form)
+    total = 0.0
+    for i in range(5):
+        squares = []
+        for j in range(4):
+            for k in range(4):
+                cosine = float(dense[i, j] @ dense[i, k] / dense[i, j].norm() / dense[i, k].norm())
+                squares += [cosine**2] if j != k else []
+        total += sum(squares) / len(squares) / 5
+    found = gare_regularisers(form, direction="orthogonality")["direction"]
+    assert float(found) == pytest.approx(total, rel=1e-9)
+
+
+def test_orthogonality_is_zero_for_orthogonal_and_one_for_opposite_increments():
+    orthogonal, opposite = torch.eye(4).expand(3, 4, 4), torch.tensor([[1.0], [-2.0], [3.0]]).expand(2, 3, 1)
+    assert float(gare_regularisers(orthogonal, direction="orthogonality")["direction"]) == pytest.approx(0.0)
+    assert float(gare_regularisers(opposite, direction="orthogonality")["direction"]) == pytest.approx(1.0)
 
 
 def test_direction_is_zero_when_all_point_alike_and_low_when_orthogonal():
@@ -173,15 +212,34 @@ def test_defaults_are_the_released_settings():
     }
 
 
-@pytest.mark.parametrize("part", ["kl", "direction", "norm"])
+@pytest.mark.parametrize("form", [factorised(), text_owned()], ids=["factorised", "text-owned"])
+@pytest.mark.parametrize("part", ["kl", "direction", "norm", "orthogonality"])
 @pytest.mark.parametrize("elements", [1, 60, 1 << 18])
-def test_gradients_of_both_forms_agree_in_every_block_size(part, elements, monkeypatch):
-    monkeypatch.setattr(increments_module, "BLOCK_ELEMENTS", elements)
-    made = FactorisedIncrements(*(tensor.requires_grad_() for tensor in factorised()))
-    fast = torch.autograd.grad(3 * gare_regularisers(made, norm_bound=1e9)[part], made)
-    slow = torch.autograd.grad(3 * gare_regularisers(made.dense(), norm_bound=1e9)[part], made)
-    for value, expected in zip(fast, slow, strict=True):
+def test_gradients_of_all_forms_agree_in_every_block_size(form, part, elements, monkeypatch):
+    made = type(form)(*(tensor.clone().requires_grad_() for tensor in form))
+
+    def gradients(increments):
+        direction = "orthogonality" if part == "orthogonality" else "diversity"
+        parts = gare_regularisers(increments, norm_bound=1e9, direction=direction)
+        return torch.autograd.grad(3 * parts[part if part in parts else "direction"], made, allow_unused=True)
+
+    slow = gradients(made.dense())
+    for module in (increments_module, forms_module):
+        monkeypatch.setattr(module, "BLOCK_ELEMENTS", elements)
+    for value, expected in zip(gradients(made), slow, strict=True):
         assert torch.allclose(value, expected, atol=1e-10)
+
+
+def test_text_owned_blocks_keep_no_dense_increments_for_the_backward_pass(monkeypatch):
+    monkeypatch.setattr(forms_module, "BLOCK_ELEMENTS", 4 * 6)
+    made = TextIncrements(*(tensor.clone().requires_grad_() for tensor in text_owned(texts=9)))
+    kept: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda x: x):
+        parts = gare_regularisers(made)
+        orthogonal = gare_regularisers(made, direction="orthogonality")["direction"]
+    assert max(kept) < 9 * 4 * 6
+    (sum(parts.values()) + orthogonal).backward()
+    assert torch.isfinite(made.coefficients_TKV.grad).all()
 
 
 def test_only_the_wanted_gradients_of_the_direction_term_are_given():
@@ -197,19 +255,38 @@ def test_texts_that_agree_and_a_reached_bound_give_finite_gradients():
     parts = gare_regularisers(factorised()._replace(coefficients_VKT=coefficients), norm_bound=1e-6)
     sum(parts.values()).backward()
     assert torch.isfinite(coefficients.grad).all()
+    one = TextIncrements(*(random(1, *part.shape[1:]).expand(5, -1, -1) for part in text_owned()[:2]), random(6))
+    coefficients = one.coefficients_TKV.clone().requires_grad_()
+    sum(gare_regularisers(one._replace(coefficients_TKV=coefficients), norm_bound=1e-6).values()).backward()
+    assert torch.isfinite(coefficients.grad).all()
 
 
-def test_statistics_of_both_forms_agree():
-    made = factorised()
+@pytest.mark.parametrize("made", [factorised(), text_owned()], ids=["factorised", "text-owned"])
+def test_statistics_of_all_forms_agree(made):
     for fast, slow in zip(moments_over_texts(made), moments_over_texts(made.dense()), strict=True):
         assert torch.allclose(fast, slow)
     assert torch.allclose(squared_norms(made), squared_norms(made.dense()))
+    assert count_pairs(made) == count_pairs(made.dense()) == (5, 4)
+
+
+def test_text_owned_increments_are_their_definition():
+    made = text_owned()
+    for i in range(5):
+        for j in range(4):
+            expected = made.offset_D + sum(made.coefficients_TKV[i, k, j] * made.basis_TKD[i, k] for k in range(3))
+            assert torch.allclose(made.dense()[i, j], expected)
+
+
+def test_the_two_conventions_of_the_kl_weight():
+    made = factorised(width=512)
+    found = {kind: float(gare_regularisers(made, kl_reduction=kind)["kl"]) for kind in ("sum", "mean")}
+    assert 1e-4 * found["sum"] == pytest.approx(0.0512 * found["mean"])
 
 
 @pytest.mark.parametrize(("texts", "videos"), [(1, 4), (5, 1)])
 def test_a_batch_of_one_is_refused(texts, videos):
     made = factorised(texts, videos)
-    for form in (made, made.dense()):
+    for form in (made, made.dense(), text_owned(texts, videos)):
         with pytest.raises(ValueError, match="at least 2 texts and 2 videos"):
             gare_regularisers(form)
 
@@ -217,5 +294,7 @@ def test_a_batch_of_one_is_refused(texts, videos):
 def test_wrong_settings_are_refused():
     with pytest.raises(ValueError, match="reduction"):
         gare_regularisers(factorised(), kl_reduction="max")
+    with pytest.raises(ValueError, match="direction term"):
+        gare_regularisers(factorised(), direction="none")
     with pytest.raises(ValueError, match="prior_sigma"):
         gare_regularisers(factorised(), prior_sigma=0.0)
