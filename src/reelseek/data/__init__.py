@@ -29,6 +29,7 @@ DATASETS: dict[str, str] = {
     "motions": "reelseek.data.motions:from_config",
     "babyai": "reelseek.data.babyai:from_config",
     "folder": "reelseek.data.folder:from_config",
+    "exercises": "reelseek.data.exercises:from_config",
     "msrvtt-1ka-9k": "reelseek.data.msrvtt:from_config",
     "msrvtt-1ka-7k": "reelseek.data.msrvtt:from_config",
     "msrvtt-full": "reelseek.data.msrvtt:from_config",
