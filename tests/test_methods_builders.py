@@ -39,8 +39,11 @@ def towers() -> ClipBackbone:
 
 
 def inputs(frames: int) -> tuple[Texts, Videos]:
+    """Two texts with tokens and CAMoE's streams, and two videos."""
     mask_VF = torch.ones(2, frames, dtype=torch.bool)
-    return Texts(torch.randn(2, WIDTH)), Videos(torch.randn(2, frames, WIDTH), mask_VF)
+    texts = Texts(torch.randn(2, WIDTH), torch.randn(2, 3, WIDTH), torch.ones(2, 3, dtype=torch.bool))
+    texts = texts._replace(streams={"entity": texts, "action": texts})
+    return texts, Videos(torch.randn(2, frames, WIDTH), mask_VF)
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if "msrvtt" in name])

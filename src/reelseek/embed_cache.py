@@ -68,7 +68,8 @@ def write_texts(cache: Path, text_id: str, captions: Sequence[str], texts: Texts
 
 def _spread(texts: Texts, prefix: str = "") -> dict[str, Tensor]:
     """The tensors of texts by name; token rows end with their last token that counts, one below the other."""
-    tensors = {f"{prefix}pooled_TD": texts.pooled_TD.contiguous()}
+    # Copied: a stream may be the whole sentence itself, and the format takes no tensor twice.
+    tensors = {f"{prefix}pooled_TD": texts.pooled_TD.clone(memory_format=torch.contiguous_format)}
     if texts.tokens_TLD is not None and texts.mask_TL is not None:
         places_TL = texts.mask_TL * torch.arange(1, texts.mask_TL.shape[1] + 1)
         lengths_T = places_TL.amax(dim=1)
