@@ -14,7 +14,8 @@ from reelseek.config import EvaluateConfig, SampleConfig
 from reelseek.data.pairs import Pairs, Standard
 from reelseek.embed import EmbeddedPairs
 from reelseek.errors import ConfigError
-from reelseek.evaluation import evaluate, evaluate_embedded, project_in_blocks, rescorer_of, score_embedded
+from reelseek.evaluation import evaluate, evaluate_embedded, project_in_blocks, score_embedded
+from reelseek.evaluation_bank import rescorer_of
 from reelseek.rank.metrics import retrieval_metrics
 from reelseek.records import Texts, Videos
 

@@ -1,4 +1,4 @@
-"""Cosine, masked pooling, blocks and rescoring against loops written from their definitions."""
+"""Cosine, masked pooling and blocks against loops written from their definitions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from reelseek.methods.clip4clip import MeanPoolHead
 from reelseek.records import Scores, Texts, Videos
 from reelseek.score.blocks import score_in_blocks
-from reelseek.score.rescore import dual_softmax, dual_softmax_rescorer
 from reelseek.score.similarity import cosine, masked_mean, masked_softmax
 
 
@@ -96,31 +95,3 @@ def test_blocks_carry_tokens_masks_and_streams():
 def test_blocks_of_nothing_are_refused():
     with pytest.raises(ValueError, match="at least 1"):
         score_in_blocks(MeanPoolHead(), Texts(random(1, 2)), Videos(random(1, 1, 2), torch.ones(1, 1) > 0), 0)
-
-
-def test_dual_softmax_is_the_definition():
-    matrix, scale = random(4, 3) / 3, 20.0
-    out = dual_softmax(matrix, scale=scale)
-    for i in range(4):
-        for j in range(3):
-            total = sum(math.exp(scale * float(matrix[k, j])) for k in range(4))
-            weight = math.exp(scale * float(matrix[i, j])) / total
-            assert float(out[i, j]) == pytest.approx(float(matrix[i, j]) * weight, abs=1e-6)
-
-
-def test_dual_softmax_leaves_its_input_alone_and_survives_large_scales():
-    matrix = random(4, 3)
-    before = matrix.clone()
-    rescorer = dual_softmax_rescorer(1e4)
-    out = rescorer.apply(matrix)
-    assert torch.equal(matrix, before)
-    assert torch.isfinite(out).all()
-    assert rescorer.sees_test_queries
-    assert torch.equal(dual_softmax_rescorer().apply(matrix), dual_softmax(matrix, scale=100.0))
-
-
-def test_dual_softmax_refuses_nan_and_scales_below_zero():
-    with pytest.raises(ValueError, match="NaN"):
-        dual_softmax(torch.tensor([[math.nan]]), scale=1.0)
-    with pytest.raises(ValueError, match="positive"):
-        dual_softmax(random(2, 2), scale=0.0)

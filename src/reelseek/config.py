@@ -151,11 +151,36 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """How scores become numbers. block: texts and videos scored at a time, which bounds memory."""
+    """How scores become numbers. block: texts and videos scored at a time, which bounds memory.
+
+    rescoring: a correction of the score matrix. prior: what it reads of other queries: "test", all test queries;
+    "batch", `prior_batch` test queries at a time; "bank", `bank_size` training captions drawn by `bank_seed`, with
+    their videos. The first two are transductive. scale, gallery_scale, k, alpha, iterations: the correction's
+    parameters; 0 stands for its usual value, and one that it does not have must be left at 0.
+    """
 
     ties: Ties = "against"
-    rescoring: Literal["none", "dual_softmax"] = "none"
-    rescoring_scale: float = 100.0
+    rescoring: Literal[
+        "none",
+        "dual_softmax",
+        "inverted_softmax",
+        "qb_norm",
+        "csls",
+        "dual_is",
+        "dual_dis",
+        "nnn",
+        "sinkhorn",
+        "sinkhorn_bias",
+    ] = "none"
+    prior: Literal["test", "batch", "bank"] = "test"
+    prior_batch: int = 128
+    bank_size: int = 5000
+    bank_seed: int = 0
+    rescoring_scale: float = 0.0
+    rescoring_gallery_scale: float = 0.0
+    rescoring_k: int = 0
+    rescoring_alpha: float = 0.0
+    rescoring_iterations: int = 0
     video_to_text: Literal["best_caption", "any_caption"] = "best_caption"
     block: int = 512
     bootstrap: int = 1000

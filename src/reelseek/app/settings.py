@@ -132,10 +132,13 @@ LEAST: dict[str, float] = {
     **{"train.epochs": 1, "train.batch_size": 2, "train.backbone_learning_rate": 0, "train.weight_decay": 0},
     **{"train.schedule_epochs": 0, "train.freeze_layers": -1, "train.chunk": 0},
     **{"train.warmup": 0, "train.clip_norm": 0, "evaluate.block": 1, "evaluate.bootstrap": 0},
+    **{"evaluate.prior_batch": 1, "evaluate.bank_size": 1, "evaluate.bank_seed": 0, "evaluate.rescoring_scale": 0},
+    **{"evaluate.rescoring_gallery_scale": 0, "evaluate.rescoring_k": 0, "evaluate.rescoring_alpha": 0},
+    **{"evaluate.rescoring_iterations": 0},
 }
 ABOVE_ZERO = (
     *("sample.fps", "method.frame_temperature", "loss.dual_softmax_temperature", "loss.prior_sigma"),
-    *("train.learning_rate", "train.max_logit_scale", "evaluate.rescoring_scale"),
+    *("train.learning_rate", "train.max_logit_scale"),
 )
 BELOW_ONE = ("method.dropout", "train.warmup")
 

@@ -72,13 +72,16 @@ def video_to_text_metrics(
     relevance_TV: Any = None,
     convention: Literal["best_caption", "any_caption"] = "best_caption",
     ties: Ties = "against",
+    *,
+    owner_T: Any = None,
 ) -> dict[str, float]:
     """The same metrics for video to text; `convention` decides what competes where videos have many captions.
 
+    owner_T: number of the video that each text was written for, where texts are true of several.
     See `reelseek.rank.ranking.video_to_text_ranks`, which also says what is refused. The two conventions give different
     numbers on the same scores: a table must name the one it used.
     """
-    return metrics_of_ranks(video_to_text_ranks(matrix_TV, relevance_TV, convention, ties))
+    return metrics_of_ranks(video_to_text_ranks(matrix_TV, relevance_TV, convention, ties, owner_T=owner_T))
 
 
 def _is_diagonal(matrix_TV: Any, relevance_TV: Any) -> bool:

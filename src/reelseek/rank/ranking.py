@@ -16,7 +16,7 @@ import numpy as np
 from reelseek.config import Ties
 from reelseek.records import Ranking
 
-BLOCK = 4_000_000
+BLOCK = 1_000_000
 """Scores read at a time."""
 
 
@@ -79,14 +79,18 @@ def video_to_text_ranks(
     relevance_TV: Any = None,
     convention: Literal["best_caption", "any_caption"] = "best_caption",
     ties: Ties = "against",
+    *,
+    owner_T: Any = None,
 ) -> np.ndarray:
     """Rank, counted from 1, of the right text for every video that has a text: float64 [at most V].
 
     "best_caption": every video is stood for by its best-scoring caption, so that V videos compete (CLIP4Clip's way
-    with many captions a video); every text must then belong to exactly one video.
-    "any_caption": all T texts compete, and the best-placed one that belongs to the video counts (collaborative
+    with many captions a video). owner_T: number of the video that each text was written for; needed where a text is
+    true of several videos. The asking video then competes with the best text that is true of it, and every other video
+    with its best text that is not.
+    "any_caption": all T texts compete, and the best-placed one that is true of the video counts (collaborative
     experts' way). With one text a video both are the same.
-    Videos without a text are left out: they ask nothing, and nothing stands for them.
+    Videos of which no text is true are left out: they ask nothing, and nothing stands for them.
     """
     matrix = as_matrix(matrix_TV)
     relevance = as_relevance(relevance_TV, matrix.shape)
@@ -97,20 +101,69 @@ def video_to_text_ranks(
     asking = relevance.any(axis=0)
     if not asking.any():
         raise ValueError("no video has a text: nothing can be ranked")
-    if convention == "any_caption":
-        if not asking.all():
-            matrix, relevance = matrix[:, asking], relevance[:, asking]
-        return ranks(matrix.T, relevance.T, ties)
-    owner_T = _owners(relevance)
+    if convention == "best_caption":
+        owner = _owners(relevance) if owner_T is None else _checked_owners(owner_T, relevance)
+        return _best_caption_ranks(matrix, relevance, owner, np.flatnonzero(asking), ties)
+    if ties == "clip4clip":
+        return ranks(matrix.T[asking], relevance.T[asking], ties)
+    return _column_ranks(matrix, relevance, ties)[asking]
+
+
+def _best_caption_ranks(
+    matrix: np.ndarray, relevance: np.ndarray, owner_T: np.ndarray, asking: np.ndarray, ties: Ties
+) -> np.ndarray:
+    """Ranks of the asking videos, where a video competes with its best caption that is not true of the asking one."""
     order_T = np.argsort(owner_T, kind="stable")
     starts = np.flatnonzero(np.diff(owner_T[order_T], prepend=-1))
-    columns = np.flatnonzero(asking)
-    best_VV = np.empty((len(columns), len(columns)), dtype=matrix.dtype)
-    width = max(1, BLOCK // len(matrix))
-    for start in range(0, len(columns), width):
-        part = columns[start : start + width]
-        best_VV[start : start + len(part)] = np.maximum.reduceat(matrix[:, part][order_T], starts, axis=0).T
-    return ranks(best_VV, None, ties)
+    one_owner = np.count_nonzero(relevance) == len(relevance)
+    best_GV = np.empty((len(starts), matrix.shape[1]), dtype=matrix.dtype)
+    for best_V, rows in zip(best_GV, np.split(order_T, starts[1:]), strict=True):
+        adjoining = rows[-1] - rows[0] == len(rows) - 1
+        part = matrix[rows[0] : rows[-1] + 1] if adjoining else matrix[rows]
+        if not one_owner:
+            part = np.where(relevance[rows], -np.inf, part)
+        part.max(axis=0, out=best_V)
+    if one_owner:
+        return ranks(best_GV[:, asking].T, None, ties)
+    if ties == "clip4clip":
+        raise ValueError("ties clip4clip needs texts that are true of one video each: use another tie rule")
+    own_V = _best_of_columns(matrix, relevance)
+    group = np.searchsorted(owner_T[order_T][starts], asking)
+    grouped = np.isin(asking, owner_T)
+    # A video that no text was written for stands in a column of its own.
+    places = np.where(grouped, group, len(starts) + np.cumsum(~grouped) - 1)
+    competing = np.full((len(asking), len(starts) + int((~grouped).sum())), -np.inf, dtype=matrix.dtype)
+    competing[:, : len(starts)] = best_GV[:, asking].T
+    competing[np.arange(len(asking)), places] = own_V[asking]
+    right = np.zeros(competing.shape, dtype=bool)
+    right[np.arange(len(asking)), places] = True
+    return ranks(competing, right, ties)
+
+
+def _column_ranks(matrix: np.ndarray, relevance: np.ndarray, ties: Ties) -> np.ndarray:
+    """What `ranks` finds in the transposed matrix, read along the rows; 0 or less where a column asks nothing."""
+    if ties not in get_args(Ties):
+        raise ValueError(f"ties must be one of {', '.join(get_args(Ties))}, not {ties!r}")
+    best_V = _best_of_columns(matrix, relevance)
+    above, tied, own = (np.zeros(len(best_V), dtype=np.int64) for _ in range(3))
+    for _, scores, relevant in _blocks(matrix, relevance):
+        assert relevant is not None
+        level = scores == best_V
+        above += np.count_nonzero(scores > best_V, axis=0)
+        tied += np.count_nonzero(level, axis=0)
+        own += np.count_nonzero(level & relevant, axis=0)
+    tied -= own
+    return np.asarray(1.0 + above + {"against": tied, "for": 0 * tied, "mean": tied / (own + 1)}[ties])
+
+
+def _best_of_columns(matrix: np.ndarray, relevance: np.ndarray) -> np.ndarray:
+    """The best relevant score of every column [V]; minus infinity where there is none."""
+    best_V = np.full(matrix.shape[1], -np.inf, dtype=matrix.dtype)
+    for _, scores, relevant in _blocks(matrix, relevance):
+        assert relevant is not None
+        flat = np.flatnonzero(relevant)
+        np.maximum.at(best_V, flat % len(best_V), scores.ravel()[flat])
+    return best_V
 
 
 def top_k(matrix_TV: Any, k: int) -> Ranking:
@@ -166,25 +219,41 @@ def _count(
         best = np.diagonal(scores, offset=start)
         own: np.ndarray | int = 1
     else:
-        empty = np.flatnonzero(~relevant.any(axis=1))
+        # Few entries are relevant: reading those alone is much faster than masking the others.
+        flat = np.flatnonzero(relevant)
+        row_N, value_N = flat // scores.shape[1], scores.ravel()[flat]
+        firsts = np.searchsorted(row_N, np.arange(len(scores)))
+        empty = np.flatnonzero(np.bincount(row_N, minlength=len(scores)) == 0)
         if len(empty):
             raise ValueError(f"row {start + empty[0]} has no relevant item: a query without a right answer has no rank")
-        best = np.where(relevant, scores, -np.inf).max(axis=1)
-        own = np.count_nonzero((scores == best[:, None]) & relevant, axis=1)
+        best = np.maximum.reduceat(value_N, firsts)
+        own = np.bincount(row_N, weights=value_N == best[row_N], minlength=len(scores)).astype(np.int64)
     above = np.count_nonzero(scores > best[:, None], axis=1)
     return above, np.count_nonzero(scores == best[:, None], axis=1) - own, own
 
 
 def _owners(relevance_TV: np.ndarray) -> np.ndarray:
     """Number of the one video that each text belongs to [T]."""
-    counts = relevance_TV.sum(axis=1)
+    counts = np.count_nonzero(relevance_TV, axis=1)
     if (counts != 1).any():
         row = int(np.flatnonzero(counts != 1)[0])
         raise ValueError(
-            f"text {row} belongs to {counts[row]} videos, where each must belong to exactly one: "
-            "use the convention any_caption and another tie rule than clip4clip"
+            f"text {row} belongs to {counts[row]} videos, where each must belong to exactly one: say which by owner_T, "
+            "or use the convention any_caption, and another tie rule than clip4clip"
         )
     return np.asarray(relevance_TV.argmax(axis=1))
+
+
+def _checked_owners(owner_T: Any, relevance_TV: np.ndarray) -> np.ndarray:
+    """`owner_T` as integers; ValueError unless it names, for every text, a video that the text is true of."""
+    owner = np.asarray(owner_T)
+    texts, videos = relevance_TV.shape
+    if owner.shape != (texts,) or owner.dtype.kind not in "iu" or owner.min() < 0 or owner.max() >= videos:
+        raise ValueError(f"owner_T must name one of {videos} videos for each of {texts} texts")
+    untrue = np.flatnonzero(~relevance_TV[np.arange(texts), owner])
+    if len(untrue):
+        raise ValueError(f"text {untrue[0]} is not relevant to video {owner[untrue[0]]}, which owner_T names for it")
+    return owner
 
 
 def _clip4clip(matrix: np.ndarray, relevance: np.ndarray | None) -> np.ndarray:
