@@ -39,6 +39,8 @@ DATASETS: dict[str, str] = {
     "activitynet": "reelseek.data.activitynet:from_config",
     "activitynet-val2": "reelseek.data.activitynet:from_config",
     "vatex": "reelseek.data.vatex:from_config",
+    "youcook2": "reelseek.data.youcook2:from_config",
+    "tgif": "reelseek.data.tgif:from_config",
 }
 """Name -> "module:function"; the function takes the DataConfig and a progress function or None, and returns Splits."""
 
