@@ -12,8 +12,11 @@ missing or null, and its part of the page is then left out. Fields that are not 
     command         the command line
     runs            [{name*, method, backbone, trained_on, parameters, seconds,
                       protocol: {split, texts_found, texts_missing, videos_found, videos_missing, complete: bool, ties,
-                                 rescoring, transductive: bool, frames, video_to_text},
-                      metrics: {"text_to_video": {"R@1": percent, ..., "MdR": rank, "MnR": rank}, "video_to_text": ...},
+                                 rescoring, prior, bank_texts, bank_videos, transductive: bool, relevance,
+                                 contrasts: {name: count}, frames, video_to_text},
+                      metrics: {"text_to_video": {"R@1": percent, ..., "MdR": rank, "MnR": rank}, "video_to_text": ...,
+                                "text_to_video_corrected": ..., "video_to_text_corrected": ...},
+                      contrasts: {name: percent in which the right video scores higher},
                       intervals: {"text_to_video": {"R@1": [low, high], ...}, ...}    95 % intervals
                       curves: {name: [[step, value], ...]},       one figure a name, one line a run
                       ranks: [rank of the right video, from 1, a query],
@@ -44,7 +47,12 @@ Record = dict[str, Any]
 
 _METRICS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR")
 _LOWER_IS_BETTER = ("MdR", "MnR")
-_DIRECTIONS = {"text_to_video": "Text to video", "video_to_text": "Video to text"}
+_DIRECTIONS = {
+    "text_to_video": "Text to video",
+    "video_to_text": "Video to text",
+    "text_to_video_corrected": "Text to video, all true matches right",
+    "video_to_text_corrected": "Video to text, all true matches right",
+}
 
 
 def write_report(results: Mapping[str, Any], path: Path) -> None:
@@ -138,7 +146,7 @@ def _table(runs: Sequence[Record], direction: str) -> Record:
     rows = [
         {
             "run": run,
-            "protocol": _protocol(run["protocol"]),
+            "protocol": _protocol(run["protocol"], run["contrasts"]),
             "cells": [
                 (name, run["metrics"][direction].get(name), run["intervals"].get(direction, {}).get(name))
                 for name in columns
@@ -149,8 +157,8 @@ def _table(runs: Sequence[Record], direction: str) -> Record:
     return {"title": _DIRECTIONS.get(direction, direction), "columns": columns, "rows": rows}
 
 
-def _protocol(protocol: Record) -> Record:
-    """How a number was made: plain facts, and warnings that a reader must not miss."""
+def _protocol(protocol: Record, contrasts: Mapping[str, float | None]) -> Record:
+    """How a number was made: plain facts, and warnings that a reader must not miss; contrasts are said beside them."""
     facts: list[str] = []
     warnings: list[str] = []
     if protocol["split"]:
@@ -159,8 +167,12 @@ def _protocol(protocol: Record) -> Record:
         found, missing = protocol[f"{kind}_found"], protocol[f"{kind}_missing"]
         if found is not None:
             facts.append(f"{found:,.0f} {kind} found" + (f", {missing:,.0f} missing" if missing is not None else ""))
-    labels = {"ties": "ties", "rescoring": "rescoring", "frames": "frames", "video_to_text": "video to text"}
-    facts += [f"{label}: {protocol[key]}" for key, label in labels.items() if protocol[key] is not None]
+    labels = ("relevance", "ties", "rescoring", "prior", "frames", "video_to_text")
+    facts += [f"{key.replace('_', ' ')}: {protocol[key]}" for key in labels if protocol[key] is not None]
+    if protocol["bank_texts"]:
+        facts.append(f"bank: {_count(protocol['bank_texts'])} texts, {_count(protocol['bank_videos'])} videos")
+    for name, percent in contrasts.items():
+        facts.append(f"{name}: {_decimals(percent)} % of {_count(protocol['contrasts'].get(name))} contrasts right")
     if protocol["complete"] is False or protocol["texts_missing"] or protocol["videos_missing"]:
         warnings.append("incomplete split")
     if protocol["transductive"]:
@@ -181,7 +193,7 @@ def _bars(runs: Sequence[Record]) -> list[Record]:
         value = run["metrics"].get("text_to_video", {}).get("R@1")
         if value is not None:
             interval = run["intervals"].get("text_to_video", {}).get("R@1")
-            warnings = _protocol(run["protocol"])["warnings"]
+            warnings = _protocol(run["protocol"], {})["warnings"]
             bars.append(
                 {"name": run["name"], "colour": number % 8, "value": value, "interval": interval}
                 | {"warnings": warnings}

@@ -83,6 +83,7 @@ def run_record(
         "protocol": dict(evaluation.protocol),
         "metrics": {way: dict(values) for way, values in evaluation.metrics.items()},
         "intervals": {way: {k: list(v) for k, v in values.items()} for way, values in evaluation.intervals.items()},
+        "contrasts": dict(evaluation.contrasts),
         "curves": {} if folder is None else training_curves(folder),
         "ranks": evaluation.ranks_T.tolist(),
         "similarity": np.round(matrix_TV[:PREVIEW, : min(PREVIEW, matrix_TV.shape[1])], 4).tolist(),

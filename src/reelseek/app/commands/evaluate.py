@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from reelseek.methods.method import Method
 
 SECTIONS = ("data", "sample", "evaluate")
+CSV_PROTOCOL = ("split", "complete", "ties", "rescoring", "transductive")
+LABELS = {
+    "text_to_video": "t -> v",
+    "video_to_text": "v -> t",
+    "text_to_video_corrected": "t -> v, corrected",
+    "video_to_text_corrected": "v -> t, corrected",
+}
 METRICS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR")
 
 
@@ -47,17 +54,21 @@ def run(arguments: Namespace) -> int:
     """Print the metrics with their protocol, and the comparison; write files if asked."""
     from reelseek.app.models import load_method
     from reelseek.app.results import comparison, results_record, run_record
+    from reelseek.evaluation_bank import check_rescoring
     from reelseek.report import write_report
 
     config = run_config(arguments)
+    check_rescoring(config.evaluate)
     names = [arguments.model, *([arguments.against] if arguments.against else [])]
     # Models first: one that cannot be had should be said before any data is read or made.
     methods = [load_method(name, arguments.device) for name in names]
-    pairs = _split(config, arguments)
+    pairs, bank = _splits(config, arguments)
     found = [
-        (_evaluate(name, method, pairs, config, arguments), method) for name, method in zip(names, methods, strict=True)
+        (_evaluate(name, method, pairs, bank, config, arguments), method)
+        for name, method in zip(names, methods, strict=True)
     ]
     results = results_record("reelseek evaluate " + " ".join(names))
+    results["notes"] += [f"{pairs.name}: {note}" for note in pairs.notes]
     for name, (evaluation, method) in zip(names, found, strict=True):
         folder = Path(name) if (Path(name) / "log.jsonl").exists() else None
         results["runs"].append(run_record(name, evaluation, method, folder=folder))
@@ -82,45 +93,67 @@ def _defaults(model: str) -> dict[str, object]:
     return flat_dict({section: settings[section] for section in SECTIONS})
 
 
-def _split(config: RunConfig, arguments: Namespace) -> Pairs:
+def _splits(config: RunConfig, arguments: Namespace) -> tuple[Pairs, Pairs | None]:
+    """The split to score, and the training split if the settings ask for a bank."""
     from reelseek.data import load
+    from reelseek.evaluation_bank import needs_bank
     from reelseek.recipes.run import refuse_seen
 
     with progress("making the benchmark") as tell:
-        pairs: Pairs | None = getattr(load(config.data, tell), arguments.split)
+        splits = load(config.data, tell)
+    pairs: Pairs | None = getattr(splits, arguments.split)
     if pairs is None:
         raise DataError(f"{config.data.name}: it has no {arguments.split} split.")
     if arguments.split != "train":
         for name in filter(None, (arguments.model, arguments.against)):
             refuse_seen(Path(name), pairs)
-    return pairs
+    if not needs_bank(config.evaluate):
+        return pairs, None
+    if splits.train is None:
+        raise DataError(
+            f"{config.data.name}: it has no train split to draw a bank from; choose another evaluate.prior."
+        )
+    return pairs, splits.train
 
 
-def _evaluate(name: str, method: Method, pairs: Pairs, config: RunConfig, arguments: Namespace) -> Evaluation:
+def _evaluate(
+    name: str, method: Method, pairs: Pairs, bank: Pairs | None, config: RunConfig, arguments: Namespace
+) -> Evaluation:
     from reelseek.evaluation import evaluate
     from reelseek.recipes.run import cache_folder
 
     cache = Path(arguments.cache) if arguments.cache else cache_folder()
     with progress(f"evaluating {name}") as tell:
-        evaluation = evaluate(method, pairs, config=config.evaluate, sample=config.sample, cache=cache, progress=tell)
+        evaluation = evaluate(
+            method, pairs, config=config.evaluate, sample=config.sample, cache=cache, progress=tell, bank=bank
+        )
     tell_broken(evaluation.broken)
     return evaluation
 
 
 def show(named: Sequence[tuple[str, Evaluation]]) -> None:
-    """Metrics of several runs on one split, both ways, with the protocol below."""
+    """Metrics of several runs on one split, both ways, with contrasts, protocol and the split's notes below."""
     first = named[0][1]
     rows = []
     for name, evaluation in named:
-        for way, label in (("text_to_video", "t -> v"), ("video_to_text", "v -> t")):
-            values = evaluation.metrics[way]
+        mark = ", transductive" if evaluation.protocol["transductive"] else ""
+        for way, values in evaluation.metrics.items():
             low, high = evaluation.intervals.get(way, {}).get("R@1", (None, None))
             interval = "" if low is None else f"{low:.1f} to {high:.1f}"
             numbers = [f"{values[metric]:.1f}" for metric in METRICS]
-            rows.append((name, label, numbers[0], interval, *numbers[1:]))
+            rows.append((name, LABELS[way] + mark, numbers[0], interval, *numbers[1:]))
     columns = ["run", "", "R@1", "95 %", *METRICS[1:]]
     table(f"{first.pairs.name} (t -> v: text to video)", columns, rows, right=range(2, 9))
-    print(protocol_line(first.protocol))
+    for name, evaluation in named:
+        for contrast, percent in evaluation.contrasts.items():
+            count = evaluation.protocol["contrasts"][contrast]
+            print(
+                f"{name}: {contrast} right in {percent:.1f} % of {count:,} contrasts, before rescoring; ties are wrong."
+            )
+    for line in dict.fromkeys(protocol_line(evaluation.protocol) for _, evaluation in named):
+        print(line)
+    for note in first.pairs.notes:
+        print(f"{first.pairs.name}: {note}.")
 
 
 def protocol_line(protocol: Mapping[str, Any]) -> str:
@@ -131,9 +164,12 @@ def protocol_line(protocol: Mapping[str, Any]) -> str:
     )
     whole = "complete" if protocol["complete"] else "INCOMPLETE: not the standard split"
     seen = "TRANSDUCTIVE: it saw the other test queries" if protocol["transductive"] else "no test query saw another"
+    if protocol["bank_texts"]:
+        seen += f"; bank: {protocol['bank_texts']:,} training captions, {protocol['bank_videos']:,} training videos"
     return (
-        f"{protocol['split']}: {counts} ({whole}); ties {protocol['ties']}; rescoring {protocol['rescoring']} ({seen})"
-        f"; {protocol['frames']} frames; video to text by {protocol['video_to_text'].replace('_', ' ')}."
+        f"{protocol['split']}: {counts} ({whole}); relevance {protocol['relevance']}; ties {protocol['ties']}; "
+        f"rescoring {protocol['rescoring']} ({seen}); {protocol['frames']} frames; "
+        f"video to text by {protocol['video_to_text'].replace('_', ' ')}."
     )
 
 
@@ -158,7 +194,7 @@ def _write(folder: Path, results: Mapping[str, Any], evaluation: Evaluation) -> 
     pairs = evaluation.pairs
     write_json(folder / "results.json", results)
     rows = [
-        {"run": record["name"], "direction": way, **values}
+        {"run": record["name"], "direction": way, **{key: record["protocol"][key] for key in CSV_PROTOCOL}, **values}
         for record in results["runs"]
         for way, values in record["metrics"].items()
     ]
