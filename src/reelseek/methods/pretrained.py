@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from reelseek.checkpoint.convert import ConvertReport, convert
 from reelseek.checkpoint.layouts import METHOD_LAYOUTS, detect_layout
 from reelseek.checkpoint.read import read_weights
 from reelseek.config import RunConfig
+from reelseek.encoders.clip import ClipBackbone
 from reelseek.encoders.hub import find_snapshot, write_folder
 from reelseek.errors import CheckpointError
 from reelseek.methods.method import Method
@@ -45,8 +46,8 @@ def save_pretrained(method: Method, folder: Path | str) -> Saved:
     run = dict(method.run) or asdict(RunConfig()) | {"method": settings}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if hasattr(method.backbone, "tokenizer"):  # CLIP or SigLIP; the offline towers come with their packages
-            towers: Any = method.backbone
+        if isinstance(method.backbone, ClipBackbone):  # the offline towers come with their packages
+            towers = method.backbone
             write_folder(towers.model, towers.tokenizer, towers.preprocess, folder / INSIDE)
             settings["backbone"] = INSIDE
     except OSError as error:
