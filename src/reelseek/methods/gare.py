@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from reelseek.errors import ModelError
 from reelseek.methods.gare_factorised import baseline_scores, factorised_scores, matrix_scorer
-from reelseek.methods.gare_plain import Psi, Variant, draw_dropout, plain_scores, plain_scores_in_blocks
+from reelseek.methods.gare_plain import Psi, Variant, draw_dropout, plain_scores, plain_scores_in_blocks, pool_frames
 from reelseek.methods.gare_words import word_scores
 from reelseek.records import Scores, Texts, Videos
 from reelseek.score.similarity import check_lengths, check_mask
@@ -181,6 +181,10 @@ class GareHead(nn.Module):
 
         return score
 
+    def pooled(self, texts: Texts, videos: Videos) -> Tensor:
+        """What every text sees of every video, before any increment [T, V, D]: for looking at a few hundred pairs."""
+        return _pooled(self.variant, self._checked_texts(texts), self._checked_videos(videos))
+
     def score_reference(self, texts: Texts, videos: Videos) -> Scores:
         """The same by the definition, pair by pair, with dense increments [T, V, D]; raises as `score` does."""
         return self._plain(texts, videos, plain_scores)
@@ -237,3 +241,13 @@ class BaselineHead(nn.Module):
         """Cosine similarity [T, V]; raises as `GareHead.score` does."""
         check_mask(videos.mask_VF, videos.frames_VFD)
         return Scores(baseline_scores(texts.pooled_TD, videos.frames_VFD, videos.mask_VF, self.temperature))
+
+    def pooled(self, texts: Texts, videos: Videos) -> Tensor:
+        """What every text sees of every video [T, V, D]: for looking at a few hundred pairs."""
+        check_mask(videos.mask_VF, videos.frames_VFD)
+        return _pooled(Variant(self.temperature), texts, videos)
+
+
+def _pooled(variant: Variant, texts: Texts, videos: Videos) -> Tensor:
+    frames_VFD = videos.frames_VFD.masked_fill(~videos.mask_VF[:, :, None], 0)
+    return pool_frames(variant, texts.pooled_TD, Videos(frames_VFD, videos.mask_VF))

@@ -91,14 +91,11 @@ def plain_scores(
     """
     texts_TD, mask_VF = texts.pooled_TD, videos.mask_VF
     frames_VFD = videos.frames_VFD.masked_fill(~mask_VF[:, :, None], 0)
-    logits_VTF = (frames_VFD @ texts_TD.T).mT / variant.temperature
+    pooled_TVD = pool_frames(variant, texts_TD, Videos(frames_VFD, mask_VF))
     if variant.padding == "counted":
-        weights_VTF = logits_VTF.softmax(dim=2) * mask_VF[:, None]
         mean_VD, attended_VF = frames_VFD.mean(dim=1), torch.ones_like(mask_VF)
     else:
-        weights_VTF = masked_softmax(logits_VTF, mask_VF[:, None])
         mean_VD, attended_VF = masked_mean(frames_VFD, mask_VF), mask_VF
-    pooled_TVD = (weights_VTF @ frames_VFD).transpose(0, 1)
 
     if variant.context == "words":
         queries_OXD = variant.sign * (mean_VD - texts_TD[:, None]) if variant.query == "gap" else texts_TD[:, None]
@@ -114,6 +111,19 @@ def plain_scores(
     else:
         matrix_TV = cosine_similarity(texts_TD[:, None], pooled_TVD + increments_TVD, dim=-1)
     return matrix_TV, increments_TVD
+
+
+def pool_frames(variant: Variant, texts_TD: Tensor, videos: Videos) -> Tensor:
+    """What every text sees of every video [T, V, D]: the mean of its frames by their product with the text.
+
+    Padded frames must be zero.
+    """
+    logits_VTF = (videos.frames_VFD @ texts_TD.T).mT / variant.temperature
+    if variant.padding == "counted":
+        weights_VTF = logits_VTF.softmax(dim=2) * videos.mask_VF[:, None]
+    else:
+        weights_VTF = masked_softmax(logits_VTF, videos.mask_VF[:, None])
+    return (weights_VTF @ videos.frames_VFD).transpose(0, 1)
 
 
 def plain_scores_in_blocks(

@@ -1,0 +1,1 @@
+"""What can be measured of a trained space besides its rankings."""
