@@ -64,6 +64,7 @@ class MethodConfig:
     CAMoE: sentences, how entity and action sentences are made. gate: which streams mix the experts. The three
     aggregations are each expert's pooling over frames. streams: those trained, comma-separated, "fusion" among them.
     inference: the fusion stream's scores alone, or the sum of all.
+    text_layer: a trained layer over the text tower's tokens, whose mean then stands for the text.
     """
 
     name: str = "gare"
@@ -89,6 +90,7 @@ class MethodConfig:
     action_aggregation: Literal["mean", "se", "attention"] = "mean"
     streams: str = "fusion,entity,action"
     inference: Literal["fusion", "sum"] = "fusion"
+    text_layer: Literal["none", "transformer", "lstm"] = "none"
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,10 @@ MAX_FRAMES = 128
 """Longest video, in frames, that a temporal transformer takes; fewer where it starts from a tower of fewer."""
 
 
+MAX_TOKENS = 256
+"""Longest text, in tokens, that a transformer over words takes: no text tower gives more."""
+
+
 def zero_shot(config: MethodConfig, backbone: Backbone) -> Method:
     """The backbone alone: cosine of the text with the mean frame; nothing is trained.
 
@@ -100,8 +104,26 @@ def assemble(
     projection = None
     if not has_joint_space(backbone):
         projection = LinearProjection(backbone.text_width, backbone.frame_width, width)
-    temporal = _temporal(config, backbone, width)
-    return _method(config, backbone, head, projection=projection, temporal=temporal, words=words, sentences=sentences)
+    return _method(
+        config,
+        backbone,
+        head,
+        projection=projection,
+        temporal=_temporal(config, backbone, width),
+        words=words,
+        text_layer=_text_layer(config, width),
+        sentences=sentences,
+    )
+
+
+def _text_layer(config: MethodConfig, width: int) -> nn.Module | None:
+    if config.text_layer == "none":
+        return None
+    if config.text_layer == "lstm":
+        return LstmTemporal(width)
+    if width % 64:
+        raise ConfigError(f"a transformer over words has heads of 64: method.width {width} is not a multiple of it.")
+    return TransformerTemporal(width, layers=1, heads=width // 64, max_frames=MAX_TOKENS)
 
 
 def _temporal(config: MethodConfig, backbone: Backbone, width: int) -> nn.Module | None:
@@ -141,6 +163,7 @@ def _method(
     projection: nn.Module | None = None,
     temporal: nn.Module | None = None,
     words: bool = False,
+    text_layer: nn.Module | None = None,
     sentences: Sentences | None = None,
 ) -> Method:
     return Method(
@@ -150,6 +173,7 @@ def _method(
         projection=projection,
         temporal=temporal,
         words=words,
+        text_layer=text_layer,
         sentences=sentences,
         config=asdict(config),
     )

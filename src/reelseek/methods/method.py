@@ -20,6 +20,7 @@ from reelseek.errors import ConfigError
 from reelseek.language.sentences import Encode, Sentences, stream_texts
 from reelseek.language.words import read_ahead
 from reelseek.records import Backbone, Preprocess, Scores, Texts, Videos
+from reelseek.score.similarity import masked_mean
 
 
 class Head(Protocol):
@@ -33,7 +34,9 @@ class Head(Protocol):
 class Method(nn.Module):
     """Towers, projection, temporal module and head under one roof (see `reelseek.records.Method`).
 
-    words: whether head or temporal module look at token vectors; texts come without them otherwise.
+    words: whether head or text layer look at token vectors; texts come without them otherwise.
+    text_layer: a trained module over the projected tokens [T, L, D] and their mask, whose mean replaces the tower's own
+    sentence vector; the sentences of streams keep theirs.
     sentences: further sentences made of every caption, a stream each (see `reelseek.language.sentences`).
     config: the plain values it was built from; together with the weights they make `id`.
     trained_on: in words, what the trained parts saw ("nothing: zero-shot" for an untrained method).
@@ -49,6 +52,7 @@ class Method(nn.Module):
         projection: nn.Module | None = None,
         temporal: nn.Module | None = None,
         words: bool = False,
+        text_layer: nn.Module | None = None,
         sentences: Sentences | None = None,
         config: Mapping[str, Any] | None = None,
         logit_scale: float = 100.0,
@@ -60,7 +64,8 @@ class Method(nn.Module):
         self.head = head
         self.projection = projection
         self.temporal = temporal
-        self.words = words
+        self.words = words or text_layer is not None
+        self.text_layer = text_layer
         self.sentences = sentences
         self.config = dict(config or {})
         self.trained_on = trained_on
@@ -153,9 +158,17 @@ class Method(nn.Module):
         texts, videos = texts.each(lambda tensor: tensor.to(device)), videos.each(lambda tensor: tensor.to(device))
         if self.projection is not None:
             texts, videos = self.projection(texts, videos)
+        if self.text_layer is not None:
+            texts = self._read(texts)
         if self.temporal is not None:
             videos = videos._replace(frames_VFD=self.temporal(videos.frames_VFD, videos.mask_VF))
         return texts, videos
+
+    def _read(self, texts: Texts) -> Texts:
+        if texts.tokens_TLD is None or texts.mask_TL is None:
+            raise ValueError(f"the text layer of {self.name} reads words, and these texts were embedded without them.")
+        read_TLD = cast(nn.Module, self.text_layer)(texts.tokens_TLD, texts.mask_TL)
+        return texts._replace(pooled_TD=masked_mean(read_TLD, texts.mask_TL))
 
     def score(self, texts: Texts, videos: Videos) -> Scores:
         """Scores of every pair of projected texts and videos, in the weights' own precision.
