@@ -29,6 +29,8 @@ DATASETS: dict[str, str] = {
     "motions": "reelseek.data.motions:from_config",
     "babyai": "reelseek.data.babyai:from_config",
     "folder": "reelseek.data.folder:from_config",
+    "hf": "reelseek.data.huggingface:from_config",
+    "webdataset": "reelseek.data.webdataset:from_config",
     "exercises": "reelseek.data.exercises:from_config",
     "msrvtt-1ka-9k": "reelseek.data.msrvtt:from_config",
     "msrvtt-1ka-7k": "reelseek.data.msrvtt:from_config",

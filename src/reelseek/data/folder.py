@@ -213,7 +213,7 @@ def _span(start: object, end: object) -> Span | Literal["wrong"]:
 def _divided(rows: list[_Row], files: _Files, seed: int, problems: Counter[str]) -> tuple[list[_Row], list[str]]:
     """The rows with a split each, and how they came by it."""
     if not any(row.split for row in rows):
-        split_of = _by_hash(sorted({files.key(row.video) for row in rows}), seed)
+        split_of = by_hash(sorted({files.key(row.video) for row in rows}), seed)
         notes = [f"split 80/10/10 by a hash of the file names, seed {seed}"]
         return [row._replace(split=split_of[files.key(row.video)]) for row in rows], notes
     kept = [row for row in rows if row.split]
@@ -227,7 +227,7 @@ def _divided(rows: list[_Row], files: _Files, seed: int, problems: Counter[str])
     return kept, []
 
 
-def _by_hash(keys: list[str], seed: int) -> dict[str, str]:
+def by_hash(keys: list[str], seed: int) -> dict[str, str]:
     """A split for every key: a tenth each for test and val (at least one each from three keys on), the rest train."""
     order = sorted(keys, key=lambda key: _digest(f"{seed}:{key}"))
     split_of = dict.fromkeys(order, "train")

@@ -1,0 +1,144 @@
+"""Data sets in the format of Hugging Face's `datasets` package: a folder, or a name on the hub.
+
+A folder may be one of `save_to_disk`, or hold Parquet, Arrow, JSON or CSV files, or videos with a metadata file, as
+`load_dataset` reads them. No loading script is ever run. The video column holds paths, bytes, or both; bytes are
+written to the user's cache under a hash of their content. Not here: decoding (the package's own decoder stays off).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from reelseek.config import DataConfig
+from reelseek.data import user_folder
+from reelseek.data.folder import SPLIT_NAMES
+from reelseek.data.pairs import Splits
+from reelseek.data.rows import KEYS, Row, splits_of
+from reelseek.errors import ConfigError, DataError
+from reelseek.video.files import VIDEO_SUFFIXES
+
+VIDEO_COLUMNS = ("video", "video_path", "path", "file", "file_name", "filename", "mp4", "webm", "clip", "bytes")
+
+
+def from_config(config: DataConfig, progress: Callable[[int, int], None] | None) -> Splits:
+    """The data set that `data.root` names; see `reelseek.data.load`."""
+    return load_huggingface(
+        config.root,
+        video_column=config.video_column,
+        caption_column=config.caption_column,
+        seed=config.seed,
+        progress=progress,
+    )
+
+
+def load_huggingface(
+    root: str,
+    *,
+    video_column: str = "",
+    caption_column: str = "",
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Splits:
+    """Read a data set from a folder or, by name, from the hub or its cache.
+
+    video_column, caption_column: guessed from their names (`VIDEO_COLUMNS`, `reelseek.data.rows.KEYS`) where empty. A
+    caption is a text or a list of texts. A path is taken from the folder on. Rows of the splits train, validation and
+    test count; where there is train alone, or no split, videos are divided 80/10/10 by a hash and `seed`.
+    progress: called with (rows done, in all). Raises ConfigError for a column that does not exist or cannot be
+    guessed, DataError where the package is not installed, nothing can be read, or no row has a video.
+    """
+    if not root:
+        raise DataError("hf: set data.root to a folder with a data set, or to its name on the Hugging Face hub.")
+    parts = _parts(root)
+    columns = next(iter(parts.values())).column_names
+    video = _column("video", video_column, VIDEO_COLUMNS, columns)
+    caption = _column("caption", caption_column, KEYS, columns)
+    problems: Counter[str] = Counter()
+    rows = _rows(root, parts, video, caption, problems, progress)
+    corpus = f"hf-{_digest(os.path.realpath(root).encode() if Path(root).is_dir() else root.encode())}"
+    return splits_of(Path(root).name, rows, corpus=corpus, seed=seed, problems=problems)
+
+
+def _parts(root: str) -> dict[str, Any]:
+    """The splits of the data set by the names in `SPLIT_NAMES`; a data set without splits under ""."""
+    try:
+        import datasets
+    except ModuleNotFoundError as error:
+        raise DataError(f'hf: the datasets package is needed: pip install "reelseek[hf]" ({error}).') from error
+    saved = any(Path(root, name).is_file() for name in ("dataset_dict.json", "state.json"))
+    try:
+        held = datasets.load_from_disk(root) if saved else datasets.load_dataset(root)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error) or type(error).__name__
+        raise DataError(f"hf: {root!r} cannot be read as a data set ({reason}).") from error
+    if not isinstance(held, dict):
+        return {"": held}
+    parts = {name: part for name, part in held.items() if name in SPLIT_NAMES}
+    if not parts or not all(isinstance(part, datasets.Dataset) for part in parts.values()):
+        raise DataError(f"hf: {root!r} has the splits {', '.join(held)}; it needs train, validation or test.")
+    # The package calls the only split of plain files train.
+    return {"": parts["train"]} if set(parts) == {"train"} else parts
+
+
+def _column(what: str, asked: str, guesses: Sequence[str], columns: Sequence[str]) -> str:
+    found = next((name for name in ([asked] if asked else guesses) if name in columns), None)
+    if found is None:
+        wanted = f"no column {asked!r}" if asked else f"no column is plainly the {what}"
+        raise ConfigError(f"hf: {wanted}; set data.{what}_column to one of {', '.join(columns)}.")
+    return found
+
+
+def _rows(
+    root: str,
+    parts: dict[str, Any],
+    video: str,
+    caption: str,
+    problems: Counter[str],
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[Row]:
+    total, done = sum(len(part) for part in parts.values()), 0
+    for name, part in parts.items():
+        if {video, caption} - set(part.column_names):
+            raise DataError(f"hf: the split {name!r} of {root!r} lacks the column {video!r} or {caption!r}.")
+        part = part.select_columns([video, caption])
+        feature = part.features[video]
+        if hasattr(feature, "decode"):
+            # As stored: the package's decoder is another library, and would hand out frames instead of a file.
+            part = part.cast_column(video, type(feature)(decode=False))
+        for number, values in enumerate(part):
+            captions = values[caption] if isinstance(values[caption], list) else [values[caption]]
+            texts = tuple(text for text in captions if isinstance(text, str))
+            problems["captions that are no text"] += len(captions) - len(texts)
+            video_id, path = _file(root, values[video], f"{name or 'row'}{number}")
+            done += 1
+            if progress is not None:
+                progress(done, total)
+            yield Row(video_id, path, texts, SPLIT_NAMES.get(name, ""))
+
+
+def _file(root: str, value: object, otherwise: str) -> tuple[str, Path | None]:
+    """The id and the file of what a video column holds; no file where the path leads nowhere."""
+    content, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, value)
+    name = name if isinstance(name, str) else ""
+    if isinstance(content, bytes) and content:
+        suffix = Path(name).suffix.lower()
+        path = user_folder() / "hf" / f"{_digest(content)}{suffix if suffix in VIDEO_SUFFIXES else '.mp4'}"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f".{path.name}.{os.getpid()}.part")
+            part.write_bytes(content)
+            os.replace(part, path)
+        return path.stem, path
+    if not name:
+        return otherwise, None
+    path = Path(root, name) if Path(root).is_dir() else Path(name)
+    return name, path if path.is_file() else None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -1,0 +1,98 @@
+"""Splits of rows, each a video with its captions: for collections whose files say no more than that.
+
+Not here: reading any format; folders with a captions file, which may name parts of videos (`reelseek.data.folder`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from reelseek.data.folder import by_hash
+from reelseek.data.pairs import Pairs, Splits, pair_up
+from reelseek.errors import DataError
+
+KEYS = ("caption", "captions", "text", "texts", "sentence", "sentences", "description", "title", "enCap")
+"""Names under which collections keep captions, the likelier first."""
+
+
+class Row(NamedTuple):
+    """A video by id, its file (None where there is none), its captions, its split ("" for none)."""
+
+    video: str
+    path: Path | None
+    captions: tuple[str, ...]
+    split: str
+
+
+def splits_of(name: str, rows: Iterable[Row], *, corpus: str, seed: int, problems: Counter[str]) -> Splits:
+    """The splits of some rows; rows of one video are joined, a caption counts once a video.
+
+    Rows without a split are dropped where others have one; where none has one, the videos are divided 80/10/10 by a
+    hash of their ids and `seed`. problems: what else was dropped, by its kind; empty captions are added to it.
+    Raises DataError if no row has a caption, no video has a file, or a video is in two splits.
+    """
+    paths: dict[str, Path | None] = {}
+    captions: dict[str, dict[str, None]] = {}
+    split_of: dict[str, str] = {}
+    for row in rows:
+        texts = [" ".join(text.split()) for text in row.captions]
+        problems["empty captions"] += sum(not text for text in texts)
+        if not any(texts):
+            problems["videos without a caption"] += 1
+            continue
+        if split_of.setdefault(row.video, row.split) != row.split:
+            raise DataError(
+                f"{name}: the video {row.video!r} is in the splits {split_of[row.video] or 'none'} and "
+                f"{row.split or 'none'}; a video belongs to one of them."
+            )
+        captions.setdefault(row.video, {}).update(dict.fromkeys(text for text in texts if text))
+        paths[row.video] = paths.get(row.video) or row.path
+    notes = []
+    if split_of and not any(split_of.values()):
+        split_of = by_hash(sorted(split_of), seed)
+        notes = [f"split 80/10/10 by a hash of the videos' names, seed {seed}"]
+    problems["videos outside of the splits"] += sum(not split for split in split_of.values())
+    dropped = [f"dropped {count:,} {problem}" for problem, count in problems.items() if count]
+    if not any(path for video, path in paths.items() if split_of[video]):
+        found = f"{len(paths):,} videos with captions, none of them with a file that is there"
+        raise DataError(f"{name}: {'; '.join([found, *dropped])}.")
+    return Splits(
+        *(
+            _pairs(
+                f"{name} {part}",
+                {video: path for video, path in paths.items() if split_of[video] == part},
+                {video: tuple(texts) for video, texts in captions.items()},
+                corpus,
+                (*notes, *dropped),
+            )
+            for part in ("train", "val", "test")
+        )
+    )
+
+
+def _pairs(
+    name: str,
+    paths: Mapping[str, Path | None],
+    captions: Mapping[str, Sequence[str]],
+    corpus: str,
+    notes: tuple[str, ...],
+) -> Pairs | None:
+    found = {video: path for video, path in paths.items() if path is not None}
+    if not found:
+        return None
+    texts, video_of_T = pair_up([(video, text) for video in found for text in captions[video]], tuple(found))
+    return Pairs(
+        name=name,
+        texts=texts,
+        text_ids=tuple(f"{video}#{number}" for video in found for number in range(len(captions[video]))),
+        video_of_T=video_of_T,
+        video_ids=tuple(found),
+        paths=tuple(found.values()),
+        missing_videos=tuple(video for video in paths if video not in found),
+        missing_texts=sum(len(captions[video]) for video in paths if video not in found),
+        corpus=corpus,
+        notes=notes,
+    )

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from reelseek.config import DataConfig
+from reelseek.data import load, webdataset
+from reelseek.data.webdataset import load_webdataset
+from reelseek.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "reelseek" / "webdataset"
+
+
+def shard(path: Path, members: dict[str, bytes | str | tarfile.TarInfo]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            if isinstance(content, tarfile.TarInfo):
+                archive.addfile(content)
+                continue
+            info = tarfile.TarInfo(name)
+            content = content.encode() if isinstance(content, str) else content
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    """Two training shards, one for validation, one for test, with every form of captions."""
+    folder = tmp_path / "shards"
+    shard(
+        folder / "train" / "00000.tar",
+        {"a.mp4": b"film a", "a.txt": " a dog\n jumps ", "b.webm": b"film b", "b.json": json.dumps(["one", "two"])},
+    )
+    meta = json.dumps({"fps": 25, "captions": ["three", "four"]})
+    shard(folder / "train" / "00001.tar", {"sub/c.d.mp4": b"x", "sub/c.mp4": b"film c", "sub/c.json": meta})
+    shard(folder / "validation" / "00000.tar", {"a.json": '"said"', "a.MP4": b"film d", "a.jpg": b"no", "a.wav": b"no"})
+    shard(folder / "TEST" / "x" / "00000.tar", {"a.json": '{"url": "x"}', "a.cap": "told", "a.mp4": b"film e"})
+    return folder
+
+
+def test_samples_are_read_with_their_splits(root):
+    splits = load_webdataset(root)
+    assert splits.train.video_ids == ("train/00000/a", "train/00000/b", "train/00001/sub/c")
+    assert splits.train.texts == ("a dog jumps", "one", "two", "three", "four")
+    assert splits.train.video_of_T.tolist() == [0, 1, 1, 2, 2]
+    assert [path.read_bytes() for path in splits.train.paths[:2]] == [b"film a", b"film b"]
+    assert [path.suffix for path in splits.train.paths[:2]] == [".mp4", ".webm"]
+    assert (splits.val.texts, splits.test.texts) == (("said",), ("told",))
+    assert splits.val.paths[0].read_bytes() == b"film d"
+    assert all(split.complete for split in splits)
+    assert len({split.corpus for split in splits}) == 1
+
+
+def test_the_key_ends_at_the_first_dot(root):
+    """c.d.mp4 has the ending d.mp4, which is no video's."""
+    splits = load_webdataset(root)
+    assert splits.train.paths[2].read_bytes() == b"film c"
+
+
+@pytest.mark.parametrize("order", [("txt", "json"), ("json", "txt")])
+def test_a_text_file_goes_before_a_json_file(tmp_path, order):
+    members = {"a.mp4": b"x", "b.mp4": b"y", "b.txt": "b"}
+    shard(tmp_path / "s" / "train" / "0.tar", {**members, **{f"a.{one}": f'"{one}"' for one in order}})
+    assert load_webdataset(tmp_path / "s").train.captions_of("train/0/a") == ('"txt"',)
+
+
+def test_shards_are_unpacked_once_and_again_when_they_change(root, cache, monkeypatch):
+    before = load_webdataset(root)
+    monkeypatch.setattr(webdataset.tarfile, "open", lambda *_: pytest.fail("opened again"))
+    assert load_webdataset(root).train.paths == before.train.paths
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent.parent))
+    path = shard(root / "TEST" / "x" / "00000.tar", {"a.cap": "anew", "a.mp4": b"film e"})
+    os.utime(path, ns=(1, 1))
+    assert load_webdataset(root).test.texts == ("anew",)
+
+
+def test_a_shard_that_was_not_unpacked_to_the_end_is_unpacked_again(root, monkeypatch):
+    whole = webdataset._copy
+    done = []
+
+    def stopped(source, path, member):
+        if len(done) == 1:
+            raise KeyboardInterrupt
+        done.append(path)
+        whole(source, path, member)
+
+    monkeypatch.setattr(webdataset, "_copy", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        load_webdataset(root)
+    monkeypatch.setattr(webdataset, "_copy", whole)
+    shards = []
+    assert load_webdataset(root, progress=lambda *counts: shards.append(counts)).train.complete
+    assert shards == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_without_split_folders_videos_are_divided_by_a_hash(tmp_path):
+    members = {f"{at}.{end}": f"{at}" for at in range(20) for end in ("mp4", "txt")}
+    shard(tmp_path / "s" / "part-0.tar", members)
+    splits = load_webdataset(tmp_path / "s")
+    assert [len(split.video_ids) for split in splits] == [16, 2, 2]
+    assert "split 80/10/10 by a hash of the videos' names, seed 0" in splits.test.describe()
+    assert len({load_webdataset(tmp_path / "s", seed=seed).test.video_ids for seed in range(4)}) > 1
+    assert len(load(DataConfig(name="webdataset", root=str(tmp_path / "s"), size=5)).train.video_ids) == 5
+
+
+def test_no_name_in_a_shard_leads_out_of_the_cache(tmp_path, cache):
+    secret = tmp_path / "secret.mp4"
+    secret.write_bytes(b"secret")
+    outside = [str(tmp_path / "out.mp4"), "../../../../out.mp4", "a/../../out.mp4"]
+    members = dict.fromkeys(outside, b"evil")
+    members |= {name.replace(".mp4", ".txt"): "evil" for name in outside}
+    members |= {
+        "link.mp4": special("link.mp4", tarfile.SYMTYPE, str(secret)),
+        "link.txt": "a link",
+        "hard.mp4": special("hard.mp4", tarfile.LNKTYPE, "good.mp4"),
+        "hard.txt": "a hard link",
+        "pipe.mp4": special("pipe.mp4", tarfile.FIFOTYPE),
+        "device.mp4": special("device.mp4", tarfile.CHRTYPE),
+        "good.mp4": b"good",
+        "good.txt": "fine",
+    }
+    shard(tmp_path / "s" / "train" / "0.tar", members)
+    train = load_webdataset(tmp_path / "s").train
+    assert not (tmp_path / "out.mp4").exists()
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} <= {
+        *("secret.mp4", "0.tar", "index.json"), *(path.name for path in train.paths),
+    }  # fmt: skip
+    assert all(path.resolve().is_relative_to(cache) and not path.is_symlink() for path in train.paths)
+    assert sorted(path.read_bytes() for path in train.paths) == [b"evil", b"evil", b"evil", b"good"]
+    assert "dropped 4 members that are no plain files" in train.describe()
+    assert "dropped 2 samples without a video" in train.describe()
+
+
+def test_what_cannot_be_used_is_counted(root):
+    shard(
+        root / "train" / "00002.tar",
+        {
+            **{"a.mp4": b"1", "b.mp4": b"2", "c.mp4": b"3", "d.mp4": b"4", "e.txt": "alone"},
+            **{"a.txt": b"\xff\xfe", "b.json": "{", "c.json": '{"caption": [1]}', "d.txt": "x" * (1 << 20) + "x"},
+            **{"g.mp4": b"5", "g.txt": "  ", "h.mp4": b"6", "h.avi": b"7", "h.txt": "two films"},
+        },
+    )
+    shard(root / "elsewhere.tar", {"a.mp4": b"1", "a.txt": "outside"})
+    train = load_webdataset(root).train
+    assert train.video_ids[-1] == "train/00002/h"
+    said = train.describe()
+    for words in (
+        *("3 caption files that cannot be read", "1 caption files that are too long", "1 samples without a video"),
+        *("1 empty captions", "5 videos without a caption", "1 second videos of a sample"),
+        "1 videos outside of the splits",
+    ):
+        assert f"dropped {words}" in said
+
+
+def test_a_cut_shard_is_damaged(root):
+    path = root / "train" / "00000.tar"
+    path.write_bytes(path.read_bytes()[:515])
+    with pytest.raises(DataError, match=r"00000\.tar: is damaged"):
+        load_webdataset(root)
+    path.write_bytes(b"no archive at all" * 100)
+    with pytest.raises(DataError, match=r"00000\.tar: is damaged, or no plain \.tar file"):
+        load_webdataset(root)
+
+
+def test_a_full_disk_is_seen_before(root, monkeypatch):
+    monkeypatch.setattr(webdataset.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    with pytest.raises(DataError, match="more than is free"):
+        load_webdataset(root)
+
+
+def test_videos_that_left_the_cache_are_missing(root):
+    test, train = load_webdataset(root).test, load_webdataset(root).train
+    train.paths[1].unlink()
+    assert load_webdataset(root).train.missing_videos == ("train/00000/b",)
+    assert load_webdataset(root).train.missing_texts == 2
+    assert load_webdataset(root).test.video_ids == test.video_ids
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_folders_without_shards(tmp_path, content):
+    if content is not None:
+        (tmp_path / "a.tar.gz").write_bytes(content)
+    with pytest.raises(DataError, match=r"no \.tar file below.*must be decompressed"):
+        load_webdataset(tmp_path)
+
+
+def test_shards_without_a_sample(tmp_path):
+    shard(tmp_path / "0.tar", {"readme.md": "nothing"})
+    with pytest.raises(DataError, match="0 videos with captions"):
+        load_webdataset(tmp_path)
