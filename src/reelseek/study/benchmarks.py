@@ -50,8 +50,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "motions-40": _motions(0.4, beside="-fn40"),
     "babyai": Benchmark(DataConfig(name="babyai", size=1500), gallery=200),
     "exercises": Benchmark(DataConfig(name="exercises")),
+    "folder": Benchmark(DataConfig(name="folder")),
 }
-"""Generated videos, of which 5, 0, 20 or 40 % show another one's programme again; solved episodes; photos."""
+"""Generated videos, of which 5, 0, 20 or 40 % show another one's programme again; solved episodes; photos; your own."""
 
 
 def place(name: str, root: str) -> DataConfig:

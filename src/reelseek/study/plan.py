@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 
 from reelseek.config import DataConfig, EvaluateConfig, RunConfig
 from reelseek.errors import ConfigError
-from reelseek.recipes import MEANP, motions
+from reelseek.recipes import recipe
+from reelseek.recipes.presets import preset as apply_preset
 
+BASE = "clip4clip-meanp-motions"
+"""The recipe that every arm starts from: frozen towers, 20 epochs of 128 captions at a rate of 1e-3."""
 PLAIN = "plain"
 """The way of scoring that every study has: no rescoring, every caption a query."""
 
@@ -112,15 +115,13 @@ def arm_config(study: Study, run: Run, data: DataConfig) -> RunConfig:
 
     Raises ConfigError for a setting that does not exist.
     """
-    config = replace(motions(MEANP), data=data)
+    config = replace(recipe(BASE), data=data)
     arm = dict(study.arms[run.arm])
     arm.pop("benchmark", None)
     preset = arm.pop("preset", None)
+    config = with_settings(config, {**study.base, **arm})
     if preset is not None:
-        from reelseek.recipes.presets import preset as apply_preset
-
-        config = apply_preset(preset, with_settings(config, study.base))
-    config = with_settings(config, {**study.base, **arm} if preset is None else arm)
+        config = with_settings(apply_preset(preset, config), arm)
     return with_settings(config, {"train.seed": run.seed, "evaluate.bootstrap": 0})
 
 

@@ -13,17 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from reelseek.config import EvaluateConfig
 from reelseek.data.pairs import Pairs
 from reelseek.embed import EmbeddedPairs
-from reelseek.evaluation import Evaluation, evaluate_embedded
+from reelseek.evaluation import MARGIN, Evaluation, evaluate_embedded
 from reelseek.methods.method import Method
 from reelseek.rank.ranking import ranks
 from reelseek.study.measures import CORRECTED, STRICT
 from reelseek.study.plan import Mode, mode_config
-
-MARGIN = 1e-5
-"""A lead that float32 scores of one pair may show by rounding alone: it counts as a tie."""
 
 
 class Splits(NamedTuple):
@@ -36,14 +32,15 @@ class Splits(NamedTuple):
 def score(method: Method, splits: Splits, mode: Mode, *, frames: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Numbers a query in one way of scoring, over all galleries, and the protocol.
 
-    Tables: "strict" and "corrected" ranks with their "ids" and "videos" (text ids and video ids) [T]; every contrast of
-    the data by name, 1 where the right video leads by more than `MARGIN` [N], with "<name> ids" and "<name> videos".
+    Tables: "strict" and "corrected" ranks with their "ids" and "videos" (text ids and video ids) [T]; without rescoring
+    also every contrast of the data by name, 1 where the right video leads by more than `MARGIN` [N], with "<name> ids"
+    and "<name> videos".
     """
     config = mode_config(mode)
     parts: dict[str, list[np.ndarray]] = {}
     for gallery in splits.galleries:
         cut = first_captions(gallery, mode.captions) if mode.captions else gallery
-        evaluation = _evaluated(method, cut, splits.bank, config, frames)
+        evaluation = evaluate_embedded(method, cut, config=config, frames=frames, bank=splits.bank)
         for table, values in tables_of(evaluation).items():
             parts.setdefault(table, []).append(values)
     sizes = [len(gallery.pairs.video_ids) for gallery in splits.galleries]
@@ -68,7 +65,7 @@ def tables_of(evaluation: Evaluation) -> dict[str, np.ndarray]:
         STRICT: evaluation.ranks_T,
         CORRECTED: ranks(matrix_TV, pairs.relevance_TV(corrected=True)),
     }
-    for name, rows in pairs.contrasts.items():
+    for name, rows in pairs.contrasts.items() if evaluation.protocol["rescoring"] == "none" else ():
         text_N, right_N, wrong_N = np.array(rows, dtype=np.int64).reshape(-1, 3).T
         tables[name] = (matrix_TV[text_N, right_N] - matrix_TV[text_N, wrong_N] > MARGIN).astype(np.float64)
         tables[f"{name} ids"], tables[f"{name} videos"] = ids_T[text_N], videos_V[right_N]
@@ -100,12 +97,6 @@ def gallery_of(embedded: EmbeddedPairs, videos: tuple[str, ...]) -> EmbeddedPair
         embedded.videos.each(lambda x: x[rows]),
         embedded.broken,
     )
-
-
-def _evaluated(
-    method: Method, embedded: EmbeddedPairs, bank: EmbeddedPairs | None, config: EvaluateConfig, frames: int
-) -> Evaluation:
-    return evaluate_embedded(method, embedded, config=config, frames=frames)
 
 
 def _with_texts(pairs: Pairs, keep: Sequence[int]) -> Pairs:

@@ -160,6 +160,8 @@ def _comparison(
 def _verdict(pair: tuple[str, str], result: SeededDifference, *, lower_is_better: bool, unit: str) -> Record:
     """What a comparison came to. "better" is said only where the interval leaves out zero, over more than one seed."""
     low, high = result.low, result.high
+    if result.difference == result.standard_error == 0:
+        return {"state": "unseen", "words": "no query is decided differently"}
     if low <= 0 <= high:
         could = f"could have seen {result.smallest_detectable:.2f} {unit}"
         return {"state": "unseen", "words": f"no difference seen; {could}"}

@@ -1,0 +1,153 @@
+"""`reelseek study`: a named grid of training runs over seeds, and one page of what it showed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reelseek.app.terminal import clock, parser, progress, table
+from reelseek.errors import ConfigError
+
+if TYPE_CHECKING:
+    from reelseek.study.grid import Plan, Status
+    from reelseek.study.plan import Study
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """NAME --out DIR [--data DIR] [--seeds N] [--jobs N] [--budget MINUTES] [--cache DIR] | --list."""
+    options = parser("study", "Run a study: every arm with every seed, then tables, intervals and plots on one page.")
+    options.add_argument("study", metavar="NAME", nargs="?", default="", help="a study of --list")
+    options.add_argument("--list", action="store_true", help="name the studies and what each would run")
+    options.add_argument("--out", default="", metavar="DIR", help="the study's folder instead of studies/NAME")
+    options.add_argument("--data", default="", metavar="DIR", help="where its data is, or is made")
+    options.add_argument("--seeds", type=int, default=0, help="seeds an arm instead of the study's own number")
+    options.add_argument("--jobs", type=int, default=1, help="runs at a time, each a process of its own")
+    options.add_argument(
+        "--budget", type=float, default=0, metavar="MINUTES", help="stop after so long instead of the study's time"
+    )
+    options.add_argument("--cache", default="", metavar="DIR", help="folder of tower outputs instead of the usual one")
+    return options.parse_args(list(words))
+
+
+def run(arguments: Namespace) -> int:
+    """Run what is left of the study and write its page; exit code 0 even where the budget left runs undone."""
+    from reelseek.study.studies import STUDIES, study_named
+
+    if arguments.list:
+        _list(STUDIES.values())
+        return 0
+    if not arguments.study:
+        raise ConfigError(f"name a study: {', '.join(STUDIES)}.")
+    for name, least in (("seeds", 0), ("jobs", 1), ("budget", 0)):
+        if getattr(arguments, name) < least:
+            raise ConfigError(f"--{name} must be at least {least}, not {getattr(arguments, name)}.")
+    study = study_named(arguments.study)
+    from reelseek.study.grid import run_grid
+
+    plan = _plan(study, arguments)
+    minutes = arguments.budget or study.minutes
+    print(f"{study.name}: {study.question}")
+    print(
+        f"{len(study.arms)} arms x {plan.seeds} seeds = {len(plan.runs)} runs, {len(study.modes) + 1} ways of scoring; "
+        f"it stops after {minutes:g} minutes, and the same command goes on."
+    )
+    found = run_grid(plan, jobs=arguments.jobs, deadline=time.time() + 60 * minutes, tell=_teller(plan))
+    return _write(plan, found, arguments)
+
+
+def _plan(study: Study, arguments: Namespace) -> Plan:
+    """The study with its data in place: generated where that is its kind, and refused early where it is not there."""
+    from reelseek.recipes.run import cache_folder
+    from reelseek.study.benchmarks import make, place
+    from reelseek.study.grid import Plan
+    from reelseek.study.plan import benchmark_of, check
+    from reelseek.study.run import Place
+
+    check(study)
+    data = {name: place(name, arguments.data) for name in dict.fromkeys(benchmark_of(study, arm) for arm in study.arms)}
+    for name, settings in data.items():
+        with progress(f"making {name}") as tell:
+            make(name, settings, tell)
+    out = Path(arguments.out or f"studies/{study.name}")
+    cache = Path(arguments.cache) if arguments.cache else cache_folder()
+    return Plan(study, arguments.seeds or study.seeds, Place(out, data, cache))
+
+
+def _teller(plan: Plan) -> Callable[[Status], None]:
+    """A function that says what has ended since it was last called, and how long the rest will take."""
+    from reelseek.app.terminal import printable
+
+    told: set[object] = set()
+    first = True
+
+    def tell(status: Status) -> None:
+        nonlocal first
+        left = "" if status.seconds_left is None else f"; about {clock(status.seconds_left)} to go"
+        for run, result in status.results.items():
+            if run not in told and not first:
+                value = f"validation R@1 {result['best_validation']:.1f}, {clock(result['seconds'])}"
+                place = f"{len(status.results)} of {status.total}"
+                print(f"{place}  {run.arm}, seed {run.seed}: {value}{left}", flush=True)
+            told.add(run)
+        for run, reason in status.failed.items():
+            if run not in told:
+                print(f"failed  {run.arm}, seed {run.seed}: {printable(reason)}", file=sys.stderr, flush=True)
+            told.add(run)
+        if first:
+            estimate = left.removeprefix("; ") or "the first run will tell how long it takes"
+            print(f"{len(status.results)} of {status.total} runs are there; {estimate}.", flush=True)
+        first = False
+
+    return tell
+
+
+def _write(plan: Plan, found: Status, arguments: Namespace) -> int:
+    from reelseek.app.results import results_record
+    from reelseek.study.page import power_words, write_results
+    from reelseek.study.summary import summarise
+
+    summary = summarise(plan, found)
+    head = results_record(f"reelseek study {plan.study.name} --seeds {plan.seeds} --jobs {arguments.jobs}")
+    kept = ("reelseek", "created", "machine", "command")
+    write_results(summary, {name: head[name] for name in kept}, plan.place.out)
+    metrics = summary["metrics"]
+    rows = [
+        [arm["name"], *(_cell(arm["metrics"].get(name)) for name in metrics), str(len(arm["seeds"]))]
+        for arm in summary["arms"]
+    ]
+    table("", ["arm", *metrics, "seeds"], rows, right=range(1, len(metrics) + 2))
+    print(power_words(summary))
+    seen = [row for row in summary["comparisons"] if row["metric"] == metrics[0]]
+    table(
+        "",
+        ["difference", metrics[0], "95 % interval", "finding"],
+        [_difference_cells(row) for row in seen],
+        right=[1, 2],
+    )
+    if summary["missing"]:
+        print(f"{len(summary['missing'])} of {found.total} runs are missing; the same command goes on with them.")
+    print(f"{plan.place.out / 'study.html'}, results.json and metrics.csv are written.")
+    return 0
+
+
+def _cell(spread: dict[str, float] | None) -> str:
+    if spread is None:
+        return "n/a"
+    return f"{spread['mean']:.1f}" + (f" ± {spread['sd']:.1f}" if spread["sd"] is not None else "")
+
+
+def _difference_cells(row: dict[str, Any]) -> list[str]:
+    interval = f"{row['low']:.2f} to {row['high']:.2f}"
+    return [f"{row['a']} - {row['b']}", f"{row['difference']:+.2f}", interval, row["words"]]
+
+
+def _list(studies: Iterable[Study]) -> None:
+    rows = [
+        [study.name, study.benchmark, str(len(study.arms)), str(study.seeds), f"{study.minutes} min", study.question]
+        for study in studies
+    ]
+    table("", ["study", "data", "arms", "seeds", "budget", "question"], rows, right=[2, 3, 4])

@@ -1,0 +1,63 @@
+"""The figures of a study as SVG text in the page's colours; the page writes the names of the series beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import matplotlib
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from reelseek.report_plots import STYLE, inline, line_style, new_axes
+
+_WIDE = 8.0
+
+
+class Point(NamedTuple):
+    """A place on a line, and half the length of its bar (0 for none)."""
+
+    x: float
+    y: float
+    spread: float = 0.0
+
+
+def lines_plot(series: Sequence[Sequence[Point]], *, across: str, up: str, label: str, ident: str) -> str:
+    """One line a series over a number, in the order that chooses colour and dash; bars are standard deviations.
+
+    Numbers that span a factor of 8 or more without 0 stand on a logarithmic axis.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_axes()
+        for number, points in enumerate(series):
+            if points:
+                xs, ys, spreads = zip(*points, strict=True)
+                marker = "o" if len(points) < 8 else None
+                axes.errorbar(xs, ys, yerr=spreads if any(spreads) else None, **line_style(number), marker=marker, ms=4)
+        places = sorted({point.x for points in series for point in points})
+        if places[0] > 0 and places[-1] / places[0] >= _WIDE:
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_locator(NullLocator())
+        if len(places) < 8:
+            axes.set_xticks(places, [f"{place:g}" for place in places])
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.grid(visible=False, axis="x")
+        axes.set_xlabel(across)
+        axes.set_ylabel(up)
+        return inline(figure, label, ident)
+
+
+def cost_plot(points: Sequence[Point], *, up: str, label: str, ident: str) -> str:
+    """One point a series: milliseconds a training step against a metric, with its standard deviation."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_axes()
+        for number, point in enumerate(points):
+            colour = line_style(number)["color"]
+            marker = ("o", "^", "s")[number // 8 % 3]
+            axes.errorbar(point.x, point.y, yerr=point.spread or None, color=colour, marker=marker, ms=6, lw=1.2)
+        if max(point.x for point in points) > _WIDE * min(point.x for point in points):
+            axes.set_xscale("log")
+        axes.set_xlabel("milliseconds a training step")
+        axes.set_ylabel(up)
+        return inline(figure, label, ident)

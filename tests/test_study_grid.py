@@ -1,0 +1,327 @@
+"""A study from its plan to its page on twelve drawn clips: finished runs are kept, killed ones go on, budgets hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cli_world import films, refused
+from cli_world import run as command
+from reelseek.config import DataConfig
+from reelseek.errors import CheckpointError, ConfigError, ReelseekError
+from reelseek.evaluation import evaluate
+from reelseek.methods.saved import load
+from reelseek.recipes.run import load_data
+from reelseek.study import studies
+from reelseek.study.grid import PLAN, OutOfTime, Plan, Status, read_plan, run_grid, status, work, write_plan
+from reelseek.study.plan import Mode, Run, Study, arm_config
+from reelseek.study.run import RANKS, RESULT, Place, finish, load_arrays
+from reelseek.study.summary import summarise
+
+SMALL = {"method.width": 16, "train.epochs": 2, "train.batch_size": 4, "train.device": "cpu"}
+FOREVER = float("inf")
+
+
+def small_study(**changes: Any) -> Study:
+    values: dict[str, Any] = {
+        "name": "mini",
+        "question": "Does anything happen?",
+        "benchmark": "folder",
+        "base": SMALL,
+        "arms": {"mean": {"method.name": "clip4clip"}, "GARE": {"method.name": "gare"}},
+        "modes": {"dual": Mode({"rescoring": "dual_softmax"}), "one caption": Mode(captions=1)},
+        "comparisons": (("GARE", "mean"), ("GARE | dual", "GARE"), ("GARE | one caption", "GARE")),
+        "seeds": 2,
+    }
+    return Study(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return films(tmp_path_factory.mktemp("study") / "films")
+
+
+@pytest.fixture(scope="module")
+def cache(data: Path) -> Path:
+    return data.parent / "cache"
+
+
+def plan_for(study: Study, out: Path, data: Path, cache: Path, seeds: int = 2) -> Plan:
+    return Plan(study, seeds, Place(out, {"folder": DataConfig(name="folder", root=str(data))}, cache))
+
+
+@pytest.fixture(scope="module")
+def done(data: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Status]:
+    """Two arms with two seeds, in three ways of scoring."""
+    plan = plan_for(small_study(), tmp_path_factory.mktemp("grid"), data, cache)
+    return plan, run_grid(plan, jobs=1, deadline=FOREVER, tell=lambda status: None)
+
+
+def test_every_run_is_there_with_its_ranks(done: tuple[Plan, Status]) -> None:
+    plan, found = done
+    assert list(found.results) == [Run("mean", 0), Run("GARE", 0), Run("mean", 1), Run("GARE", 1)]
+    assert (found.failed, found.seconds_left) == ({}, 0)
+    for run, result in found.results.items():
+        assert (result["arm"], result["seed"], result["steps"]) == (run.arm, run.seed, 6)
+        assert result["parameters"] == 1280 * 16 + 384 * 16 + 1 if run.arm == "mean" else 20_000
+        assert result["protocols"]["dual"]["transductive"]
+        assert not (plan.place.out / run.folder / "state.safetensors").exists()
+
+
+def test_ranks_are_those_of_an_evaluation(done: tuple[Plan, Status]) -> None:
+    plan, _ = done
+    run = Run("GARE", 1)
+    config = arm_config(plan.study, run, plan.place.data["folder"])
+    test = load_data(config.data).test
+    assert test is not None
+    method = load(str(plan.place.out / run.folder))
+    arrays = load_arrays(plan.place.out / run.folder)
+    for mode, settings in (("plain", {}), ("dual", {"rescoring": "dual_softmax"})):
+        evaluation = evaluate(
+            method, test, config=replace(config.evaluate, **settings), sample=config.sample, cache=plan.place.cache
+        )
+        np.testing.assert_array_equal(arrays[f"strict|{mode}"], evaluation.ranks_T)
+        np.testing.assert_array_equal(arrays[f"corrected|{mode}"], evaluation.ranks_T)
+    assert arrays["ids|plain"].tolist() == list(test.text_ids)
+    assert len(arrays["strict|one caption"]) == len(test.video_ids) == 3
+
+
+def test_a_second_start_trains_nothing(done: tuple[Plan, Status]) -> None:
+    plan, _ = done
+    before = {path: path.stat().st_mtime_ns for path in plan.place.out.glob("runs/*/*/*")}
+    seen: list[Status] = []
+    again = run_grid(plan, jobs=1, deadline=FOREVER, tell=seen.append)
+    assert len(again.results) == 4
+    assert len(seen) == 1
+    assert {path: path.stat().st_mtime_ns for path in plan.place.out.glob("runs/*/*/*")} == before
+
+
+def test_a_new_way_of_scoring_scores_again_without_training(
+    done: tuple[Plan, Status], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, _ = done
+    monkeypatch.setattr("reelseek.study.run.train", lambda *_, **__: pytest.fail("trained again"))
+    run = Run("GARE", 0)
+    before = load_arrays(plan.place.out / run.folder)
+    more = replace(plan.study, modes={**plan.study.modes, "sharp": Mode({"rescoring_scale": 5.0})})
+    finish(more, run, plan.place, {})
+    after = load_arrays(plan.place.out / run.folder)
+    assert set(after) > set(before)
+    np.testing.assert_array_equal(after["strict|plain"], before["strict|plain"])
+    finish(plan.study, run, plan.place, {})
+
+
+def test_other_settings_in_the_folder_are_refused(done: tuple[Plan, Status]) -> None:
+    plan, _ = done
+    other = replace(plan.study, base={**SMALL, "train.epochs": 3})
+    with pytest.raises(CheckpointError, match=r"train\.epochs was 2, now 3"):
+        status(plan._replace(study=other))
+    (plan.place.out / Run("mean", 0).folder / RESULT).rename(plan.place.out / "aside")
+    try:
+        with pytest.raises(CheckpointError, match=r"train\.epochs was 2, now 3"):
+            finish(other, Run("mean", 0), plan.place, {})
+    finally:
+        (plan.place.out / "aside").rename(plan.place.out / Run("mean", 0).folder / RESULT)
+
+
+def test_the_summary_is_made_of_the_ranks(done: tuple[Plan, Status]) -> None:
+    plan, found = done
+    summary = summarise(plan, found)
+    assert [arm["name"] for arm in summary["arms"][:3]] == ["mean", "GARE", "mean | dual"]
+    for arm in summary["arms"]:
+        by_seed = []
+        for seed in range(2):
+            with np.load(plan.place.out / Run(arm["arm"], seed).folder / RANKS) as arrays:
+                by_seed.append(100 * np.mean(arrays[f"strict|{arm['mode']}"] == 1))
+        assert arm["metrics"]["R@1"]["by_seed"] == pytest.approx(by_seed)
+        assert arm["metrics"]["R@1"]["mean"] == pytest.approx(np.mean(by_seed))
+        assert arm["metrics"]["R@1"]["sd"] == pytest.approx(np.std(by_seed, ddof=1))
+    names = [(row["a"], row["b"], row["metric"]) for row in summary["comparisons"]]
+    metrics = ("R@1", "R@5", "MnR")
+    # one caption a video and all captions are not the same queries: that pair is left out
+    assert names == [(a, b, m) for a, b in (("GARE", "mean"), ("GARE | dual", "GARE")) for m in metrics]
+    assert all((row["queries"], row["groups"], row["seeds"]) == (6, 3, [0, 1]) for row in summary["comparisons"])
+    assert summary["missing"] == []
+    assert set(summary["curves"]) == {"mean", "GARE"}
+
+
+def test_an_arm_that_fails_leaves_its_reason_and_the_others_go_on(data: Path, cache: Path, tmp_path: Path) -> None:
+    arms = {"wide": {"method.name": "gare", "method.temporal": "transformer"}, "mean": {"method.name": "clip4clip"}}
+    plan = plan_for(small_study(arms=arms, modes={}, comparisons=(("wide", "mean"),)), tmp_path, data, cache, seeds=1)
+    found = run_grid(plan, jobs=1, deadline=FOREVER, tell=lambda status: None)
+    assert list(found.results) == [Run("mean", 0)]
+    assert "multiple" in found.failed[Run("wide", 0)]
+    summary = summarise(plan, found)
+    assert [row["reason"] for row in summary["missing"]] == [found.failed[Run("wide", 0)]]
+    assert summary["comparisons"] == []
+    repaired = replace(plan.study, arms={**arms, "wide": {"method.name": "gare"}})
+    again = run_grid(plan._replace(study=repaired), jobs=1, deadline=FOREVER, tell=lambda status: None)
+    assert (len(again.results), again.failed) == (2, {})
+
+
+def test_a_spent_budget_stops_in_the_middle_of_a_run_which_then_goes_on(
+    data: Path, cache: Path, tmp_path: Path, done: tuple[Plan, Status]
+) -> None:
+    plan = plan_for(small_study(), tmp_path, data, cache, seeds=1)
+    assert run_grid(plan, jobs=1, deadline=0.0, tell=lambda status: None).results == {}
+    steps = 0
+
+    class Clock:
+        @staticmethod
+        def time() -> float:
+            nonlocal steps
+            log = tmp_path / Run("mean", 0).folder / "log.jsonl"
+            steps = len(log.read_text().splitlines()) if log.exists() else 0
+            return float(steps >= 4)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reelseek.study.grid.time", Clock)
+        stopped = run_grid(plan, jobs=1, deadline=1.0, tell=lambda status: None)
+    assert stopped.results == {}
+    assert 4 <= steps < 8
+    found = run_grid(plan, jobs=1, deadline=FOREVER, tell=lambda status: None)
+    assert len(found.results) == 2
+    whole, _ = done
+    for run in found.results:
+        ours, theirs = (load_arrays(place.out / run.folder) for place in (plan.place, whole.place))
+        np.testing.assert_array_equal(ours["strict|plain"], theirs["strict|plain"])
+    lines = [json.loads(line) for line in (tmp_path / Run("mean", 0).folder / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "step"] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_killed_process_leaves_a_study_that_goes_on(
+    data: Path, cache: Path, tmp_path: Path, done: tuple[Plan, Status]
+) -> None:
+    plan = plan_for(small_study(), tmp_path, data, cache)
+    write_plan(plan)
+    words = [sys.executable, "-m", "reelseek.study.worker", str(tmp_path), "1e18", str(os.getpid())]
+    worker = subprocess.Popen(words, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    second = tmp_path / Run("GARE", 0).folder / "log.jsonl"
+    try:
+        until = time.monotonic() + 120
+        while not second.exists() and worker.poll() is None and time.monotonic() < until:
+            time.sleep(0.002)
+        os.kill(worker.pid, signal.SIGKILL)
+    finally:
+        worker.kill()
+        worker.wait()
+    assert worker.returncode == -signal.SIGKILL
+    left = status(plan)
+    assert Run("mean", 0) in left.results
+    assert len(left.results) < 4
+    kept = (tmp_path / Run("mean", 0).folder / RESULT).stat().st_mtime_ns
+    found = run_grid(plan, jobs=1, deadline=FOREVER, tell=lambda status: None)
+    assert len(found.results) == 4
+    assert (tmp_path / Run("mean", 0).folder / RESULT).stat().st_mtime_ns == kept
+    whole, _ = done
+    for run in found.results:
+        ours, theirs = (load_arrays(place.out / run.folder) for place in (plan.place, whole.place))
+        assert ours.keys() == theirs.keys()
+        for table in ours:
+            np.testing.assert_array_equal(ours[table], theirs[table])
+
+
+@pytest.mark.soak
+def test_two_processes_share_the_runs_and_give_the_same_ranks(
+    data: Path, cache: Path, tmp_path: Path, done: tuple[Plan, Status]
+) -> None:
+    plan = plan_for(small_study(), tmp_path, data, cache)
+    seen: list[Status] = []
+    found = run_grid(plan, jobs=2, deadline=FOREVER, tell=seen.append)
+    assert len(found.results) == 4
+    assert len(seen) >= 2
+    assert seen[0].results == {}
+    whole, _ = done
+    for run in found.results:
+        ours, theirs = (load_arrays(place.out / run.folder) for place in (plan.place, whole.place))
+        np.testing.assert_array_equal(ours["strict|plain"], theirs["strict|plain"])
+
+
+def test_a_process_that_breaks_down_is_told(
+    data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_for(small_study(), tmp_path, data, cache)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(ReelseekError, match="ended with code 1"):
+        run_grid(plan, jobs=2, deadline=FOREVER, tell=lambda status: None)
+
+
+def test_a_run_that_another_process_holds_is_passed_over(data: Path, cache: Path, tmp_path: Path) -> None:
+    import fcntl
+
+    plan = plan_for(small_study(arms={"mean": {"method.name": "clip4clip"}}, comparisons=()), tmp_path, data, cache)
+    folder = tmp_path / Run("mean", 0).folder
+    folder.mkdir(parents=True)
+    with (folder / ".held").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        found = run_grid(plan, jobs=1, deadline=FOREVER, tell=lambda status: None)
+    assert list(found.results) == [Run("mean", 1)]
+
+
+def test_nobody_waiting_ends_the_work(data: Path, cache: Path, tmp_path: Path) -> None:
+    plan = plan_for(small_study(), tmp_path, data, cache)
+    work(plan, FOREVER, lambda: None, parent=os.getpid())  # this process is not its own parent
+    assert status(plan).results == {}
+    assert issubclass(OutOfTime, KeyboardInterrupt)  # what makes training save its state
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no study"):
+        read_plan(tmp_path)
+    (tmp_path / PLAN).write_text("{}")
+    with pytest.raises(CheckpointError, match="holds no study"):
+        read_plan(tmp_path)
+
+
+def test_damaged_ranks_are_refused(tmp_path: Path) -> None:
+    (tmp_path / RANKS).write_bytes(b"PK no zip")
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_arrays(tmp_path)
+
+
+def test_the_command_from_list_to_page(
+    data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = command("study", "--list")
+    assert listed.code == 0
+    for name in studies.STUDIES:
+        assert name in listed.out
+    small = small_study(seeds=1)
+    monkeypatch.setitem(studies.STUDIES, "mini", small)
+    words = ["study", "mini", "--data", data, "--cache", cache, "--out", tmp_path / "out"]
+    said = command(*words)
+    assert said.code == 0, said
+    assert "2 arms x 1 seeds = 2 runs, 3 ways of scoring" in said.out
+    assert "the first run will tell" in said.out
+    assert "2 of 2  GARE, seed 0" in said.out
+    assert "could have been seen" in said.out
+    assert "better" not in said.out
+    page = (tmp_path / "out" / "study.html").read_text(encoding="utf-8")
+    assert "Does anything happen?" in page
+    rows = (tmp_path / "out" / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * 3
+    record = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert record["study"]["runs"] == {"finished": 2, "planned": 2}
+    more = command(*words, "--seeds", 2, "--budget", 1e-9)
+    assert "2 of 4 runs are missing" in more.out
+    assert "incomplete: 2 runs missing" in (tmp_path / "out" / "study.html").read_text(encoding="utf-8")
+
+
+def test_the_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:
+    assert "Did you mean increment" in refused(2, "study", "incremnt")
+    assert "name a study" in refused(2, "study")
+    assert "--jobs must be at least 1" in refused(2, "study", "increment", "--jobs", 0)
+    assert "--budget must be at least 0" in refused(2, "study", "increment", "--budget", -1)
+    assert "nowhere" in refused(1, "study", "increment-folder", "--data", tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="Known"):
+        studies.study_named("zzz")

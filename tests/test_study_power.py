@@ -1,0 +1,144 @@
+"""Differences over seeds and queries, against loops that follow the definition, and against what they promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from reelseek.rank.compare import DETECTABLE
+from reelseek.study.measures import MEASURES, values_of
+from reelseek.study.power import paired_over_seeds, planned_detectable
+
+
+def drawn(seeds: int, groups: int, *, effect: float = 0.0, over_seeds: float = 0.0, seed: int = 0) -> tuple:
+    """Two arms on groups of three queries; each seed of the first arm is off by its own amount."""
+    rng = np.random.default_rng(seed)
+    hard_T = np.repeat(rng.normal(size=groups), 3)
+    shape = (seeds, 3 * groups)
+    a_ST = hard_T + effect + over_seeds * rng.normal(size=(seeds, 1)) + rng.normal(size=shape)
+    return a_ST, hard_T + rng.normal(size=shape), np.repeat(np.arange(groups), 3)
+
+
+def oracle(a_ST: np.ndarray, b_ST: np.ndarray, groups_T: np.ndarray, samples: int) -> tuple[float, list[float]]:
+    """Every draw by hand: one seed fewer than there are and all groups, with replacement; their mean."""
+    seeds, names = len(a_ST), sorted(set(groups_T.tolist()))
+    rng = np.random.default_rng(0)
+    drawn_seeds = rng.integers(0, seeds, (samples, max(seeds - 1, 1)))
+    drawn_groups = rng.integers(0, len(names), (samples, len(names)))
+    draws = []
+    for sample in range(samples):
+        values = []
+        for seed in drawn_seeds[sample]:
+            for number in drawn_groups[sample]:
+                for query, group in enumerate(groups_T):
+                    if group == names[number]:
+                        values.append(a_ST[seed, query] - b_ST[seed, query])
+        draws.append(sum(values) / len(values))
+    return float(np.mean([np.mean(a) - np.mean(b) for a, b in zip(a_ST, b_ST, strict=True)])), draws
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 4])
+def test_draws_are_those_of_the_loop(seeds: int) -> None:
+    a_ST, b_ST, groups_T = drawn(seeds, 6, effect=0.3, over_seeds=0.2)
+    groups_T = groups_T.copy()
+    groups_T[1] = 5  # groups of different sizes
+    difference, draws = oracle(a_ST, b_ST, groups_T, 40)
+    found = paired_over_seeds(a_ST, b_ST, groups_T, samples=40)
+    assert found.difference == pytest.approx(difference)
+    assert found.standard_error == pytest.approx(np.std(draws, ddof=1))
+    assert found.smallest_detectable == pytest.approx(DETECTABLE * np.std(draws, ddof=1))
+    assert found.by_seed == pytest.approx((a_ST - b_ST).mean(axis=1))
+    assert (found.queries, found.groups) == (18, 6)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    share = 0.0 if seeds == 1 else (a_ST - b_ST).mean(axis=1).var(ddof=1) / seeds / np.std(draws, ddof=1) ** 2
+    if seeds == 1:
+        assert (found.low, found.high) == pytest.approx((low, high))
+    else:
+        widened = (found.high - found.low) / (high - low)
+        assert widened >= 1
+        most = {2: 12.706, 4: 3.182}[seeds] / 1.960
+        assert widened <= most + 1e-9
+        if share >= 1:
+            assert widened == pytest.approx(most)
+    assert found.low < found.difference < found.high
+
+
+def test_the_table_of_student_is_met_where_seeds_are_all_the_spread() -> None:
+    """Three seeds that differ and queries that do not: the interval is the textbook's, with two degrees of freedom."""
+    by_seed = np.array([1.0, 2.0, 4.0])
+    a_ST = np.repeat(by_seed[:, None], 30, axis=1)
+    found = paired_over_seeds(a_ST, np.zeros_like(a_ST), np.arange(30), samples=4000)
+    assert found.standard_error == pytest.approx(by_seed.std(ddof=1) / np.sqrt(3), rel=0.03)
+    assert found.high - found.difference >= 4.303 / 1.96 * (4.0 - by_seed.mean()) * 0.99
+
+
+@pytest.mark.parametrize(("seeds", "over_seeds"), [(3, 0.0), (3, 0.15), (5, 0.15), (1, 0.0)])
+def test_intervals_hold_the_truth_as_often_as_they_say(seeds: int, over_seeds: float) -> None:
+    trials, held = 120, 0
+    for trial in range(trials):
+        a_ST, b_ST, groups_T = drawn(seeds, 60, effect=0.1, over_seeds=over_seeds, seed=trial)
+        found = paired_over_seeds(a_ST, b_ST, groups_T, samples=300)
+        held += found.low <= 0.1 <= found.high
+    assert held / trials >= 0.89
+
+
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    a_ST, b_ST, groups_T = drawn(3, 200, effect=0.2)
+    apart_ST = a_ST + np.array([[0.4], [-0.4], [0.0]])
+    agreeing, disagreeing = (paired_over_seeds(values, b_ST, groups_T) for values in (a_ST, apart_ST))
+    assert agreeing.low > 0
+    assert disagreeing.low < 0
+    assert disagreeing.smallest_detectable > 2 * agreeing.smallest_detectable
+
+
+def test_captions_of_one_video_are_no_independent_queries() -> None:
+    rng = np.random.default_rng(1)
+    of_video = rng.normal(size=50)
+    a_ST = np.repeat(of_video, 6)[None]
+    together = paired_over_seeds(a_ST, np.zeros_like(a_ST), np.repeat(np.arange(50), 6))
+    apart = paired_over_seeds(a_ST, np.zeros_like(a_ST), np.arange(300))
+    assert together.standard_error > 2 * apart.standard_error
+
+
+def test_equal_arms_show_nothing() -> None:
+    a_ST, _, groups_T = drawn(3, 10)
+    found = paired_over_seeds(a_ST, a_ST, groups_T)
+    assert (found.difference, found.low, found.high, found.smallest_detectable) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "groups", "said"),
+    [
+        (np.zeros((2, 3)), np.zeros((2, 4)), np.zeros(3), "same seeds and queries"),
+        (np.zeros((2, 3)), np.zeros((1, 3)), np.zeros(3), "same seeds and queries"),
+        (np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(3), "same seeds and queries"),
+        (np.zeros(3), np.zeros(3), np.zeros(3), "same seeds and queries"),
+        (np.full((1, 3), np.nan), np.zeros((1, 3)), np.zeros(3), "not a number"),
+        (np.zeros((1, 3)), np.zeros((1, 3)), np.zeros(4), "a group for each of the 3 queries"),
+    ],
+)
+def test_what_does_not_fit_is_refused(a: np.ndarray, b: np.ndarray, groups: np.ndarray, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        paired_over_seeds(a, b, groups)
+
+
+def test_the_plan_is_what_independent_queries_give() -> None:
+    rng = np.random.default_rng(3)
+    queries = 4000
+    decided = rng.random(queries) < 0.3
+    a_T = np.where(decided, rng.integers(0, 2, queries), 1)
+    difference_ST = 100.0 * np.where(decided, 2 * a_T - 1, 0)[None]
+    found = paired_over_seeds(difference_ST, np.zeros_like(difference_ST), np.arange(queries))
+    assert found.smallest_detectable == pytest.approx(planned_detectable(queries), rel=0.08)
+
+
+def test_measures_are_means_over_queries() -> None:
+    ranks = np.array([1.0, 2.0, 6.0, 11.0])
+    expected = {"R@1": 25.0, "R@5": 50.0, "R@10": 75.0, "MnR": 5.0, "corrected R@1": 25.0, "corrected MnR": 5.0}
+    for name, value in expected.items():
+        assert values_of(name, ranks).mean() == value
+    wins = np.array([1.0, 0.0, 0.0, 1.0])
+    for name in set(MEASURES) - set(expected):
+        assert values_of(name, wins).mean() == 50
+    with pytest.raises(ValueError, match="no measure is called 'R@2'"):
+        values_of("R@2", ranks)
