@@ -73,6 +73,7 @@ def evaluate(
     """
     sample, config = sample or SampleConfig(), config or EvaluateConfig()
     check_rescoring(config)
+    _refuse_ties(pairs, config)
     embedded_bank = None
     if needs_bank(config):
         if bank is None:
@@ -95,6 +96,7 @@ def evaluate_embedded(
     settings of rescoring that do not fit together, DataError for a bank that holds tested videos.
     """
     pairs = embedded.pairs
+    _refuse_ties(pairs, config)
     if needs_bank(config) and bank is not None:
         refuse_overlap(bank.pairs, pairs)
         bank = drawn(bank, config)
@@ -157,6 +159,15 @@ def _judged(pairs: Pairs, config: EvaluateConfig) -> dict[str, tuple[np.ndarray,
     if pairs.extra_relevance:
         judged["_corrected"] = (pairs.relevance_TV(corrected=True), _one_rank_a_text(config.ties))
     return judged
+
+
+def _refuse_ties(pairs: Pairs, config: EvaluateConfig) -> None:
+    several = len(pairs.texts) > len(np.unique(pairs.video_of_T))
+    if several and config.ties == "clip4clip" and config.video_to_text == "any_caption":
+        raise ConfigError(
+            f"{pairs.name} has several texts a video, for which CLIP4Clip knows only evaluate.video_to_text "
+            "best_caption: take it, or another evaluate.ties."
+        )
 
 
 def _one_rank_a_text(ties: Ties) -> Ties:
