@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "serve": "open the search page on this machine",
     "train": "train a method by recipe, for instance gare-msrvtt",
     "evaluate": "score a trained run or a zero-shot model on a test split, compare two",
+    "diagnose": "measure a run's space: gradient conflict, modality gap, increments, with a picture",
     "convert": "turn CLIP weights of any known layout into a folder that every command reads",
     "report": "make a page of results.json",
     "doctor": "say what this machine and installation can do, and what is missing",
