@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-GOES_ON = ("demo", "embed", "index", "train")
+GOES_ON = ("demo", "embed", "index", "study", "train")
 """Commands that, given again, go on where they were stopped."""
 
 COMMANDS: dict[str, str] = {
@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "serve": "open the search page on this machine",
     "train": "train a method by recipe, for instance gare-msrvtt",
     "evaluate": "score a trained run or a zero-shot model on a test split, compare two",
+    "study": "run a grid of trainings over seeds, and write one page with intervals and plots",
     "diagnose": "measure a run's space: gradient conflict, modality gap, increments, with a picture",
     "convert": "turn CLIP weights of any known layout into a folder that every command reads",
     "report": "make a page of results.json",
