@@ -247,6 +247,41 @@ def test_help_of_a_recipe_s_command_names_all_recipes_and_settings() -> None:
     assert "(default: lstm)" in run("train", "clip4clip-seqlstm-motions", "--help").out
 
 
+def test_all_recipes_are_listed_as_a_table() -> None:
+    said = run("train", "--list")
+    assert said.code == 0
+    for name in BENCHMARK_PARTS:
+        assert f"METHOD-{name} " in said.out
+    assert f"METHOD is one of {', '.join(METHOD_PARTS)}." in said.out
+
+
+def test_a_form_and_a_preset_change_the_settings() -> None:
+    def settings(*words: str) -> dict[str, dict[str, object]]:
+        said = run("train", "gare-msrvtt", *words, "--print_config")
+        assert said.code == 0, said
+        return yaml.safe_load(said.out)
+
+    assert settings()["train"]["optimizer"] == "adamw"
+    assert settings("--form", "paper")["train"]["optimizer"] == "bertadam"
+    assert settings("--form=paper", "--preset", "as-described")["loss"]["kl_weight"] == 0.07
+    assert settings("--preset=as-released", "--loss.kl_weight", "0.5")["loss"]["kl_weight"] == 0.5
+    assert "The forms are clean and paper" in refused(2, "train", "gare-msrvtt", "--form", "papr")
+    assert "no paper form over frozen" in refused(2, "train", "gare-motions", "--form", "paper")
+    assert "as-described" in refused(2, "train", "gare-msrvtt", "--preset", "as-descibed")
+
+
+def test_settings_of_a_run_are_a_config_for_evaluate(world: World) -> None:
+    file = world.run / "settings.yaml"
+    words = ["--cache", world.cache, "--device", "cpu"]
+    plain, given = (run("evaluate", world.run, *words, *more) for more in ([], ["--config", file]))
+    assert given.code == 0, given
+    assert given.out == plain.out
+    assert run("evaluate", world.run, *words, f"--config={file}", "--evaluate.ties", "mean").code == 0
+    wrong = world.run.parent / "wrong.yaml"
+    wrong.write_text("method:\n  name: gare\nevaluate:\n  tise: mean\n")
+    assert "evaluate.ties" in refused(2, "evaluate", world.run, "--config", wrong)
+
+
 def test_an_unknown_command_gets_the_nearest_one() -> None:
     assert run("trian") == Said(2, "", "reelseek: there is no command 'trian'. Did you mean train?\n")
     assert "The commands are demo, embed, index" in run("zzz").err

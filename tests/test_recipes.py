@@ -20,6 +20,7 @@ from reelseek.losses.increments import gare_regularisers
 from reelseek.methods import METHODS
 from reelseek.recipes import RECIPES, recipe
 from reelseek.recipes.objective import objective, without_known_positives
+from reelseek.recipes.parts import BENCHMARK_PARTS, METHOD_PARTS
 from reelseek.recipes.relevance import batch_relevance
 from reelseek.records import Scores
 
@@ -37,6 +38,76 @@ def test_every_recipe_names_what_exists(name: str) -> None:
 def test_unknown_names_get_a_suggestion() -> None:
     with pytest.raises(ConfigError, match="Did you mean gare-msrvtt"):
         recipe("gare-msrvt")
+    with pytest.raises(ConfigError, match=r"METHOD one of clip4clip-meanp, .*; BENCHMARK one of motions, "):
+        recipe("zzz")
+    with pytest.raises(ConfigError, match=r"no form 'papr' of a recipe. The forms are clean and paper"):
+        recipe("gare-msrvtt", form="papr")
+    with pytest.raises(ConfigError, match="as-released"):
+        recipe("gare-msrvtt", preset="as-relased")
+
+
+def test_recipes_are_every_method_on_every_benchmark() -> None:
+    assert len(RECIPES) == len(METHOD_PARTS) * len(BENCHMARK_PARTS) == 112
+    assert {recipe(name).data.name for name in RECIPES} == {
+        recipe(f"gare-{part}").data.name for part in BENCHMARK_PARTS
+    }
+    for name, part in METHOD_PARTS.items():
+        configs = [recipe(f"{name}-{benchmark}") for benchmark in BENCHMARK_PARTS]
+        assert {config.method.name for config in configs} == {part.method.name}
+        assert {(config.loss, config.evaluate) for config in configs} == {(part.loss, part.evaluate)}
+
+
+def test_what_the_papers_settle_for_a_benchmark() -> None:
+    frames = {part: recipe(f"clip4clip-meanp-{part}").sample.frames for part in BENCHMARK_PARTS}
+    assert {part for part, count in frames.items() if count == 64} == {"didemo", "activitynet"}
+    assert (frames["msrvtt"], frames["msvd"], frames["exercises"]) == (12, 12, 2)
+    assert recipe("gare-msvd").method.temporal == recipe("gare-baseline-msvd").method.temporal == "mean"
+    assert recipe("clip4clip-seqtransf-msvd").method.temporal == "transformer"
+    at = recipe("gare-activitynet")
+    assert (at.method.side, at.method.context, at.train.epochs) == ("video", "words", 10)
+    assert recipe("gare-didemo").method.side == "text"
+    assert recipe("clip4clip-seqtransf-activitynet").train.epochs == 5
+    for name, method, loss, rescoring in [
+        ("camoe", "camoe", "info_nce", "none"),
+        ("camoe-dsl", "camoe", "dual_softmax", "dual_softmax"),
+        ("camoe-gare-dsl", "camoe-gare", "dual_softmax", "dual_softmax"),
+    ]:
+        config = recipe(f"{name}-msrvtt")
+        assert (config.method.name, config.loss.contrastive) == (method, loss)
+        assert config.evaluate.rescoring == rescoring
+
+
+OVER_CLIP = [name for name in RECIPES if recipe(name).train.backbone_learning_rate > 0]
+
+
+@pytest.mark.parametrize("name", OVER_CLIP)
+def test_the_paper_form_changes_the_loop_and_what_the_release_has(name: str) -> None:
+    clean, published = recipe(name), recipe(name, form="paper")
+    train = published.train
+    assert (train.optimizer, train.learning_rate, train.backbone_learning_rate) == ("bertadam", 1e-4, 1e-7)
+    assert (train.weight_decay, train.batch_size, train.freeze_layers) == (0.2, 128, 0)
+    assert train.schedule_epochs == (5 if clean.method.name.startswith("gare") else 0)
+    assert (train.epochs, published.data, published.sample) == (clean.train.epochs, clean.data, clean.sample)
+    assert not published.loss.mask_known_positives
+    assert published.evaluate == clean.evaluate
+    if clean.method.name == "gare":
+        assert published == recipe(name, form="paper", preset="as-released")
+        assert published.method.padding == "counted"
+    else:
+        assert published.method == clean.method
+
+
+@pytest.mark.parametrize("name", sorted(set(RECIPES) - set(OVER_CLIP)))
+def test_frozen_towers_have_no_paper_form(name: str) -> None:
+    with pytest.raises(ConfigError, match="no paper form over frozen offline towers"):
+        recipe(name, form="paper")
+
+
+def test_a_preset_goes_over_either_form() -> None:
+    found = recipe("gare-motions", preset="as-described")
+    assert (found.loss.kl_weight, found.loss.kl_reduction) == (0.07, "mean")
+    assert recipe("gare-msrvtt", form="paper", preset="as-described").loss.kl_weight == 0.07
+    assert recipe("gare-msrvtt", form="paper", preset="as-described").train.optimizer == "bertadam"
 
 
 def test_recipes_import_no_torch() -> None:

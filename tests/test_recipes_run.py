@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from conftest import write_clip
 from reelseek.config import DataConfig, EvaluateConfig, MethodConfig, RunConfig, SampleConfig, TrainConfig
@@ -92,6 +95,75 @@ def test_other_settings_in_the_same_folder_are_refused(folder: Path, tmp_path: P
     train(config_for(folder, "offline", epochs=1), tmp_path / "run", cache=tmp_path / "cache")
     with pytest.raises(CheckpointError, match="other settings"):
         train(config_for(folder, "offline", epochs=2), tmp_path / "run", cache=tmp_path / "cache")
+
+
+def test_how_a_run_is_evaluated_and_where_it_fits_may_change(
+    folder: Path, tmp_path: Path, tiny_clip_folder: Path
+) -> None:
+    config = config_for(folder, str(tiny_clip_folder), backbone_learning_rate=1e-3, epochs=2)
+
+    def stop(record: Mapping[str, object]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", progress=lambda stage: nullcontext(lambda done, total: stop({})))
+    other = replace(
+        config,
+        evaluate=EvaluateConfig(ties="mean", rescoring="dual_softmax", bootstrap=0),
+        train=replace(config.train, chunk=2, gradient_checkpointing=True),
+    )
+    outcome = train(other, tmp_path / "run")
+    assert outcome.fit.resumed_at == 1
+    assert yaml.safe_load((tmp_path / "run" / "settings.yaml").read_text())["evaluate"]["ties"] == "mean"
+
+
+def test_a_run_of_before_a_setting_was_there_goes_on(folder: Path, tmp_path: Path) -> None:
+    config = config_for(folder, "offline", epochs=1)
+    train(config, tmp_path / "run", cache=tmp_path / "cache")
+    file = tmp_path / "run" / "settings.yaml"
+    settings = yaml.safe_load(file.read_text())
+    del settings["train"]["optimizer"], settings["loss"]
+    file.write_text(yaml.safe_dump(settings))
+    assert train(config, tmp_path / "run", cache=tmp_path / "cache").fit.resumed_at == 1
+    with pytest.raises(CheckpointError, match=r"train\.optimizer was adamw, now bertadam"):
+        train(replace(config, train=replace(config.train, optimizer="bertadam")), tmp_path / "run")
+
+
+def test_the_protocol_of_evaluation_chooses_no_weights(folder: Path, tmp_path: Path) -> None:
+    config = config_for(folder, "offline", epochs=3)
+    harsh = replace(config, evaluate=EvaluateConfig(ties="for", rescoring="dual_softmax", bootstrap=0))
+    one, other = (
+        train(given, tmp_path / name, cache=tmp_path / "cache") for name, given in (("a", config), ("b", harsh))
+    )
+    assert one.fit.history == other.fit.history
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"chunk": 2}, {"gradient_checkpointing": True}, {"freeze_layers": 0}],
+    ids=lambda change: next(iter(change)),
+)
+def test_settings_of_towers_that_do_not_train_are_refused(folder: Path, tmp_path: Path, change: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=f"train.{next(iter(change))}: the towers stay frozen"):
+        train(config_for(folder, "offline", **change), tmp_path / "run")
+
+
+@pytest.mark.parametrize("data", ["motions", "babyai"])
+def test_a_mistyped_folder_of_a_generated_benchmark(tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = RunConfig(data=DataConfig(name=data, root=str(tmp_path / "mistyped" / "motions")))
+    with pytest.raises(DataError, match=r"neither it nor .*mistyped is there"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "mistyped").exists()
+    (tmp_path / "mistyped").mkdir()
+    told: list[str] = []
+
+    def no_data(config: DataConfig, progress: object) -> None:
+        raise DataError("stop")
+
+    monkeypatch.setattr("reelseek.recipes.run.load_data", no_data)
+    with pytest.raises(DataError, match="stop"):
+        train(config, tmp_path / "run", say=told.append)
+    assert told == [f"{tmp_path}/mistyped/motions is not there: {data} will be made in it."]
 
 
 def test_offline_towers_cannot_be_trained(folder: Path, tmp_path: Path) -> None:

@@ -110,9 +110,11 @@ def parse_with_recipe(options: Parser, words: Sequence[str]) -> Namespace:
 def _last(words: Sequence[str], option: str) -> str:
     """The value that an option was given last; empty without one."""
     found = ""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word == option or word.startswith(f"{option}="):
-            found = following if word == option else word.partition("=")[2]
+    for at, word in enumerate(words):
+        if word == option:
+            found = "".join(words[at + 1 : at + 2])
+        elif word.startswith(f"{option}="):
+            found = word.partition("=")[2]
     return found
 
 

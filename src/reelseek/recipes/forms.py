@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from reelseek.config import RunConfig
 from reelseek.errors import ConfigError
+from reelseek.recipes.presets import as_released
 
 Form = Literal["clean", "paper"]
 FORMS: tuple[str, ...] = get_args(Form)
@@ -21,8 +22,8 @@ def paper(config: RunConfig) -> RunConfig:
     """A recipe as its method was published and released, as far as it is reproduced.
 
     BertAdam with its clipping and schedule, heads at 1e-4, towers at 1e-7 (coef_lr 1e-3) with their embeddings kept,
-    weight decay 0.2, batch 128; another caption of a video in the batch counts as a negative. GARE's methods add the
-    preset "as-released" and a schedule of 5 epochs, also where they train for 10. CAMoE never released its training:
+    weight decay 0.2, batch 128; another caption of a video in the batch counts as a negative. GARE adds
+    the preset "as-released", and as its baseline a schedule of 5 epochs, also where they train for 10. CAMoE never released its training:
     its paper form is CLIP4Clip's recipe, a reconstruction.
 
     Left out on purpose: towers in half precision without loss scaling, which makes another optimiser of BertAdam;
@@ -50,8 +51,4 @@ def paper(config: RunConfig) -> RunConfig:
             schedule_epochs=GARE_SCHEDULE if of_gare else 0,
         ),
     )
-    if not of_gare:
-        return config
-    from reelseek.recipes.presets import preset
-
-    return preset("as-released", config)
+    return as_released(config) if config.method.name == "gare" else config

@@ -18,7 +18,9 @@ def prepare_towers(model: Any, config: TrainConfig) -> None:
     if config.freeze_layers >= 0:
         freeze_lower(model, config.freeze_layers)
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        # The first name since transformers 5.23, the second before.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
 
 
 def freeze_lower(model: Any, layers: int) -> None:
