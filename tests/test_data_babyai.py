@@ -262,3 +262,22 @@ def _said(clause: Clause) -> str:
     place = " ".join(["a", clause.by_colour, clause.by_thing]).replace("  ", " ")
     forms = {"goto": f"go to {what}", "pickup": f"pick up {what}", "putnext": f"put {what} next to {place}"}
     return forms[clause.action]
+
+
+def test_an_episode_that_fulfils_the_other_order_too_is_refused(monkeypatch):
+    class Never:
+        def reset_verifier(self, _): ...
+        def update_objs_poss(self): ...
+        def verify(self, _):
+            return "continue"
+
+    refused = {seed for seed in range(60) if babyai_episodes.play("order", seed) is None}
+    with monkeypatch.context() as patch:
+        patch.setattr(babyai_episodes, "_exchanged", lambda _: Never())
+        unusable = {seed for seed in range(60) if babyai_episodes.play("order", seed) is None}
+    assert unusable < refused
+    for seed in range(60):
+        twin = babyai_episodes.play("order", seed, swapped=True)
+        episode = babyai_episodes.play("order", seed)
+        if twin is not None and episode is not None:
+            assert twin.meaning == episode.meaning[::-1]

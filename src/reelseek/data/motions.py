@@ -8,8 +8,6 @@ Shapes: T texts, V videos.
 from __future__ import annotations
 
 import json
-import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +20,7 @@ from reelseek.data import user_folder
 from reelseek.data.motions_items import SPLITS, Item, true_pairs, twin_contrasts
 from reelseek.data.motions_plan import NOISES, Caption, Knobs, plan_captions, plan_items
 from reelseek.data.pairs import Pairs, Splits
+from reelseek.data.writing import remove_leftovers, replace_text
 from reelseek.errors import ConfigError, DataError
 
 VERSION = 1
@@ -59,7 +58,7 @@ def generate(
         from reelseek.data.motions_render import frames_of, write_video
 
         (folder / "videos").mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder / "videos")
+        remove_leftovers(folder / "videos")
         done = len(items) - len(missing)
         for item in missing:
             write_video(frames_of(item, knobs), _video(folder, item.id), knobs)
@@ -72,8 +71,10 @@ def generate(
         {"video": f"videos/{c.item}.mp4", "caption": c.text, "split": split_of[c.item], "id": c.id, "noise": c.noise}
         for c in captions
     ]
-    _replace(folder / "captions.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-    _replace(folder / "motions.json", json.dumps({"settings": settings, "items": [item.to_json() for item in items]}))
+    replace_text(folder / "captions.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    replace_text(
+        folder / "motions.json", json.dumps({"settings": settings, "items": [item.to_json() for item in items]})
+    )
     return load(folder)
 
 
@@ -252,20 +253,7 @@ def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
         raise DataError(f"{folder} is not empty and holds no benchmark; choose another folder.")
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(mark, json.dumps(settings))
+        replace_text(mark, json.dumps(settings))
         return
     if held != settings:
         raise DataError(f"{folder} holds a benchmark of other settings; choose another folder or remove it.")
-
-
-def _remove_leftovers(videos: Path) -> None:
-    """Remove the unfinished files of a killed run; a younger one may belong to a run that is under way."""
-    for part in videos.glob(".*.part"):
-        if time.time() - part.stat().st_mtime > 600:
-            part.unlink(missing_ok=True)
-
-
-def _replace(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, "utf-8")
-    os.replace(part, path)

@@ -12,22 +12,21 @@ from __future__ import annotations
 import colorsys
 import importlib.util
 import math
-import os
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from random import Random
 
-import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from reelseek.data import writing
 from reelseek.data.motions_items import REST, Act, Item
 from reelseek.data.motions_plan import Knobs
 from reelseek.errors import DataError
 
 FONT = "openmoji/font/glyf_colr0.ttf"
 FADING = (0.4, 0.25, 0.15, 0.1, 0.07, 0.05)
-QUANTISER = 22
 
 Cell = tuple[float, float, float, float]  # left, top, width, height in pixels
 
@@ -54,23 +53,9 @@ def frames_of(item: Item, knobs: Knobs) -> np.ndarray:
     return frames
 
 
-def write_video(frames_FHW3: np.ndarray, path: Path, knobs: Knobs) -> None:
-    """Encode frames as H.264 in an mp4; the file appears under its name only when it is whole."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with av.open(str(part), "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=knobs.fps)
-            stream.width = stream.height = knobs.side
-            stream.pix_fmt = "yuv420p"
-            stream.codec_context.gop_size = knobs.clause_frames
-            stream.codec_context.thread_count = 1
-            stream.options = {"preset": "ultrafast", "qp": str(QUANTISER), "bf": "0", "sc_threshold": "0"}
-            for pixels in frames_FHW3:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-            container.mux(stream.encode(None))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+def write_video(frames_FHW3: Iterable[np.ndarray], path: Path, knobs: Knobs) -> None:
+    """Encode frames as H.264 in an mp4, every clause a closed group; the file appears only when it is whole."""
+    writing.write_video(frames_FHW3, path, fps=knobs.fps, group=knobs.clause_frames)
 
 
 def place(motion: str, lane: float, phase: float) -> tuple[float, float, float, float]:

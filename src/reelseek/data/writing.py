@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 def replace_text(path: Path, text: str) -> None:
     """Write a text file at once: readers see the old content or the new."""
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.write_text(text, "utf-8")
     os.replace(part, path)
 
