@@ -80,11 +80,21 @@ def full_results() -> dict:
                 "complete": False,
                 "ties": "against",
                 "rescoring": "dual_softmax",
+                "prior": "batches of 5 test queries",
+                "bank_texts": 4321,
+                "bank_videos": 1234,
                 "transductive": True,
+                "relevance": "strict, and corrected",
+                "contrasts": {"swap": 480},
                 "frames": 12,
                 "video_to_text": "best_caption",
             },
-            "metrics": {"text_to_video": metrics, "video_to_text": {"R@1": 28.68, "MdR": 4.0}},
+            "metrics": {
+                "text_to_video": metrics,
+                "video_to_text": {"R@1": 28.68, "MdR": 4.0},
+                "text_to_video_corrected": {"R@1": 37.46},
+            },
+            "contrasts": {"swap": 51.25, "binding": None},
             "intervals": {"text_to_video": {"R@1": [29.13, 34.77]}},
             "curves": {"loss": [[0, 4.5], [10, 3.1], [20, math.nan]], "validation R@1": [[20, 31.0]]},
             "ranks": [1, 1, 2, 7.5, 33, 812],
@@ -156,7 +166,16 @@ def test_page_shows_every_number_and_word(html):
         "< 0.001",
         "3.31 points",
     ]
-    shown += ["one is better than two", "distance 1.234", "distance 0.456", "the right video is at rank 37", "0.618"]
+    shown += ["prior: batches of 5 test queries", "bank: 4,321 texts, 1,234 videos", "relevance: strict, and corrected"]
+    shown += ["swap: 51.2 % of 480 contrasts right", "binding: n/a % of n/a contrasts right", "37.5"]
+    shown += [
+        "Text to video, all true matches right",
+        "one is better than two",
+        "distance 1.234",
+        "distance 0.456",
+        "the right video is at rank 37",
+        "0.618",
+    ]
     shown += ["1:02.5 to 1:01:11", "0.731", "gare-offline", "trained on motions", "a red flower", "a dog runs", "0.1.0"]
     shown += ["The pictures end early.", "Generated clips only.", "2026-01-31 14:05", "A processor", "2.13.0"]
     shown += ["reelseek train gare-motions", "Text to video", "Video to text", "loss", "validation R@1", "0.500"]

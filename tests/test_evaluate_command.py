@@ -1,0 +1,112 @@
+"""`reelseek evaluate` with banks, further true matches and contrasts: what it prints, what it writes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from cli_world import Said, films, refused, run
+from reelseek.config import DataConfig
+from reelseek.data import load
+
+
+class Place(NamedTuple):
+    """A folder of drawn clips, a folder of generated ones, and a cache."""
+
+    films: Path
+    motions: Path
+    cache: Path
+
+    def evaluate(self, data: str, *words: object) -> Said:
+        named = ["--data.name", data, "--data", self.films if data == "folder" else self.motions]
+        return run("evaluate", "offline", *named, "--cache", self.cache, "--evaluate.bootstrap", 20, *words)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    folder = tmp_path_factory.mktemp("place")
+    motions = folder / "motions"
+    load(DataConfig(name="motions", root=str(motions), size=30, objects=4, false_negatives=0.5))
+    return Place(films(folder / "films"), motions, folder / "cache")
+
+
+def test_a_bank_is_drawn_from_the_training_split_and_told(place: Place, tmp_path: Path) -> None:
+    words = ["--evaluate.rescoring", "qb_norm", "--evaluate.prior", "bank", "--evaluate.bank_size", 7]
+    said = place.evaluate("folder", *words, "--out", tmp_path)
+    assert said.code == 0, said
+    assert "rescoring QB-Norm (scale 20, k 1; bank of 7) (no test query saw another; bank: 7 training " in said.out
+    assert "transductive" not in said.out.lower()
+    protocol = json.loads((tmp_path / "results.json").read_text())["runs"][0]["protocol"]
+    assert (protocol["prior"], protocol["bank_texts"], protocol["transductive"]) == ("bank", 7, False)
+    assert 4 <= protocol["bank_videos"] <= 6
+    page = (tmp_path / "report.html").read_text()
+    assert f"bank: 7 texts, {protocol['bank_videos']} videos" in page
+    assert "not transductive" in page
+
+
+@pytest.mark.parametrize("prior", ["test", "batch"])
+def test_transductive_numbers_are_labelled_wherever_they_stand(place: Place, tmp_path: Path, prior: str) -> None:
+    words = ["--evaluate.rescoring", "inverted_softmax", "--evaluate.prior", prior, "--evaluate.prior_batch", 3]
+    said = place.evaluate("folder", *words, "--out", tmp_path)
+    assert said.code == 0, said
+    rows = [line for line in said.out.splitlines() if line.startswith("offline ")]
+    assert len(rows) == 2
+    assert all(", transductive" in row for row in rows)
+    assert "TRANSDUCTIVE" in said.out
+    assert json.loads((tmp_path / "results.json").read_text())["runs"][0]["protocol"]["transductive"]
+    with (tmp_path / "metrics.csv").open() as file:
+        assert [row["transductive"] for row in csv.DictReader(file)] == ["True", "True"]
+    page = (tmp_path / "report.html").read_text()
+    # Beside the bar at the top, and beside the run in both tables.
+    assert page.count('badge">transductive: reads the other test queries') == 3
+
+
+def test_further_true_matches_and_contrasts_are_printed_and_written(place: Place, tmp_path: Path) -> None:
+    test = load(DataConfig(name="motions", root=str(place.motions))).test
+    assert test is not None
+    assert test.extra_relevance
+    said = place.evaluate("motions", "--out", tmp_path)
+    assert said.code == 0, said
+    for row in ("t -> v  ", "v -> t  ", "t -> v, corrected", "v -> t, corrected"):
+        assert row in said.out
+    assert f"relevance strict, and corrected by {len(test.extra_relevance)} further true matches" in said.out
+    record = json.loads((tmp_path / "results.json").read_text())["runs"][0]
+    assert list(record["contrasts"]) == list(test.contrasts)
+    page = (tmp_path / "report.html").read_text()
+    for name, rows in test.contrasts.items():
+        # Untrained towers see no order, and a tie is a failure.
+        assert f"offline: {name} right in {record['contrasts'][name]:.1f} % of {len(rows)} contrasts" in said.out
+        assert f"{name}: {record['contrasts'][name]:.1f} % of {len(rows)} contrasts right" in page
+    assert record["contrasts"]["swap"] == 0
+    with (tmp_path / "metrics.csv").open() as file:
+        ways = [row["direction"] for row in csv.DictReader(file)]
+    assert ways == list(record["metrics"])
+    assert "Text to video, all true matches right" in page
+    strict, corrected = (record["metrics"][f"text_to_video{end}"]["MnR"] for end in ("", "_corrected"))
+    assert corrected <= strict
+
+
+def test_what_cannot_be_rescored_is_said_before_anything_is_read(place: Place) -> None:
+    words = ["evaluate", "offline", "--data.name", "folder", "--data", place.films, "--cache", place.cache]
+    assert "cannot read the prior 'test'" in refused(2, *words, "--evaluate.rescoring", "dual_is")
+    said = refused(2, *words, "--evaluate.rescoring", "nnn", "--evaluate.rescoring_scale", 3)
+    assert "NNN has no scale; its parameters are alpha, k." in said
+    assert "at least 1" in refused(2, *words, "--evaluate.bank_size", 0)
+    bank = ["--evaluate.rescoring", "nnn", "--evaluate.prior", "bank"]
+    said = run(*words, *bank, "--split", "train")
+    assert said.code == 1
+    assert "6 of the videos of the bank are tested" in said.err
+
+
+def test_a_bank_needs_a_training_split(place: Place, tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    films(folder)
+    table = folder / "captions.csv"
+    table.write_text("\n".join(line for line in table.read_text().splitlines() if not line.endswith("train")) + "\n")
+    words = ["evaluate", "offline", "--data.name", "folder", "--data", folder, "--cache", place.cache]
+    said = refused(1, *words, "--evaluate.rescoring", "nnn", "--evaluate.prior", "bank")
+    assert "no train split to draw a bank from" in said
