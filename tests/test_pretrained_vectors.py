@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +128,17 @@ def test_nothing_and_empty_texts_are_refused() -> None:
             reelseek.encode_text(FakeMethod(), texts)
     with pytest.raises(ValueError, match="there is no video"):
         reelseek.encode_video(FakeMethod(), [])
+
+
+def test_the_example_prints_scores_and_loads_what_it_saved(
+    clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = Path(__file__).parent.parent / "examples" / "encode_and_save.py"
+    words = ["offline", tmp_path / "saved", clips[0], clips[1]]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in (example, *words)])
+    with cli_world.one_load():
+        runpy.run_path(str(example), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"zero-shot over offline.*: texts \[3, \d+\], videos \[2, \d+\]", lines[0])
+    assert all(re.search(r" -?\d\.\d{3}  -?\d\.\d{3}$", line) for line in lines[1:4])
+    assert lines[4:] == ["saved 3 files; loaded again: the same method"]

@@ -28,8 +28,8 @@ def parse(words: Sequence[str]) -> Namespace:
     options.add_argument(
         "--method",
         default="",
-        choices=["", "clip4clip", "gare-baseline", "gare"],
-        help="what scores: gare-baseline's weights have the names of clip4clip's, which is the default for them",
+        metavar="NAME",
+        help="what scores, if not what the names in the file say: gare-baseline, whose files have clip4clip's names",
     )
     options.add_argument(
         "--no-temporal",
