@@ -98,7 +98,7 @@ def from_config(config: DataConfig, progress: Callable[[int, int], None] | None)
 def load(folder: str | Path) -> Splits:
     """Read what `generate` wrote. Videos that are absent are counted as missing.
 
-    `Pairs.contrasts["order"]` holds the captions of ordered missions with their own video and that of the exchanged
+    `Pairs.contrasts["swap"]` holds the captions of ordered missions with their own video and that of the exchanged
     order. Raises DataError if the folder holds no such benchmark, or one that is not finished.
     """
     folder = Path(folder)
@@ -161,6 +161,7 @@ def _pairs(folder: Path, split: str, corpus: str, videos: list[_Video], learnt: 
     found = [video for video in ours if _file(folder, video).is_file()]
     position = {video.id: at for at, video in enumerate(found)}
     meanings = [video.meaning for video in found]
+    swaps = tuple((at, at, position[video.twin]) for at, video in enumerate(found) if video.twin in position)
     known = sum(meaning in learnt for meaning in meanings)
     return Pairs(
         name=f"babyai {split}",
@@ -174,9 +175,7 @@ def _pairs(folder: Path, split: str, corpus: str, videos: list[_Video], learnt: 
         missing_texts=len(ours) - len(found),
         corpus=corpus,
         notes=() if split == "train" else (f"{known:,} of its missions occur in training, in other rooms",),
-        contrasts={
-            "order": tuple((at, at, position[v.twin]) for at, v in enumerate(found) if v.twin in position),
-        },
+        contrasts={"swap": swaps} if swaps else {},
     )
 
 
