@@ -5,6 +5,7 @@ Not here: the studies themselves (`reelseek.study.studies`), running them (`reel
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple
@@ -86,7 +87,7 @@ class Run(NamedTuple):
     @property
     def folder(self) -> str:
         """Its place below a study's folder."""
-        return f"runs/{''.join(letter if letter.isalnum() else '-' for letter in self.arm)}/{self.seed}"
+        return f"runs/{re.sub('[^A-Za-z0-9]+', '-', self.arm).strip('-')}/{self.seed}"
 
 
 def runs_of(study: Study, seeds: int) -> list[Run]:

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from reelseek.report_plots import STYLE, inline, line_style, new_axes
 
 _WIDE = 8.0
+_TICKS = tuple(digit * 10.0**power for power in range(-1, 6) for digit in (1, 3))
 
 
 class Point(NamedTuple):
@@ -56,8 +57,12 @@ def cost_plot(points: Sequence[Point], *, up: str, label: str, ident: str) -> st
             colour = line_style(number)["color"]
             marker = ("o", "^", "s")[number // 8 % 3]
             axes.errorbar(point.x, point.y, yerr=point.spread or None, color=colour, marker=marker, ms=6, lw=1.2)
-        if max(point.x for point in points) > _WIDE * min(point.x for point in points):
+        low, high = min(point.x for point in points), max(point.x for point in points)
+        if high > _WIDE * low:
             axes.set_xscale("log")
+            axes.set_xticks([tick for tick in _TICKS if low / 1.5 <= tick <= high * 1.5])
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         axes.set_xlabel("milliseconds a training step")
         axes.set_ylabel(up)
         return inline(figure, label, ident)
