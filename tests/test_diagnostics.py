@@ -145,6 +145,14 @@ def test_conflict_and_pairwise_cosine_are_their_definitions():
         assert float(cosines[i]) == pytest.approx(sum(pairs) / len(pairs))
 
 
+@pytest.mark.parametrize("size", [1e-38, 1e-22, 1e20])
+def test_gradients_of_a_saturated_softmax_have_directions_too(size):
+    gradients = random(3, 4, 5).float()
+    mixed = gradients * torch.tensor([size, 1.0, size, 1.0])[:, None]
+    assert torch.allclose(mean_pairwise_cosine(mixed), mean_pairwise_cosine(gradients), atol=1e-4)
+    assert torch.allclose(gradient_conflict(gradients * size), gradient_conflict(gradients), atol=1e-4)
+
+
 def test_conflict_is_zero_for_one_direction_one_for_opposites_and_zero_for_nothing():
     one = torch.tensor([[[1.0, 0.0], [3.0, 0.0]], [[1.0, 0.0], [-1.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
     assert gradient_conflict(one).tolist() == [0.0, 1.0, 0.0]

@@ -131,6 +131,7 @@ def flat_dict(sections: Mapping[str, Mapping[str, object]]) -> dict[str, object]
 LEAST: dict[str, float] = {
     **{"data.size": 0, "data.objects": 0, "data.noise_rate": 0},
     **{"sample.frames": 1, "method.width": 1, "method.layers": 1, "method.dropout": 0},
+    **{"method.heads": 1, "method.increment_layers": 1},
     **{"train.epochs": 1, "train.batch_size": 2, "train.backbone_learning_rate": 0, "train.weight_decay": 0},
     **{"train.schedule_epochs": 0, "train.freeze_layers": -1, "train.chunk": 0},
     **{"train.warmup": 0, "train.clip_norm": 0, "evaluate.block": 1, "evaluate.bootstrap": 0},

@@ -107,6 +107,7 @@ def _histogram(axes: Axes, *, values: Tensor, title: str, label: str) -> None:
     axes.hist(flat, bins=30, color=COLOURS[0])
     axes.axvline(float(flat.mean()), color=COLOURS[1], linewidth=1.4, label=f"mean {float(flat.mean()):.3g}")
     axes.set(title=title, xlabel=label, ylabel="count")
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.legend()
 
 

@@ -64,8 +64,9 @@ def gradient_conflict(gradients_TVD: Tensor) -> Tensor:
 
     A text without any gradient has 0.
     """
-    total_T = gradients_TVD.norm(dim=2).sum(dim=1)
-    left_T = gradients_TVD.sum(dim=1).norm(dim=1)
+    scaled_TVD = _scaled(gradients_TVD, (1, 2))
+    total_T = scaled_TVD.norm(dim=2).sum(dim=1)
+    left_T = scaled_TVD.sum(dim=1).norm(dim=1)
     return torch.where(total_T > 0, 1 - left_T / total_T.clamp_min(1e-30), torch.zeros_like(total_T))
 
 
@@ -73,11 +74,18 @@ def mean_pairwise_cosine(vectors_TVD: Tensor) -> Tensor:
     """Mean cosine between different vectors of each text [T]. Vectors of length 0 have no direction and are left out;
     a text with fewer than two others has 0.
     """
-    unit_TVD = normalize(vectors_TVD, dim=2, eps=1e-30)
-    count_T = (vectors_TVD.norm(dim=2) > 0).sum(dim=1)
+    scaled_TVD = _scaled(vectors_TVD, (2,))
+    unit_TVD = normalize(scaled_TVD, dim=2)
+    count_T = scaled_TVD.any(dim=2).sum(dim=1)
     pairs_T = count_T * (count_T - 1)
     total_T = unit_TVD.sum(dim=1).square().sum(dim=1) - count_T
     return torch.where(pairs_T > 0, total_T / pairs_T.clamp_min(1), torch.zeros_like(total_T))
+
+
+def _scaled(vectors_TVD: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Divided by their largest entry, where there is one: the squares of a saturated softmax's gradients underflow."""
+    largest = vectors_TVD.abs().amax(dim=dims, keepdim=True)
+    return vectors_TVD / torch.where(largest > 0, largest, torch.ones_like(largest))
 
 
 @torch.no_grad()
