@@ -109,7 +109,7 @@ def test_settings_in_sentences_exist() -> None:
     assert len(found) > 5
     for setting in found:
         # `data.root` is a setting; `data.py` would be a file
-        assert f"--{setting}" in known or setting.endswith((".py", ".md", ".yaml")), setting
+        assert f"--{setting}" in known or setting.endswith((".py", ".md", ".yaml", ".txt")), setting
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -8,6 +8,7 @@ Shapes: T texts, V videos.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -29,6 +30,7 @@ from reelseek.evaluation import evaluate_embedded
 from reelseek.methods import build
 from reelseek.methods.method import Method
 from reelseek.methods.saved import load_backbone, pick_device, save
+from reelseek.recipes.diagnose import epoch_diagnostics
 from reelseek.recipes.keep import keep_settings
 from reelseek.recipes.objective import objective
 from reelseek.recipes.relevance import batch_relevance
@@ -224,13 +226,18 @@ def _train_frames(
 
 
 def validation(method: Method, embedded: EmbeddedPairs, config: RunConfig) -> dict[str, float]:
-    """Text-to-video metrics on the validation split, always by the default protocol, and without intervals.
+    """Text-to-video metrics on the validation split, without intervals, and `epoch_diagnostics` of a few pairs of it.
 
-    So the weights that a run ends with do not hang on how it will be evaluated.
+    Always by the default protocol, so that the weights a run ends with do not hang on how it will be evaluated.
+    Diagnostics that a sample has no number for, such as a spread of one, are left out.
     """
     plain = EvaluateConfig(block=config.evaluate.block, bootstrap=0)
     found = evaluate_embedded(method, embedded, config=plain, frames=config.sample.frames)
-    return dict(found.metrics["text_to_video"])
+    values = dict(found.metrics["text_to_video"])
+    if len(set(embedded.pairs.video_of_T.tolist())) > 1:
+        diagnostics = epoch_diagnostics(method, embedded, config)
+        values |= {name: value for name, value in diagnostics.items() if math.isfinite(value)}
+    return values
 
 
 def feature_batch(embedded: EmbeddedPairs, rows: np.ndarray) -> Batch:
