@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from reelseek.errors import CheckpointError
@@ -213,6 +214,44 @@ def test_a_damaged_state_is_named(tmp_path, content):
     path.write_bytes(path.read_bytes()[:-9] if content == "cut" else content)
     with pytest.raises(CheckpointError, match=r"state\.safetensors cannot be read"):
         run(tmp_path)
+
+
+def test_what_a_kill_left_of_a_state_is_written_over(whole, tmp_path):
+    def fail(record):
+        if record["step"] == 4:
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(tmp_path, progress=fail)
+    half = (tmp_path / "state.safetensors").read_bytes()[:999]
+    for name in ("state", "best"):
+        (tmp_path / f".{name}.safetensors.unfinished").write_bytes(half)
+    assert_same(whole, tmp_path, *run(tmp_path))
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", "cut"])
+def test_damaged_best_weights_are_named(tmp_path, content):
+    run(tmp_path)
+    path = tmp_path / "best.safetensors"
+    path.write_bytes(path.read_bytes()[:-9] if content == "cut" else content)
+    with pytest.raises(CheckpointError, match=r"best\.safetensors cannot be read"):
+        run(tmp_path)
+
+
+def test_a_state_of_before_a_setting_was_there_goes_on(whole, tmp_path):
+    def fail(record):
+        if record["step"] == 4:
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(tmp_path, progress=fail)
+    path = tmp_path / "state.safetensors"
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["reelseek"])
+    del header["settings"]["optimizer"], header["settings"]["freeze_layers"]
+    save_file(load_file(path), path, {"reelseek": json.dumps(header)})
+    assert_same(whole, tmp_path, *run(tmp_path))
 
 
 def test_nothing_is_pickled(tmp_path):
