@@ -51,18 +51,24 @@ def test_a_bank_is_drawn_from_the_training_split_and_told(place: Place, tmp_path
 @pytest.mark.parametrize("prior", ["test", "batch"])
 def test_transductive_numbers_are_labelled_wherever_they_stand(place: Place, tmp_path: Path, prior: str) -> None:
     words = ["--evaluate.rescoring", "inverted_softmax", "--evaluate.prior", prior, "--evaluate.prior_batch", 3]
-    said = place.evaluate("folder", *words, "--out", tmp_path)
+    said = place.evaluate("folder", *words, "--against", "offline", "--out", tmp_path)
     assert said.code == 0, said
     rows = [line for line in said.out.splitlines() if line.startswith("offline ")]
-    assert len(rows) == 2
+    assert len(rows) == 4
     assert all(", transductive" in row for row in rows)
     assert "TRANSDUCTIVE" in said.out
-    assert json.loads((tmp_path / "results.json").read_text())["runs"][0]["protocol"]["transductive"]
+    differences = [line for line in said.out.splitlines() if "offline minus offline" in line]
+    assert len(differences) == 4
+    assert all("(transductive)" in line for line in differences)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert all(row["protocol"]["transductive"] for row in results["runs"])
+    assert all(row["transductive"] for row in results["comparisons"])
     with (tmp_path / "metrics.csv").open() as file:
-        assert [row["transductive"] for row in csv.DictReader(file)] == ["True", "True"]
+        assert [row["transductive"] for row in csv.DictReader(file)] == ["True"] * 4
     page = (tmp_path / "report.html").read_text()
-    # Beside the bar at the top, and beside the run in both tables.
-    assert page.count('badge">transductive: reads the other test queries') == 3
+    # Of each run beside the bar at the top and in both tables; then beside every comparison.
+    assert page.count('badge">transductive: reads the other test queries') == 6
+    assert page.count('badge">transductive</span>') == 4
 
 
 def test_further_true_matches_and_contrasts_are_printed_and_written(place: Place, tmp_path: Path) -> None:

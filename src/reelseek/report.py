@@ -22,7 +22,8 @@ missing or null, and its part of the page is then left out. Fields that are not 
                       ranks: [rank of the right video, from 1, a query],
                       similarity: [[score, ...], ...],            rows texts, columns videos, at most 100 x 100
                       gap: {before, after: {distance, points_text: [[x, y], ...], points_video: ...}}}]
-    comparisons     [{a*, b*, metric*, difference: a minus b, low, high, p_value, smallest_detectable, queries}]
+    comparisons     [{a*, b*, metric*, transductive: bool, difference: a minus b, low, high, p_value,
+                      smallest_detectable, queries}]
     examples        [{run, text*, wanted: {video, thumbnail}, rank, found: [{video, score, thumbnail, right: bool}]}]
     searches        [{model, trained_on, query*, hits: [{path*, start, end, score, thumbnail}]}]
     broken          [{path*, reason}]

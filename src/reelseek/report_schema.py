@@ -173,6 +173,7 @@ _COMPARISON = _record(
     a=_text,
     b=_text,
     metric=_text,
+    transductive=_flag,
     difference=_number,
     low=_number,
     high=_number,

@@ -124,7 +124,7 @@ def modality_gap(method: Method, embedded: EmbeddedPairs) -> dict[str, Any]:
 
 def comparison(a: str, evaluation_a: Evaluation, b: str, evaluation_b: Evaluation, metric: str) -> dict[str, Any]:
     """A minus B on the same queries, with interval, p value and the smallest difference that could have been seen."""
-    found: PairedResult = paired_difference(
+    difference: PairedResult = paired_difference(
         evaluation_a.ranks_T,
         evaluation_b.ranks_T,
         metric,
@@ -132,7 +132,8 @@ def comparison(a: str, evaluation_a: Evaluation, b: str, evaluation_b: Evaluatio
         ids_a=evaluation_a.pairs.text_ids,
         ids_b=evaluation_b.pairs.text_ids,
     )
-    return {"a": a, "b": b, "metric": metric, **found._asdict()}
+    transductive = any(found.protocol["transductive"] for found in (evaluation_a, evaluation_b))
+    return {"a": a, "b": b, "metric": metric, "transductive": transductive, **difference._asdict()}
 
 
 def examples(name: str, evaluation: Evaluation, *, right: int = 3, wrong: int = 3) -> list[dict[str, Any]]:

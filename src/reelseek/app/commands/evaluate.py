@@ -179,10 +179,11 @@ def show_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
         seen = row["low"] > 0 or row["high"] < 0
         power = f"; {row['smallest_detectable']:.1f} could have been" if row["smallest_detectable"] > 0 else ""
         verdict = "" if seen else f" - no difference seen{power}"
+        label = " (transductive)" if row["transductive"] else ""
         chance = "p < 0.001" if row["p_value"] < 0.001 else f"p = {row['p_value']:.3f}"
         print(
             f"{row['metric']}: {row['a']} minus {row['b']} = {row['difference']:+.1f} "
-            f"[{row['low']:+.1f}, {row['high']:+.1f}], {chance}{verdict}"
+            f"[{row['low']:+.1f}, {row['high']:+.1f}], {chance}{label}{verdict}"
         )
 
 
