@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -303,7 +305,9 @@ def test_the_command_from_list_to_page(
     assert said.code == 0, said
     assert "2 arms x 1 seeds = 2 runs, 3 ways of scoring" in said.out
     assert "the first run will tell" in said.out
-    assert "2 of 2  GARE, seed 0" in said.out
+    assert "Arms: mean; GARE." in said.out
+    assert "GARE, seed 0: validation R@1" in said.out
+    assert "2 of 2 runs are there" in said.out
     assert "could have been seen" in said.out
     assert "better" not in said.out
     page = (tmp_path / "out" / "study.html").read_text(encoding="utf-8")
@@ -325,3 +329,35 @@ def test_the_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     assert "nowhere" in refused(1, "study", "increment-folder", "--data", tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="Known"):
         studies.study_named("zzz")
+
+
+def test_a_terminal_sees_a_table_of_the_arms(done: tuple[Plan, Status]) -> None:
+    from rich.console import Console
+
+    from reelseek.app.commands.study import _state
+
+    plan, found = done
+    half = Status({run: found.results[run] for run in list(found.results)[:3]}, {Run("GARE", 1): "it broke"}, 4, 90.0)
+    console = Console(file=io.StringIO(), width=100)
+    console.print(_state(plan, half))
+    said = console.file.getvalue()
+    assert re.search(r"mean +2 of 2 ", said)
+    assert re.search(r"GARE +1 of 2, failed ", said)
+    assert "3 of 4 runs are there; about 1:30.0 to go." in said
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", list(studies.STUDIES))
+def test_every_arm_of_every_study_trains_and_is_scored(name: str, data: Path, cache: Path, tmp_path: Path) -> None:
+    """On twelve clips, without what is about the data: that every arm and way of scoring works, not what it shows."""
+    study = studies.STUDIES[name]
+    about_data = ("data.noise", "data.noise_rate", "benchmark")
+    arms = {arm: {k: v for k, v in of.items() if k not in about_data} for arm, of in study.arms.items()}
+    small = {**study.base, "method.width": 64, "train.epochs": 1, "train.batch_size": 4, "train.device": "cpu"}
+    arms = {arm: {k: v for k, v in of.items() if k not in small} for arm, of in arms.items()}
+    plan = plan_for(replace(study, arms=arms, base=small, benchmark="folder"), tmp_path, data, cache, seeds=1)
+    found = run_grid(plan, jobs=1, deadline=FOREVER, tell=lambda status: None)
+    assert found.failed == {}
+    assert len(found.results) == len(arms)
+    assert len(summarise(plan, found)["comparisons"]) >= len(study.comparisons)

@@ -15,8 +15,11 @@ from reelseek.config import DataConfig, RunConfig
 from reelseek.data.motions_plan import Knobs, plan_items
 from reelseek.data.pairs import Pairs, Splits
 from reelseek.embed import EmbeddedPairs
+from reelseek.encoders.offline import OfflineBackbone
 from reelseek.errors import ConfigError, DataError
 from reelseek.evaluation import Evaluation
+from reelseek.evaluation_bank import check_rescoring
+from reelseek.methods import build
 from reelseek.rank.ranking import ranks
 from reelseek.records import Texts, Videos
 from reelseek.study import benchmarks
@@ -44,6 +47,20 @@ def test_every_study_fits_together(study: Study) -> None:
     assert len(set(map(str, zip(configs, places, strict=True)))) == len(configs), "two arms are the same"
     for name in {settings.get("benchmark", study.benchmark) for settings in study.arms.values()}:
         assert name in BENCHMARKS
+
+
+@pytest.fixture(scope="module")
+def towers() -> OfflineBackbone:
+    return OfflineBackbone()
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=list(STUDIES))
+def test_every_arm_has_a_method_and_every_mode_a_correction(study: Study, towers: OfflineBackbone) -> None:
+    for arm in study.arms:
+        config = arm_config(study, Run(arm, 0), DataConfig())
+        assert build(config.method, towers).name == config.method.name
+    for mode in study.modes.values():
+        check_rescoring(mode_config(mode))
 
 
 def test_batch_sizes_are_compared_at_equal_examples() -> None:
@@ -127,6 +144,12 @@ def test_generated_benchmarks_are_made_as_they_are_named(monkeypatch: pytest.Mon
     assert asked == {
         "folder": str(tmp_path / "m"), "train": 1500, "val": 200, "test": 1400, "seed": 11, "knobs": knobs,
         "progress": None,
+    }  # fmt: skip
+    monkeypatch.setattr("reelseek.data.babyai.generate", generate)
+    asked.clear()
+    make("babyai", place("babyai", str(tmp_path / "b")))
+    assert asked == {
+        "folder": str(tmp_path / "b"), "train": 1200, "val": 150, "test": 1400, "seed": 11, "progress": None,
     }  # fmt: skip
     make("motions-40", place("motions-40", str(tmp_path / "m")))
     assert (asked["folder"], asked["knobs"]) == (str(tmp_path / "m-fn40"), replace(knobs, false_negatives=0.4))

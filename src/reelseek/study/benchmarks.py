@@ -12,7 +12,7 @@ from typing import Any
 
 from reelseek.config import DataConfig
 from reelseek.data import load, user_folder
-from reelseek.data.pairs import Pairs
+from reelseek.data.pairs import Pairs, Splits
 from reelseek.errors import ConfigError, DataError
 
 Progress = Callable[[int, int], None]
@@ -48,7 +48,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "motions-0": _motions(0.0, beside="-fn0"),
     "motions-20": _motions(0.2, beside="-fn20"),
     "motions-40": _motions(0.4, beside="-fn40"),
-    "babyai": Benchmark(DataConfig(name="babyai", size=1500), gallery=200),
+    "babyai": Benchmark(DataConfig(name="babyai", seed=11), videos=(1200, 150, 1400), gallery=200),
     "exercises": Benchmark(DataConfig(name="exercises")),
     "folder": Benchmark(DataConfig(name="folder")),
 }
@@ -63,7 +63,7 @@ def place(name: str, root: str) -> DataConfig:
         return replace(benchmark.data, root=str(folder.with_name(folder.name + benchmark.beside)))
     if benchmark.videos is None:
         return benchmark.data
-    return replace(benchmark.data, root=str(user_folder() / f"study-motions{benchmark.beside}"))
+    return replace(benchmark.data, root=str(user_folder() / f"study-{benchmark.data.name}{benchmark.beside}"))
 
 
 def make(name: str, data: DataConfig, progress: Progress | None = None) -> None:
@@ -72,18 +72,20 @@ def make(name: str, data: DataConfig, progress: Progress | None = None) -> None:
     Raises DataError for a folder of other settings, and for a dataset without the three splits.
     """
     benchmark = benchmark_named(name)
-    if benchmark.videos is None:
-        splits = load(data, progress)
-    else:
-        from reelseek.data.motions import generate
-        from reelseek.data.motions_plan import Knobs
-
-        train, val, test = benchmark.videos
-        knobs = Knobs(**benchmark.knobs)
-        splits = generate(data.root, train=train, val=val, test=test, seed=data.seed, knobs=knobs, progress=progress)
+    splits = load(data, progress) if benchmark.videos is None else _generate(benchmark, data, progress)
     absent = [part for part in splits._fields if getattr(splits, part) is None]
     if absent:
         raise DataError(f"{name}: a study needs train, val and test splits; this data has no {absent[0]}.")
+
+
+def _generate(benchmark: Benchmark, data: DataConfig, progress: Progress | None) -> Splits:
+    from reelseek.data import babyai, motions
+    from reelseek.data.motions_plan import Knobs
+
+    sizes = dict(zip(("train", "val", "test"), benchmark.videos or (), strict=True))
+    if data.name == "babyai":
+        return babyai.generate(data.root, **sizes, seed=data.seed, progress=progress)
+    return motions.generate(data.root, **sizes, seed=data.seed, knobs=Knobs(**benchmark.knobs), progress=progress)
 
 
 def galleries(name: str, data: DataConfig, test: Pairs) -> list[tuple[str, ...]]:

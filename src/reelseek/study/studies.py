@@ -234,7 +234,7 @@ STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
         _increment("increment", "motions", tuple(_INCREMENT_ARMS), ("R@1", "R@5", "R@10", "MnR")),
-        _increment("increment-babyai", "babyai", _FEW, ("R@1", "corrected R@1", "R@10", "MnR")),
+        _increment("increment-babyai", "babyai", _FEW, ("corrected R@1", "R@1", "corrected MnR", "swap")),
         _increment("increment-exercises", "exercises", _FEW, ("R@1", "R@10", "MnR"), seeds=5),
         _increment("increment-folder", "folder", _FEW, ("R@1", "R@10", "MnR"), seeds=5),
         Study(

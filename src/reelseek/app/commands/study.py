@@ -5,14 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from reelseek.app.terminal import clock, parser, progress, table
+from reelseek.app.terminal import clock, parser, printable, progress, table
 from reelseek.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
     from reelseek.study.grid import Plan, Status
     from reelseek.study.plan import Study
 
@@ -55,7 +59,9 @@ def run(arguments: Namespace) -> int:
         f"{len(study.arms)} arms x {plan.seeds} seeds = {len(plan.runs)} runs, {len(study.modes) + 1} ways of scoring; "
         f"it stops after {minutes:g} minutes, and the same command goes on."
     )
-    found = run_grid(plan, jobs=arguments.jobs, deadline=time.time() + 60 * minutes, tell=_teller(plan))
+    print(f"Arms: {'; '.join(study.arms)}.")
+    with _telling(plan) as tell:
+        found = run_grid(plan, jobs=arguments.jobs, deadline=time.time() + 60 * minutes, tell=tell)
     return _write(plan, found, arguments)
 
 
@@ -77,29 +83,57 @@ def _plan(study: Study, arguments: Namespace) -> Plan:
     return Plan(study, arguments.seeds or study.seeds, Place(out, data, cache))
 
 
-def _teller(plan: Plan) -> Callable[[Status], None]:
-    """A function that says what has ended since it was last called, and how long the rest will take."""
-    from reelseek.app.terminal import printable
+@contextmanager
+def _telling(plan: Plan) -> Iterator[Callable[[Status], None]]:
+    """A table of the arms that follows the runs on a terminal; elsewhere a line for every run that ends."""
+    if not sys.stdout.isatty():
+        yield _line_by_line()
+        return
+    from rich.live import Live
 
+    with Live(auto_refresh=False) as live:
+        yield lambda status: live.update(_state(plan, status), refresh=True)
+
+
+def _state(plan: Plan, status: Status) -> RichTable:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    sheet = Table(box=box.SIMPLE_HEAD, show_edge=False, caption=_standing(status), caption_justify="left")
+    for column in ("arm", "runs", "validation R@1", "seconds"):
+        sheet.add_column(column, justify="left" if column == "arm" else "right")
+    for arm in plan.study.arms:
+        done = [result for run, result in status.results.items() if run.arm == arm]
+        failed = any(run.arm == arm for run in status.failed)
+        means = [
+            f"{fmean(result[key] for result in done):.1f}" if done else "" for key in ("best_validation", "seconds")
+        ]
+        sheet.add_row(escape(arm), f"{len(done)} of {plan.seeds}{', failed' if failed else ''}", *means)
+    return sheet
+
+
+def _standing(status: Status) -> str:
+    left = f"about {clock(status.seconds_left)} to go" if status.seconds_left is not None else ""
+    left = left or "the first run will tell how long it takes"
+    return f"{len(status.results)} of {status.total} runs are there; {left}."
+
+
+def _line_by_line() -> Callable[[Status], None]:
     told: set[object] = set()
     first = True
 
     def tell(status: Status) -> None:
         nonlocal first
-        left = "" if status.seconds_left is None else f"; about {clock(status.seconds_left)} to go"
         for run, result in status.results.items():
             if run not in told and not first:
-                value = f"validation R@1 {result['best_validation']:.1f}, {clock(result['seconds'])}"
-                place = f"{len(status.results)} of {status.total}"
-                print(f"{place}  {run.arm}, seed {run.seed}: {value}{left}", flush=True)
+                print(f"{run.arm}, seed {run.seed}: validation R@1 {result['best_validation']:.1f}")
             told.add(run)
         for run, reason in status.failed.items():
             if run not in told:
                 print(f"failed  {run.arm}, seed {run.seed}: {printable(reason)}", file=sys.stderr, flush=True)
             told.add(run)
-        if first:
-            estimate = left.removeprefix("; ") or "the first run will tell how long it takes"
-            print(f"{len(status.results)} of {status.total} runs are there; {estimate}.", flush=True)
+        print(_standing(status), flush=True)
         first = False
 
     return tell
