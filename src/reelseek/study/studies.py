@@ -222,6 +222,7 @@ def _order() -> Study:
         arms=arms,
         comparisons=tuple(pairs),
         metrics=("swap", "binding", "R@1"),
+        minutes=120,
         notes=(
             "swap: percent of captions that score their video above the one with its clauses swapped. Chance is 50; a "
             "method that cannot see order scores 0, since a tie is a failure.",
@@ -233,7 +234,9 @@ def _order() -> Study:
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
-        _increment("increment", "motions", tuple(_INCREMENT_ARMS), ("R@1", "R@5", "R@10", "MnR")),
+        _increment(
+            "increment", "motions", tuple(_INCREMENT_ARMS), ("R@1", "R@5", "R@10", "MnR"), seeds=5, minutes=120
+        ),
         _increment("increment-babyai", "babyai", _FEW, ("corrected R@1", "R@1", "corrected MnR", "swap")),
         _increment("increment-exercises", "exercises", _FEW, ("R@1", "R@10", "MnR"), seeds=5),
         _increment("increment-folder", "folder", _FEW, ("R@1", "R@10", "MnR"), seeds=5),
