@@ -16,6 +16,7 @@ from reelseek.study import summary as summary_unit
 from reelseek.study.grid import Plan, Status
 from reelseek.study.page import metric_rows, power_words, write_results
 from reelseek.study.plan import Mode, Run, Study
+from reelseek.study.plots import Point, cost_plot, lines_plot
 from reelseek.study.run import Place
 from reelseek.study.summary import summarise
 
@@ -221,6 +222,18 @@ def test_the_page_is_whole_loads_nothing_and_escapes_names(summary: dict[str, An
         "10 of 15", "not run yet", "What could be seen", "lower is better",
     ):  # fmt: skip
         assert words in html, words
+
+
+def test_axes_fit_their_numbers() -> None:
+    epochs = [Point(float(epoch), 40.0 + epoch) for epoch in range(1, 21)]
+    drawn = lines_plot([epochs], across="epoch", up="R@1", label="l", ident="a")
+    assert [tick for tick in ("5", "10", "15", "20") if f">{tick}<" in drawn] == ["5", "10", "15", "20"]
+    batches = [Point(32.0, 1.0, 0.1), Point(128.0, 2.0), Point(512.0, 3.0)]
+    drawn = lines_plot([batches, batches[:2]], across="batch size", up="R@1", label="l", ident="b")
+    assert all(f">{size}<" in drawn for size in (32, 128, 512))
+    drawn = cost_plot([Point(20.0, 40.0), Point(700.0, 45.0, 1.0)], up="R@1", label="l", ident="c")
+    assert all(f">{tick}<" in drawn for tick in (30, 100, 300, "1,000"))
+    assert "mathdefault" not in drawn
 
 
 def test_a_page_without_any_run_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from reelseek.report_plots import STYLE, inline, line_style, new_axes
 
-_WIDE = 8.0
+_WIDE, _FEW = 8.0, 8
 _TICKS = tuple(digit * 10.0**power for power in range(-1, 6) for digit in (1, 3))
 
 
@@ -25,20 +25,20 @@ class Point(NamedTuple):
 def lines_plot(series: Sequence[Sequence[Point]], *, across: str, up: str, label: str, ident: str) -> str:
     """One line a series over a number, in the order that chooses colour and dash; bars are standard deviations.
 
-    Numbers that span a factor of 8 or more without 0 stand on a logarithmic axis.
+    A few numbers that span a factor of 8 or more, without 0, stand on a logarithmic axis.
     """
     with matplotlib.rc_context(STYLE):
         figure, axes = new_axes()
         for number, points in enumerate(series):
             if points:
                 xs, ys, spreads = zip(*points, strict=True)
-                marker = "o" if len(points) < 8 else None
+                marker = "o" if len(points) < _FEW else None
                 axes.errorbar(xs, ys, yerr=spreads if any(spreads) else None, **line_style(number), marker=marker, ms=4)
         places = sorted({point.x for points in series for point in points})
-        if places[0] > 0 and places[-1] / places[0] >= _WIDE:
-            axes.set_xscale("log")
-            axes.xaxis.set_minor_locator(NullLocator())
-        if len(places) < 8:
+        if len(places) < _FEW:
+            if places[0] > 0 and places[-1] / places[0] >= _WIDE:
+                axes.set_xscale("log")
+                axes.xaxis.set_minor_locator(NullLocator())
             axes.set_xticks(places, [f"{place:g}" for place in places])
         else:
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -94,6 +94,7 @@ def finish(study: Study, run: Run, place: Place, splits: dict[str, Splits], *, p
     for name, mode in modes_of(study).items():
         tables, protocols[name] = score(method, splits[key], mode, frames=config.sample.frames)
         found |= {f"{table}|{name}": values for table, values in tables.items()}
+    record = _training_record(folder)
     _write_arrays(folder / RANKS, found)
     write_json(
         folder / RESULT,
@@ -105,9 +106,10 @@ def finish(study: Study, run: Run, place: Place, splits: dict[str, Splits], *, p
             "modes": {name: asdict(mode) for name, mode in modes_of(study).items()},
             "protocols": protocols,
             "parameters": _parameters(method),
-            **_training_record(folder),
+            **record,
             "scoring_seconds": time.perf_counter() - scoring,
-            "seconds": time.perf_counter() - started,
+            # A run that goes on from a saved state took longer than this start of it.
+            "seconds": max(time.perf_counter() - started, record["training_seconds"]),
             "threads": torch.get_num_threads(),
         },
     )
