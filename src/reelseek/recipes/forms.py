@@ -22,9 +22,9 @@ def paper(config: RunConfig) -> RunConfig:
     """A recipe as its method was published and released, as far as it is reproduced.
 
     BertAdam with its clipping and schedule, heads at 1e-4, towers at 1e-7 (coef_lr 1e-3) with their embeddings kept,
-    weight decay 0.2, batch 128; another caption of a video in the batch counts as a negative. GARE adds
-    the preset "as-released", and as its baseline a schedule of 5 epochs, also where they train for 10. CAMoE never released its training:
-    its paper form is CLIP4Clip's recipe, a reconstruction.
+    weight decay 0.2, batch 128; another caption of a video in the batch counts as a negative. GARE adds the preset
+    "as-released", and GARE and its baseline a schedule of 5 epochs, also where they train for 10. CAMoE never released
+    its training: its paper form is CLIP4Clip's recipe, a reconstruction.
 
     Left out on purpose: towers in half precision without loss scaling, which makes another optimiser of BertAdam;
     RandAugment on training clips, which GARE's release has and its paper does not name; choosing the best epoch on the
