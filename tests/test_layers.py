@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "index": {"embed", "video", "score", "rank"},
     "recipes": {
         "data", "embed", "encoders", "methods", "losses", "training", "evaluation", "score", "rank", "checkpoint",
+        "diagnostics",
     },
     "report": {"rank"},
     "diagnostics": {"score", "losses"},
