@@ -69,7 +69,7 @@ def config_for(folder: Path, name: str = "camoe", backbone: str = "offline") -> 
         sample=SampleConfig(frames=3),
         method=MethodConfig(name=name, backbone=backbone, width=64, frame_temperature=10.0, gate="multi", **EXPERTS),
         loss=LossConfig(contrastive="dual_softmax"),
-        train=TrainConfig(epochs=8, batch_size=4, learning_rate=3e-3, device="cpu"),
+        train=TrainConfig(epochs=4, batch_size=4, learning_rate=3e-3, device="cpu"),
         evaluate=EvaluateConfig(bootstrap=0),
     )
 
