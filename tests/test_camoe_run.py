@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,6 +35,7 @@ from reelseek.methods.method import Method
 from reelseek.methods.saved import load, save
 from reelseek.recipes.run import train
 from reelseek.records import Texts, Videos
+from reelseek.score.blocks import score_in_blocks
 from test_encoders_clip import tiny_folder
 
 # Workers that decode are forks; one that never touches an index may come from a process that has opened one.
@@ -112,6 +114,7 @@ def test_towers_train_end_to_end_through_masked_sentences(folder: Path, tmp_path
     made = train(config, tmp_path / "run", cache=tmp_path / "cache")
     after = made.method.backbone.model.text_model.embeddings.token_embedding.weight  # type: ignore[attr-defined]
     assert not torch.equal(before, after)
+    assert list((tmp_path / "cache" / "words").rglob("*.json"))
     assert load(str(tmp_path / "run")).id == made.method.id
 
 
@@ -143,6 +146,34 @@ def test_a_saved_method_scores_as_it_did(tmp_path: Path, towers: OfflineBackbone
     with torch.no_grad():
         wanted_TV = method.score(*method.project(texts, videos)).matrix_TV
         torch.testing.assert_close(loaded.score(*loaded.project(texts, videos)).matrix_TV, wanted_TV)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"context": "words", "sentences": "muw"},
+        {"context": "words", "sentences": "akwe", "side": "video"},
+        {"context": "words", "sentences": "rkw"},
+        {"side": "video", "sign": -1},
+        {"heads": 2, "increment_layers": 2},
+        {"query": "text"},
+    ],
+)
+def test_gare_s_variants_stand_in_every_stream(towers: OfflineBackbone, variant: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    method = build(MethodConfig(name="camoe-gare", width=64, inference="sum", **EXPERTS, **variant), towers).eval()
+    texts, videos = method.project(method.encode_texts(CAPTIONS), videos_of(towers))
+    scores, views = method.score(texts, videos), method.head.views(videos)
+    for stream, sentence in {"fusion": texts, **texts.streams}.items():
+        plain = method.head.heads[stream].score_reference(sentence, views[stream])
+        torch.testing.assert_close(scores.streams[stream], plain.matrix_TV, atol=1e-5, rtol=0)
+    longer = Videos(
+        torch.nn.functional.pad(videos.frames_VFD, (0, 0, 0, 2), value=9.0),
+        torch.nn.functional.pad(videos.mask_VF, (0, 2)),
+    )
+    torch.testing.assert_close(method.score(texts, longer).matrix_TV, scores.matrix_TV, atol=1e-5, rtol=0)
+    blocks_TV = score_in_blocks(method, texts, videos, block=2)
+    torch.testing.assert_close(blocks_TV, scores.matrix_TV.detach(), atol=1e-5, rtol=0)
 
 
 def parts_of(texts: Texts) -> list[bool]:

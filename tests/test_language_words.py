@@ -93,7 +93,9 @@ def test_memory_is_bounded(tagged: list[str], monkeypatch: pytest.MonkeyPatch) -
 
 def test_words_are_read_from_disk(tagged: list[str], tmp_path: Path) -> None:
     captions = [f"caption {number % 1500}" for number in range(2000)]
-    read_ahead(captions, tmp_path)
+    told: list[tuple[int, int]] = []
+    read_ahead(captions, tmp_path, lambda *numbers: told.append(numbers))
+    assert told == [(1024, 1500), (1500, 1500)]
     assert len(tagged) == 1500
     assert len(list(tmp_path.rglob("*.json"))) == 2
     before = key_words(captions)

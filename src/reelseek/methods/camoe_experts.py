@@ -3,7 +3,7 @@
 Cheng et al. 2021, arXiv 2109.04290, compare these three; how each is built is reconstructed here, since neither the
 paper's text nor code was at hand. An expert maps frames to frames, and its video vector is their mean: so experts mix
 frame by frame, and a head that weighs frames by the text (GARE) can stand behind any of them. Padded frames never
-count; what stands in their places in the output has no meaning, but is finite.
+count, and are zeros in the output.
 Shapes: V videos, F frames, P places of the longest video, D width.
 """
 
@@ -77,5 +77,6 @@ class AttentionExpert(nn.Module):
 
     def forward(self, frames_VFD: Tensor, mask_VF: Tensor) -> Tensor:
         """[V, F, D] -> [V, F, D]."""
-        read_VFD: Tensor = self.block(frames_VFD.masked_fill(~mask_VF[:, :, None], 0), mask_VF)
-        return read_VFD
+        padded_VF1 = ~mask_VF[:, :, None]
+        read_VFD: Tensor = self.block(frames_VFD.masked_fill(padded_VF1, 0), mask_VF)
+        return read_VFD.masked_fill(padded_VF1, 0)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from reelseek.errors import ConfigError
 from reelseek.language.sentences import Encode, Sentences, stream_texts
-from reelseek.language.words import read_ahead
+from reelseek.language.words import Progress, read_ahead
 from reelseek.records import Backbone, Preprocess, Scores, Texts, Videos
 from reelseek.score.similarity import masked_mean
 
@@ -125,10 +125,10 @@ class Method(nn.Module):
 
         return self._texts(captions, encode)
 
-    def read_ahead(self, captions: Sequence[str], cache: Path) -> None:
-        """Have what `encode_texts` must know of captions at hand, from files below `cache` where they are kept."""
+    def read_ahead(self, captions: Sequence[str], cache: Path, progress: Progress = lambda done, total: None) -> None:
+        """Have the key words of captions, if this method wants them, at hand: from files below `cache` where kept."""
         if self.sentences is not None:
-            read_ahead(captions, cache / "words")
+            read_ahead(captions, cache / "words", progress)
 
     def _texts(self, captions: Sequence[str], encode: Encode) -> Texts:
         whole, streams = encode(captions), None

@@ -88,6 +88,9 @@ def train(
     for pairs in (splits.train, splits.val):
         say(pairs.describe())
     if config.train.backbone_learning_rate > 0:
+        if method.sentences is not None:
+            with fabric.rank_zero_first(local=True), progress(f"nouns and verbs of {splits.train.name}") as tell:
+                method.read_ahead(splits.train.texts, cache, tell)
         result, seen = _train_frames(method, splits.train, splits.val, config, out, progress, say)
     else:
         with fabric.rank_zero_first(local=True):
