@@ -18,6 +18,7 @@ from reelseek.recipes import recipe
 from reelseek.recipes.objective import objective
 from reelseek.recipes.presets import PRESETS, preset
 from reelseek.records import Scores
+from reelseek.score.increments import FactorisedIncrements, TextIncrements
 
 
 def differences(first: RunConfig, second: RunConfig) -> dict[str, tuple]:
@@ -82,3 +83,21 @@ def test_the_objective_takes_the_configured_direction_term_and_the_mean_over_str
     both = objective(config)(Scores(matrix_TV, {"a": first, "b": second}), torch.tensor(5.0), None)
     other = gare_regularisers(second, direction="orthogonality")["direction"]
     torch.testing.assert_close(both["direction"], (penalty + other) / 2)
+
+
+@pytest.mark.parametrize("owner", [FactorisedIncrements, TextIncrements])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_objective_is_computed_in_whole_precision_under_autocast(owner: type, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    # Bases of a length whose squares half precision cannot hold.
+    parts = [torch.randn(4, 3, 4, generator=generator), 200 * torch.randn(4, 3, 16, generator=generator)]
+    matrix_TV, offset_D = torch.rand(4, 4, generator=generator), torch.randn(16, generator=generator)
+    compute, found = objective(LossConfig(norm_bound=1e9)), []
+    for mixed in (False, True):
+        leaves = [part.clone().requires_grad_() for part in (*parts, offset_D, matrix_TV)]
+        with torch.autocast("cpu", dtype=dtype, enabled=mixed):
+            losses = compute(Scores(leaves[3], owner(*leaves[:3])), torch.tensor(5.0), None)
+        losses["total"].backward()
+        found.append([*(loss.detach() for loss in losses.values()), *(leaf.grad for leaf in leaves)])
+    for whole, half in zip(*found, strict=True):
+        torch.testing.assert_close(half, whole, rtol=0, atol=0)

@@ -24,20 +24,24 @@ def objective(config: LossConfig) -> Objective:
     Known matches off the diagonal (another caption of the same video) are no negatives if `mask_known_positives`.
     Methods with streams have a contrastive loss a stream, "fusion" at weight 1 and the others at `stream_weight`.
     Regularisers join for methods with increments: total = contrastive + weights x (kl, direction, norm), each the mean
-    over the streams where every stream has its own increments.
+    over the streams where every stream has its own increments. All in the scores' own precision: mixed precision, if
+    any, ends before.
     """
     weights = {"kl": config.kl_weight, "direction": config.direction_weight, "norm": config.norm_weight}
 
     def compute(scores: Scores, logit_scale: Tensor, relevance_TV: Tensor | None = None) -> dict[str, Tensor]:
-        parts = _contrastive(config, scores, logit_scale, relevance_TV)
-        total = torch.zeros((), device=scores.matrix_TV.device)
-        for name, part in parts.items():
-            total = total + (config.stream_weight if _is_side_stream(name) else 1.0) * part
-        if scores.increments is not None and any(weights.values()):
-            regularisers = _regularisers(config, scores)
-            for name, part in regularisers.items():
-                total = total + weights[name] * part
-            parts |= regularisers
+        device = scores.matrix_TV.device
+        # The regularisers are forms of differences: half precision would lose them, and squares overflow in it.
+        with torch.autocast(device.type, enabled=False):
+            parts = _contrastive(config, scores, logit_scale, relevance_TV)
+            total = torch.zeros((), device=device)
+            for name, part in parts.items():
+                total = total + (config.stream_weight if _is_side_stream(name) else 1.0) * part
+            if scores.increments is not None and any(weights.values()):
+                regularisers = _regularisers(config, scores)
+                for name, part in regularisers.items():
+                    total = total + weights[name] * part
+                parts |= regularisers
         return {"total": total, **parts}
 
     return compute
