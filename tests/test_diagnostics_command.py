@@ -96,6 +96,23 @@ def test_methods_without_increments_have_the_rest(name):
     assert details.lengths_TV is None
 
 
+@pytest.mark.parametrize("gate", ["single", "full"])
+@pytest.mark.parametrize("name", ["clip4clip", "gare-baseline", "camoe", "camoe-gare"])
+def test_what_a_text_sees_is_what_its_score_is_made_of(name, gate):
+    kinds = {"fusion_aggregation": "se", "entity_aggregation": "mean", "action_aggregation": "se"}
+    method, data = method_of(name=name, gate=gate, **kinds), embedded()
+    with torch.no_grad():
+        for number, gates in enumerate(getattr(method.head, "gates", {}).values()):
+            gates.weight.normal_(generator=torch.Generator().manual_seed(number))
+    streams = {stream: Texts(data.texts.pooled_TD.flip(0)) for stream in ("entity", "action")}
+    found = sample(method, data._replace(texts=data.texts._replace(streams=streams)), pairs=4)
+    moved_TVD = found.texts_TD[:, None]
+    if found.increments is not None:
+        moved_TVD = moved_TVD + found.increments["fusion"].dense()
+    seen = torch.cosine_similarity(moved_TVD, found.pooled_TVD, dim=-1)
+    assert torch.allclose(seen, found.scores.matrix_TV, atol=1e-5)
+
+
 def test_increments_by_stream_are_told_apart():
     found = sample(method_of(), embedded(), pairs=4)
     values, _ = measure(found._replace(increments={"fusion": found.increments, "entity": found.increments.dense()}))

@@ -115,6 +115,11 @@ class CamoeHead(nn.Module):
 
         return score
 
+    def pooled(self, texts: Texts, videos: Videos) -> Tensor:
+        """What every text sees of every video in the fusion stream, as that stream's head has it: [T or 1, V, D]."""
+        seen: Tensor = cast(Any, self.heads[FUSION]).pooled(texts._replace(streams=None), self.views(videos)[FUSION])
+        return seen
+
     def views(self, videos: Videos) -> dict[str, Videos]:
         """The videos as every stream sees them: its mixture of the experts' frames [V, F, D], and the mask."""
         check_mask(videos.mask_VF, videos.frames_VFD)

@@ -46,3 +46,7 @@ class MeanPoolHead(nn.Module):
             check_lengths(lengths_VF1.detach().squeeze(-1).square(), "video")
             frames_VFD = frames_VFD / lengths_VF1
         return masked_mean(frames_VFD, mask_VF)
+
+    def pooled(self, texts: Texts, videos: Videos) -> Tensor:
+        """What every text sees of every video [1, V, D]: all the same."""
+        return self.pool(videos)[None]

@@ -39,7 +39,8 @@ RADII = (0.02, 0.05, 0.1, 0.2, 0.5)
 class Sample(NamedTuple):
     """Pairs of a split, projected, with what the method makes of them.
 
-    pooled_TVD: what a text sees of a video; [1, V, D] where a method shows all texts the same.
+    pooled_TVD: what a text sees of a video, in the fusion stream where there are streams; [1, V, D] where a method
+    shows all texts the same.
     increments: of the whole, or by stream; None for methods without. side: which vector an increment is added to.
     """
 
@@ -81,6 +82,7 @@ def sample(method: Method, embedded: EmbeddedPairs, *, pairs: int, seed: int = 0
 
 
 def _pooled(method: Method, texts: Texts, videos: Videos) -> Tensor:
+    """As the head has it; the mean frame for one that does not say."""
     pooled = getattr(method.head, "pooled", None)
     if pooled is not None:
         return cast(Tensor, pooled(texts, videos))
@@ -91,7 +93,8 @@ def measure(found: Sample) -> tuple[dict[str, float], Samples]:
     """All values of a sample by name, and what they are means of.
 
     Geometry is that of the texts and of what each sees of its own video, and again with the increments ("corrected_").
-    Gradients are taken at the corrected vectors. Methods with increments by stream have theirs under "STREAM/".
+    Gradients are taken at the corrected vectors. Methods with increments by stream have the lengths of theirs under
+    "STREAM/", and all else without increments.
     """
     texts_TD, count = found.texts_TD, len(found.texts_TD)
     target_T = torch.arange(count, device=texts_TD.device)
