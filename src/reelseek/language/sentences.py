@@ -3,14 +3,15 @@
 Confirmed: nouns make the entity sentence and verbs the action sentence; three ways were compared, and MUW was chosen.
 Reconstructed from their names, since the paper's text and code were not at hand:
 
-* "rkw", remain key words: a text of the key words alone, joined by spaces.
+* "rkw", remain key words: a text of the key words alone, joined by spaces. Words of a long caption that the tower would
+  not have read come into its reach so.
 * "akwe", average key word embeddings: the mean of the whole sentence's token vectors at the key words, sub-words
   included. No other pass through the tower.
 * "muw", mask unrelated words: the whole sentence, where only key words and special tokens can be attended to. Every
   word keeps its place.
 
-A caption without a noun (verb), or with none among the tokens that the tower reads, gives its whole sentence to the
-entity (action) stream. Shapes: T texts, L tokens, D width.
+A caption without a noun (verb), or for the last two with none among the tokens that the tower reads, gives its whole
+sentence to the entity (action) stream. Shapes: T texts, L tokens, D width.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ def paper(config: RunConfig) -> RunConfig:
     "as-released", and GARE and its baseline a schedule of 5 epochs, also where they train for 10. CAMoE never released
     its training: its paper form is CLIP4Clip's recipe, a reconstruction.
 
-    Left out on purpose: towers in half precision without loss scaling, which makes another optimiser of BertAdam;
+    Left out on purpose: GARE's release trains the towers' embeddings too, all but the image tower's first convolution;
+    towers in half precision without loss scaling, which makes another optimiser of BertAdam;
     RandAugment on training clips, which GARE's release has and its paper does not name; choosing the best epoch on the
     test set; the last, smaller batch is trained on too; captions are not cut at 32 or 64 tokens.
     Raises ConfigError for a recipe over frozen towers, of which no paper tells.
