@@ -154,9 +154,8 @@ def test_places_that_cannot_be_written(world: World, tmp_path: Path) -> None:
     assert "Not a directory" in refused(1, *train_words(world.films, world.cache, there / "run"))
     words = ["gare-folder", "--data", world.films]
     assert "the cache cannot be written" in refused(1, "embed", *words, "--cache", there / "cache")
-    evaluated = run("evaluate", world.run, "--cache", world.cache, "--out", there)
-    assert evaluated.code == 2
-    assert "it is a file, not a folder" in evaluated.err
+    # before anything is computed: `refused` holds that nothing was printed
+    assert "it is a file, not a folder" in refused(2, "evaluate", world.run, "--cache", world.cache, "--out", there)
     results = tmp_path / "results.json"
     results.write_text('{"runs": []}')
     assert "Not a directory" in refused(1, "report", results, "--out", there / "report.html")
@@ -228,12 +227,20 @@ def test_a_missing_run(world: World, tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_method(world: World, tmp_path: Path) -> None:
     other = tmp_path / "other"
     words = train_words(world.films, world.cache, other)
-    assert run("train", "clip4clip-meanp-folder", *words[2:]).code == 0
+    trained = run("train", "clip4clip-meanp-folder", *words[2:], "--train.select", "MnR")
+    assert "; best epoch" in trained.out
+    assert ", validation MnR " in trained.out
     # another recipe in the same folder
     assert "holds a run with other settings: method.name was clip4clip, now gare" in refused(1, *words)
     # weights of one method beside the settings of another
     shutil.copy(world.run / "model.safetensors", other / "model.safetensors")
     assert "is not the one that config.json belongs to" in refused(1, "evaluate", other, "--cache", world.cache)
+
+
+def test_noise_without_a_rate(tmp_path: Path) -> None:
+    words = ["train", "gare-motions", "--data", tmp_path / "made", "--data.noise", "typos"]
+    assert "data.noise is typos but data.noise_rate is 0" in refused(2, *words)
+    assert not (tmp_path / "made").exists()
 
 
 def test_a_training_that_has_not_finished(world: World, tmp_path: Path) -> None:

@@ -216,3 +216,9 @@ def test_rows_without_files_are_missing_or_an_error():
     assert splits.train.missing_texts == 2
     with pytest.raises(DataError, match="1 videos with captions, none of them with a file"):
         gather(row("a", path=None), row("b", captions=(" ",)))
+
+
+def test_a_test_split_without_a_file_is_refused_and_not_left_out():
+    assert gather(row("a"), row("b", "val", path=None))[1:] == (None, None)
+    with pytest.raises(DataError, match=r"none of the 1 videos of its test split has a file .* \(such as 'c'\)"):
+        gather(row("a"), row("c", "test", path=None))

@@ -43,6 +43,7 @@ def test_a_bank_is_drawn_from_the_training_split_and_told(place: Place, tmp_path
     protocol = json.loads((tmp_path / "results.json").read_text())["runs"][0]["protocol"]
     assert (protocol["prior"], protocol["bank_texts"], protocol["transductive"]) == ("bank", 7, False)
     assert 4 <= protocol["bank_videos"] <= 6
+    assert "transductive" not in (tmp_path / "run.trec").read_text()
     page = (tmp_path / "report.html").read_text()
     assert f"bank: 7 texts, {protocol['bank_videos']} videos" in page
     assert "not transductive" in page
@@ -65,6 +66,7 @@ def test_transductive_numbers_are_labelled_wherever_they_stand(place: Place, tmp
     assert all(row["transductive"] for row in results["comparisons"])
     with (tmp_path / "metrics.csv").open() as file:
         assert [row["transductive"] for row in csv.DictReader(file)] == ["True"] * 4
+    assert {line.split()[-1] for line in (tmp_path / "run.trec").read_text().splitlines()} == {"reelseek-transductive"}
     page = (tmp_path / "report.html").read_text()
     # Of each run beside the bar at the top and in both tables; then beside every comparison.
     assert page.count('badge">transductive: reads the other test queries') == 6

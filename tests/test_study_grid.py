@@ -75,7 +75,8 @@ def test_every_run_is_there_with_its_ranks(done: tuple[Plan, Status]) -> None:
     assert (found.failed, found.seconds_left) == ({}, 0)
     for run, result in found.results.items():
         assert (result["arm"], result["seed"], result["steps"]) == (run.arm, run.seed, 6)
-        assert result["parameters"] == 1280 * 16 + 384 * 16 + 1 if run.arm == "mean" else 20_000
+        heads = {"mean": 0, "GARE": 6 * (16 * 16 + 16) + 3 * 2 * 16}
+        assert result["parameters"] == 1280 * 16 + 384 * 16 + 1 + heads[run.arm]
         assert result["protocols"]["dual"]["transductive"]
         assert not (plan.place.out / run.folder / "state.safetensors").exists()
 
@@ -310,6 +311,10 @@ def test_the_command_from_list_to_page(
     assert "2 of 2 runs are there" in said.out
     assert "could have been seen" in said.out
     assert "better" not in said.out
+    lines = said.out.splitlines()
+    for name in ("mean | dual (transductive)  ", "GARE | dual (transductive)  ", "GARE | dual - GARE (transductive)  "):
+        assert any(line.strip().startswith(name) for line in lines), said.out
+    assert said.out.count("transductive") == 3
     page = (tmp_path / "out" / "study.html").read_text(encoding="utf-8")
     assert "Does anything happen?" in page
     rows = (tmp_path / "out" / "metrics.csv").read_text().splitlines()

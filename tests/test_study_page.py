@@ -113,6 +113,16 @@ def test_means_and_deviations_are_over_seeds(summary: dict[str, Any]) -> None:
     assert dual["transductive"]
 
 
+def test_comparisons_of_transductive_numbers_are_labelled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    study = study_of(comparisons=(("high", "low"), ("high | dual", "low"), ("high", "low | dual")), metrics=("R@1",))
+    found = summary_of(study, 3, monkeypatch, tmp_path)
+    assert [row["transductive"] for row in found["comparisons"]] == [False, True, True]
+    write_results(found, HEAD, tmp_path)
+    page = (tmp_path / "study.html").read_text(encoding="utf-8")
+    compared = page[page.index('<section id="comparisons">') : page.index('<section id="figures">')]
+    assert compared.count('badge">transductive') == 2
+
+
 def test_words_follow_the_interval(summary: dict[str, Any]) -> None:
     ahead = comparison(summary, "high", "low", "R@1")
     assert ahead["low"] > 0

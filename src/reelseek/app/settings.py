@@ -173,6 +173,8 @@ def _check(config: RunConfig) -> None:
         for name in names:
             if not holds(name, values[name]):
                 raise ConfigError(f"{name} must be {words.format(LEAST.get(name))}, not {values[name]}.")
+    if config.data.noise != "none" and not config.data.noise_rate:
+        raise ConfigError(f"data.noise is {config.data.noise} but data.noise_rate is 0: no caption would be spoilt.")
     if config.method.name not in METHODS:
         near = difflib.get_close_matches(config.method.name, METHODS, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"The methods are {', '.join(METHODS)}."

@@ -32,7 +32,8 @@ def splits_of(name: str, rows: Iterable[Row], *, corpus: str, seed: int, problem
 
     Rows without a split are dropped where others have one; where none has one, the videos are divided 80/10/10 by a
     hash of their ids and `seed`. problems: what else was dropped, by its kind; empty captions are added to it.
-    Raises DataError if no row has a caption, no video has a file, or a video is in two splits.
+    A part for learning of which no video has a file is None. Raises DataError if no row has a caption, no video of all
+    or of the test split has a file, or a video is in two splits.
     """
     paths: dict[str, Path | None] = {}
     captions: dict[str, dict[str, None]] = {}
@@ -59,6 +60,12 @@ def splits_of(name: str, rows: Iterable[Row], *, corpus: str, seed: int, problem
     if not any(path for video, path in paths.items() if split_of[video]):
         found = f"{len(paths):,} videos with captions, none of them with a file that is there"
         raise DataError(f"{name}: {'; '.join([found, *dropped])}.")
+    tested = [video for video, split in split_of.items() if split == "test"]
+    if tested and not any(paths[video] for video in tested):
+        raise DataError(
+            f"{name}: none of the {len(tested):,} videos of its test split has a file that is there (such as "
+            f"{tested[0]!r})."
+        )
     return Splits(
         *(
             _pairs(

@@ -39,7 +39,7 @@ def summarise(plan: Plan, found: Status) -> Record:
         record
         for pair in plan.study.comparisons
         for metric in plan.study.metrics
-        if (record := _comparison(plan, arrays, chosen, pair, metric)) is not None
+        if (record := _comparison(plan, found, arrays, chosen, pair, metric)) is not None
     ]
     return {
         "name": plan.study.name,
@@ -128,7 +128,7 @@ def _chosen(plan: Plan, found: Status) -> dict[str, str]:
 
 
 def _comparison(
-    plan: Plan, arrays: Arrays, chosen: Mapping[str, str], pair: tuple[str, str], metric: str
+    plan: Plan, found: Status, arrays: Arrays, chosen: Mapping[str, str], pair: tuple[str, str], metric: str
 ) -> Record | None:
     """A minus B on the seeds that both have; None where there are none, or not the same queries to compare on."""
     (arm_a, mode_a), (arm_b, mode_b) = scored(pair[0]), scored(pair[1])
@@ -151,6 +151,10 @@ def _comparison(
         "b_arm": arm_b,
         "metric": metric,
         "unit": MEASURES[metric].unit,
+        "transductive": any(
+            found.results[Run(arm, seeds[0])]["protocols"][mode]["transductive"]
+            for arm, mode in ((arm_a, mode_a), (arm_b, mode_b))
+        ),
         "seeds": seeds,
         **result._asdict(),
         **_verdict(pair, result, lower_is_better=MEASURES[metric].lower_is_better, unit=MEASURES[metric].unit),

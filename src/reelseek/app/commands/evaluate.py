@@ -59,6 +59,8 @@ def run(arguments: Namespace) -> int:
 
     config = run_config(arguments)
     check_rescoring(config.evaluate)
+    if arguments.out and Path(arguments.out).exists() and not Path(arguments.out).is_dir():
+        raise ConfigError(f"--out {arguments.out}: it is a file, not a folder.")
     names = [arguments.model, *([arguments.against] if arguments.against else [])]
     # Models first: one that cannot be had should be said before any data is read or made.
     methods = [load_method(name, arguments.device) for name in names]
@@ -190,8 +192,6 @@ def show_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
 def _write(folder: Path, results: Mapping[str, Any], evaluation: Evaluation) -> None:
     from reelseek.rank.export import write_json, write_metrics_csv, write_qrels, write_trec_run
 
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--out {folder}: it is a file, not a folder.")
     pairs = evaluation.pairs
     write_json(folder / "results.json", results)
     rows = [
@@ -200,5 +200,7 @@ def _write(folder: Path, results: Mapping[str, Any], evaluation: Evaluation) -> 
         for way, values in record["metrics"].items()
     ]
     write_metrics_csv(folder / "metrics.csv", rows)
-    write_trec_run(folder / "run.trec", evaluation.matrix_TV, pairs.text_ids, pairs.video_ids)
+    # Other tools make numbers of these ranks, and know nothing of the protocol but this name.
+    tag = "reelseek-transductive" if evaluation.protocol["transductive"] else "reelseek"
+    write_trec_run(folder / "run.trec", evaluation.matrix_TV, pairs.text_ids, pairs.video_ids, tag=tag)
     write_qrels(folder / "qrels.trec", pairs.relevance_TV(), pairs.text_ids, pairs.video_ids)

@@ -150,7 +150,7 @@ def _write(plan: Plan, found: Status, arguments: Namespace) -> int:
     write_results(summary, {name: head[name] for name in kept}, plan.place.out)
     metrics = summary["metrics"]
     rows = [
-        [arm["name"], *(_cell(arm["metrics"].get(name)) for name in metrics), str(len(arm["seeds"]))]
+        [_labelled(arm["name"], arm), *(_cell(arm["metrics"].get(name)) for name in metrics), str(len(arm["seeds"]))]
         for arm in summary["arms"]
     ]
     table("", ["arm", *metrics, "seeds"], rows, right=range(1, len(metrics) + 2))
@@ -176,7 +176,12 @@ def _cell(spread: dict[str, float] | None) -> str:
 
 def _difference_cells(row: dict[str, Any]) -> list[str]:
     interval = f"{row['low']:.2f} to {row['high']:.2f}"
-    return [f"{row['a']} - {row['b']}", f"{row['difference']:+.2f}", interval, row["words"]]
+    pair = _labelled(f"{row['a']} - {row['b']}", row)
+    return [pair, f"{row['difference']:+.2f}", interval, row["words"]]
+
+
+def _labelled(name: str, record: dict[str, Any]) -> str:
+    return f"{name} (transductive)" if record["transductive"] else name
 
 
 def _list(studies: Iterable[Study]) -> None:

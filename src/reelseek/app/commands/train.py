@@ -54,7 +54,7 @@ def run(arguments: Namespace) -> int:
     fit = outcome.fit
     done = "was trained before" if fit.resumed_at == fit.steps else f"{fit.steps:,} steps in {fit.seconds:.0f} s"
     print(
-        f"{out}: {done}; best epoch {fit.best_epoch}, validation R@1 {fit.best_value:.1f} "
+        f"{out}: {done}; best epoch {fit.best_epoch}, validation {config.train.select} {fit.best_value:.1f} "
         "(the epoch was chosen by it: not a result)."
     )
     print(f"Next: reelseek evaluate {out}")
