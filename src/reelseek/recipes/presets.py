@@ -40,7 +40,8 @@ def as_released(run: RunConfig) -> RunConfig:
     paper's 0.07 on the mean.
     Initialisation: normal with deviation 0.02, because the model's own initialisation overwrites the module's identity.
     Padding: counted. Padded frames enter the mean frame and the attention, and frame weights are masked after their
-    softmax, so that they do not sum to 1.
+    softmax, so that they do not sum to 1. There every video is padded to the most frames; here to the longest of its
+    batch or split, so that scores of shorter videos depend on their company, and are those only beside a full one.
     Temperature of the frame weights: 3, from the training script (the program's default is 5).
     Same-video captions in a batch: negatives; targets that would spare them are computed there and never used.
     Norm term: there it becomes the number 0 above its bound; here it stays at -bound as a tensor. The gradient is zero
