@@ -196,6 +196,9 @@ def test_settings_of_rescoring_that_do_not_fit_are_refused(tmp_path: Path) -> No
     # These files are not there: what is wrong must be said before any is opened.
     with pytest.raises(ConfigError, match="no split was given"):
         evaluate(FakeMethod(), split.pairs, config=replace(PLAIN, rescoring="nnn", prior="bank"), cache=tmp_path)
+    for unread in ({"prior": "bank"}, {"rescoring_gallery_scale": 2.0}, {"rescoring_k": 3, "prior": "batch"}):
+        with pytest.raises(ConfigError, match=f"evaluate.{next(iter(unread))} is .* while evaluate.rescoring is none"):
+            evaluate(FakeMethod(), split.pairs, config=replace(PLAIN, **unread), cache=tmp_path)
     with pytest.raises(ConfigError, match="CSLS has no scale"):
         evaluate(FakeMethod(), split.pairs, config=replace(PLAIN, rescoring="csls", rescoring_scale=2.0))
 

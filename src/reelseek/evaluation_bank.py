@@ -39,7 +39,8 @@ def refuse_overlap(bank: Pairs, pairs: Pairs) -> None:
     if shared:
         raise DataError(
             f"{bank.name}: {len(shared):,} of the videos of the bank are tested in {pairs.name} (such as "
-            f"{min(shared)!r}), so the bank would not be independent of the test. Draw it from another split."
+            f"{min(shared)!r}), so the bank would not be independent of the test. Test another split, or take another "
+            "evaluate.prior."
         )
 
 
@@ -67,6 +68,13 @@ def rescorer_of(config: EvaluateConfig, bank: Bank | None = None) -> Rescorer:
 
 def check_rescoring(config: EvaluateConfig) -> None:
     """Raises ConfigError for settings of rescoring that do not fit together, before anything is computed."""
+    given = [f"rescoring_{name}" for name in parameters_of(config)]
+    given += ["prior"] if config.prior != EvaluateConfig.prior else []
+    if config.rescoring == "none" and given:
+        raise ConfigError(
+            f"evaluate.{given[0]} is {getattr(config, given[0])}, which nothing reads while evaluate.rescoring is "
+            "none: name a correction, or leave it out."
+        )
     one_11 = torch.zeros(1, 1)
     rescorer_of(config, Bank(one_11, one_11))
 
