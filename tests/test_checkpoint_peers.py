@@ -15,6 +15,7 @@ import cli_world
 import reelseek
 from conftest import write_clip
 from original_clip import TEXT, OriginalClip, OriginalClip4Clip, noisy, write_words
+from reelseek.app.commands import diagnose, evaluate
 from reelseek.config import SampleConfig
 from reelseek.data.pairs import Pairs
 from reelseek.encoders import hub
@@ -214,6 +215,8 @@ def test_converted_or_as_it_is_it_is_the_same_method(kind: str, words: Path, tmp
     assert load(str(tmp_path / "model")).id == load(str(path)).id
     assert usual_settings(str(tmp_path / "model"))["sample"] == usual_settings(str(path))["sample"]
     assert usual_settings(str(path))["sample"] == {"policy": "fps", "frames": 12, "fps": 1.0, "keyframes": False}
+    for command in (evaluate, diagnose):
+        assert command.parse([str(path)]).sample.policy == "fps"
 
 
 def test_half_precision_weights_become_whole(words: Path, tmp_path: Path) -> None:

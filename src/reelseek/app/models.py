@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,15 @@ def load_method(name: str, device: str) -> Method:
             "offline."
         )
     return load(name, device=pick_device(device))
+
+
+def usual_options(model: str, sections: Sequence[str]) -> dict[str, object]:
+    """Dotted settings of a run folder, or of the authors of a weights file; the usual ones for a model by name."""
+    from reelseek.app.settings import flat_dict
+    from reelseek.methods.saved import usual_settings
+
+    settings = usual_settings(model)
+    return flat_dict({section: settings[section] for section in sections})
 
 
 def method_for_index(directory: Path, asked: str, device: str) -> tuple[Method, str]:

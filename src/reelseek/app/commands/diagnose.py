@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reelseek.app.settings import add_cache, flat_dict, parse_over, run_config, settings_parser
+from reelseek.app.models import load_method, usual_options
+from reelseek.app.settings import add_cache, parse_over, run_config, settings_parser
 from reelseek.app.terminal import progress, table, tell_broken
 from reelseek.config import RunConfig
 from reelseek.errors import ConfigError, DataError
@@ -43,7 +43,9 @@ def parse(words: Sequence[str]) -> Namespace:
         sections=SECTIONS,
     )
     options.usage = "reelseek diagnose RUN [--data DIR] [--split SPLIT] [--out DIR] [--section.setting VALUE ...]"
-    options.add_argument("run", metavar="RUN", help="a run folder, offline, or a CLIP or SigLIP name or folder")
+    options.add_argument(
+        "run", metavar="RUN", help="a run folder, a weights file, offline, or a CLIP or SigLIP name or folder"
+    )
     options.add_argument("--split", default="val", choices=["val", "test", "train"])
     options.add_argument("--pairs", type=int, default=256, metavar="N", help="true pairs that are looked at")
     add_cache(options)
@@ -51,12 +53,11 @@ def parse(words: Sequence[str]) -> Namespace:
         "--out", default="", metavar="DIR", help="where diagnostics.json and diagnostics.png go instead of RUN"
     )
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
-    return parse_over(options, words, "run", lambda run: _defaults(Path(run)))
+    return parse_over(options, words, "run", lambda run: usual_options(run, SECTIONS))
 
 
 def run(arguments: Namespace) -> int:
     """Print the table, write diagnostics.json and diagnostics.png."""
-    from reelseek.app.models import load_method
     from reelseek.diagnostics.plots import diagnostics_figure, figure_bytes
     from reelseek.embed import embed_pairs
     from reelseek.recipes.diagnose import epoch_history, ideal_bound, measure, sample
@@ -112,14 +113,6 @@ def _folder(arguments: Namespace) -> Path:
     if not arguments.out and not is_run(folder):
         raise ConfigError(f"{arguments.run} is no run folder: name a folder for the results with --out.")
     return folder
-
-
-def _defaults(run: Path) -> dict[str, object]:
-    """Dotted settings of a run folder; nothing for a model by name."""
-    from reelseek.methods.saved import is_run, run_settings
-
-    settings = run_settings(run) if is_run(run) else asdict(RunConfig())
-    return flat_dict({section: settings[section] for section in SECTIONS})
 
 
 def _split(config: RunConfig, name: str) -> Pairs:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reelseek.app.settings import add_cache, flat_dict, parse_over, run_config, settings_parser
+from reelseek.app.models import load_method, usual_options
+from reelseek.app.settings import add_cache, parse_over, run_config, settings_parser
 from reelseek.app.terminal import progress, table, tell_broken
 from reelseek.config import RunConfig
 from reelseek.errors import ConfigError, DataError
@@ -47,12 +48,11 @@ def parse(words: Sequence[str]) -> Namespace:
     add_cache(options)
     options.add_argument("--out", default="", metavar="DIR", help="write results.json, metrics.csv, TREC run and qrels")
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
-    return parse_over(options, words, "model", _defaults)
+    return parse_over(options, words, "model", lambda model: usual_options(model, SECTIONS))
 
 
 def run(arguments: Namespace) -> int:
     """Print the metrics with their protocol, and the comparison; write files if asked."""
-    from reelseek.app.models import load_method
     from reelseek.app.results import comparison, results_record, run_record
     from reelseek.evaluation_bank import check_rescoring
     from reelseek.report import write_report
@@ -85,14 +85,6 @@ def run(arguments: Namespace) -> int:
         write_report(results, Path(arguments.out) / "report.html")
         print(f"written: {arguments.out}/results.json, report.html, metrics.csv, run.trec, qrels.trec")
     return 0
-
-
-def _defaults(model: str) -> dict[str, object]:
-    """Dotted settings of a run folder, or of the authors of a weights file; the usual ones for a model by name."""
-    from reelseek.methods.saved import usual_settings
-
-    settings = usual_settings(model)
-    return flat_dict({section: settings[section] for section in SECTIONS})
 
 
 def _splits(config: RunConfig, arguments: Namespace) -> tuple[Pairs, Pairs | None]:
