@@ -204,6 +204,8 @@ def test_a_run_s_settings_file_makes_the_same_run(world: World, tmp_path: Path) 
         (["--train.batch_size", "1"], "train.batch_size must be at least 2, not 1."),
         (["--sample.fps", "-1"], "sample.fps must be above 0, not -1.0."),
         (["--train.warmup", "1"], "train.warmup must be below 1, not 1.0."),
+        (["--train.seed", "-1"], "train.seed must be at least 0, not -1."),
+        (["--train.epochs", "6", "--train.schedule_epochs", "5"], "train.schedule_epochs 5 of 6 epochs: the rate of"),
         (["--loss.kl_weight", "-1"], "loss.kl_weight must be at least 0, not -1.0."),
         (["--loss.alpha", "0"], "loss.alpha must be above 0, not 0.0."),
         (["--method.name", "garre"], "there is no method 'garre'. Did you mean gare?"),

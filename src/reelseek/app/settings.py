@@ -134,7 +134,7 @@ LEAST: dict[str, float] = {
     **{"method.heads": 1, "method.increment_layers": 1, "loss.kl_weight": 0, "loss.direction_weight": 0},
     **{"loss.norm_weight": 0, "loss.norm_bound": 0, "loss.stream_weight": 0},
     **{"train.epochs": 1, "train.batch_size": 2, "train.backbone_learning_rate": 0, "train.weight_decay": 0},
-    **{"train.schedule_epochs": 0, "train.freeze_layers": -1, "train.chunk": 0},
+    **{"train.schedule_epochs": 0, "train.freeze_layers": -1, "train.chunk": 0, "train.seed": 0, "data.seed": 0},
     **{"train.warmup": 0, "train.clip_norm": 0, "evaluate.block": 1, "evaluate.bootstrap": 0},
     **{"evaluate.prior_batch": 1, "evaluate.bank_size": 1, "evaluate.bank_seed": 0, "evaluate.rescoring_scale": 0},
     **{"evaluate.rescoring_gallery_scale": 0, "evaluate.rescoring_k": 0, "evaluate.rescoring_alpha": 0},
@@ -174,6 +174,11 @@ def _check(config: RunConfig) -> None:
         for name in names:
             if not holds(name, values[name]):
                 raise ConfigError(f"{name} must be {words.format(LEAST.get(name))}, not {values[name]}.")
+    if config.train.optimizer == "adamw" and 0 < config.train.schedule_epochs < config.train.epochs:
+        raise ConfigError(
+            f"train.schedule_epochs {config.train.schedule_epochs} of {config.train.epochs} epochs: the rate of adamw "
+            "is 0 at its schedule's end. Set it to 0, or train.optimizer to bertadam."
+        )
     if config.data.noise != "none" and not config.data.noise_rate:
         raise ConfigError(f"data.noise is {config.data.noise} but data.noise_rate is 0: no caption would be spoilt.")
     if config.method.name not in METHODS:
