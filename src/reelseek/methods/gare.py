@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from reelseek.errors import ModelError
-from reelseek.methods.gare_factorised import baseline_scores, factorised_scores, matrix_scorer
+from reelseek.methods.gare_factorised import baseline_scores, factorised_scores
 from reelseek.methods.gare_plain import Psi, Variant, draw_dropout, plain_scores, plain_scores_in_blocks, pool_frames
+from reelseek.methods.gare_scorers import matrix_scorer
 from reelseek.methods.gare_words import word_scores
 from reelseek.records import Scores, Texts, Videos
 from reelseek.score.similarity import check_lengths, check_mask
@@ -153,16 +154,20 @@ class GareHead(nn.Module):
                 return Scores(*word_scores(self.psi, self.variant, texts, videos, noise))
             return Scores(*factorised_scores(self.psi, self.variant, texts.pooled_TD, videos, noise))
 
-    def prepare(self, videos: Videos) -> Callable[[Texts], Tensor]:
+    def prepare(self, videos: Videos, *, leaders: int = 0) -> Callable[[Texts], Tensor]:
         """A function from texts to the matrix [T, V] that `score` gives in evaluation, without gradients.
 
         For many batches of texts over the same videos: their bases are made once. It keeps the weights of this moment
-        for them; with words for context nothing can be made before. Raises as `score` does.
+        for them; with words for context nothing can be made before. leaders: above 0, products take bfloat16 operands
+        and the `leaders` best videos of every text are scored again exactly, the others are off by up to some
+        thousandths. Raises as `score` does, and ValueError for leaders with words for context.
         """
         videos = self._checked_videos(videos)
         kind = videos.frames_VFD.device.type
         scorer: Callable[[Texts], Tensor]
         if self.needs_words:
+            if leaders:
+                raise ValueError("leaders need bases that the videos own: words for context have none.")
 
             def scorer(texts: Texts) -> Tensor:
                 with torch.no_grad():
@@ -170,7 +175,7 @@ class GareHead(nn.Module):
 
         else:
             with torch.autocast(kind, enabled=False):
-                pooled_scorer = matrix_scorer(self.psi, self.variant, videos)
+                pooled_scorer = matrix_scorer(self.psi, self.variant, videos, leaders=leaders)
 
             def scorer(texts: Texts) -> Tensor:
                 return pooled_scorer(texts.pooled_TD)

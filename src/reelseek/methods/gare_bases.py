@@ -196,10 +196,11 @@ def make_pairs(psi: Psi, heads: int, bases: Bases, other: Others) -> Pairs:
     """The scalars of every pair, all at once."""
     owners, contexts, width = bases.context_OCD.shape
     count = heads * contexts
-    spread_OX = bases.spread_O1 + other.spread_X + 2 * (bases.centre_OD @ other.centred_DX)
+    centred_OX = products(bases.centre_OD[:, None], other.centred_DX)[:, 0]
+    spread_OX = bases.spread_O1 + other.spread_X + 2 * centred_OX
     # Squared length of the centred query: rounding can push it below zero when text and mean frame coincide.
     first_OX = torch.rsqrt(spread_OX.clamp_min(0) / width + psi.chain[0].norm1.eps)
-    moved = (bases.context_OCD.flatten(0, 1) @ other.query_DX).view(owners, contexts, heads, -1)
+    moved = products(bases.context_OCD, other.query_DX).view(owners, contexts, heads, -1)
     logits_ONX = moved.transpose(1, 2).reshape(owners, count, -1)
     logits_ONX = torch.addcmul(bases.fixed_logits_ON1, logits_ONX + bases.centre_logits_ON1, first_OX[:, None])
     attention_ONX, total_OX = _attention(logits_ONX, heads)
@@ -213,6 +214,18 @@ def make_pairs(psi: Psi, heads: int, bases: Bases, other: Others) -> Pairs:
         psi.chain[-1], outputs_OX, direct_OX, forms_ORX[:, 3 * count + 1], total_OX, bases.constant_p0_O1, width
     )
     return Pairs(attention_ONX, both_OX, third_OX, steps_OX, forms_ORX[:, 3 * count])
+
+
+def products(vectors_OND: Tensor, columns: Tensor) -> Tensor:
+    """Products of every owner's vectors with columns [D, X], or with columns of its own [O, D, X]: [O, N, X].
+
+    Operands in bfloat16 or float16 give float32: what is rounded to half precision is added up and used in full.
+    """
+    if columns.ndim == 3:
+        found = vectors_OND @ columns
+    else:
+        found = (vectors_OND.flatten(0, 1) @ columns).view(*vectors_OND.shape[:2], -1)
+    return found.float() if found.dtype in (torch.bfloat16, torch.float16) else found
 
 
 def _attention(logits_ONX: Tensor, heads: int) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ Shapes: T texts, V videos, F frames, N = heads x F, K = N + 1 vectors of a video
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from reelseek.methods.gare_bases import PADDED, Bases, Folded, Others, fold, make_bases, make_pairs, others
+from reelseek.methods.gare_bases import PADDED, Bases, Folded, Others, fold, make_bases, make_pairs, others, products
 from reelseek.methods.gare_plain import Psi, Variant
 from reelseek.records import Videos
 from reelseek.score.increments import FactorisedIncrements
 from reelseek.score.similarity import check_lengths
+from reelseek.score.threads import side_by_side
 
 # Attention weights (videos x frames x texts) of one tile, and its most texts: a tile's temporaries stay in the cache.
 TILE_WEIGHTS = 600_000
@@ -53,10 +54,11 @@ class VideoSide(NamedTuple):
 def text_sides(psi: Psi, folded: Folded, variant: Variant, texts_TD: Tensor) -> list[TextSide]:
     """Fixed linear maps of the texts, in tiles. Raises ValueError naming a text of zero or non-finite length."""
     check_lengths(texts_TD.detach().square().sum(dim=1), "text")
-    return [_text_side(psi, folded, variant, tile_TD) for tile_TD in torch.split(texts_TD, TILE_TEXTS)]
+    return [text_side(psi, folded, variant, tile_TD) for tile_TD in torch.split(texts_TD, TILE_TEXTS)]
 
 
-def _text_side(psi: Psi, folded: Folded, variant: Variant, texts_TD: Tensor) -> TextSide:
+def text_side(psi: Psi, folded: Folded, variant: Variant, texts_TD: Tensor) -> TextSide:
+    """Fixed linear maps of the texts, whose lengths were checked."""
     centred_TD = texts_TD - texts_TD.mean(dim=1, keepdim=True)
     product_TD = texts_TD + folded.offset_D if variant.side == "text" else texts_TD
     return TextSide(
@@ -103,16 +105,15 @@ def pair_scores(
     psi: Psi, variant: Variant, offset_D: Tensor, text: TextSide, video: VideoSide
 ) -> tuple[Tensor, Tensor]:
     """Similarities [V, T] and coefficients over the basis [V, K, T] of every pair, all at once."""
-    videos, frames, _ = video.frames_VFD.shape
-    texts = text.plain_DT.shape[1]
-    logits_VFT = (video.frames_VFD.flatten(0, 1) @ text.plain_DT).view(videos, frames, texts)
+    frames = video.frames_VFD.shape[1]
+    logits_VFT = products(video.frames_VFD, text.plain_DT)
     if video.padding_VF1 is not None:
         logits_VFT = logits_VFT + video.padding_VF1
     pooling_VFT = (logits_VFT - logits_VFT.detach().amax(dim=1, keepdim=True)).exp_()
 
     pairs = make_pairs(psi, variant.heads, video.bases, text.other)
     both_VT, third_VT, count = pairs.both_OX, pairs.third_OX, pairs.attention_ONX.shape[1]
-    products_VKT = (video.bases.basis_OKD.flatten(0, 1) @ text.product_DT).view(videos, count + 1, texts)
+    products_VKT = products(video.bases.basis_OKD, text.product_DT)
     steps_text_VT = (products_VKT[:, :count] * pairs.attention_ONX).sum(dim=1)
     pools_VRT = video.pooling_forms_VRF @ pooling_VFT
     pooled_VT = (pools_VRT[:, :frames] * pooling_VFT).sum(dim=1).clamp_min(0)
@@ -150,7 +151,7 @@ def factorised_scores(
     texts = text_sides(psi, folded, variant, texts_TD)
     recomputed = torch.is_grad_enabled() and len(texts_TD) * len(videos.frames_VFD) > KEPT_PAIRS
     matrices, coefficients, bases = [], [], []
-    for video in _video_tiles(psi, folded, variant, len(texts_TD), videos, noise):
+    for video in video_tiles(psi, folded, variant, len(texts_TD), videos, noise):
         score = partial(pair_scores, psi, variant, folded.offset_D, video=video)
         if recomputed:
             score = partial(checkpoint, score, use_reentrant=False, preserve_rng_state=False)
@@ -162,38 +163,35 @@ def factorised_scores(
     return torch.cat(matrices).T, increments
 
 
-def matrix_scorer(psi: Psi, variant: Variant, videos: Videos) -> Callable[[Tensor], Tensor]:
-    """A function from texts [T, D] to similarities [T, V] of videos prepared once: no gradients, no dropout."""
-    with torch.no_grad():
-        folded = fold(psi, variant.heads)
-        sides = list(_video_tiles(psi, folded, variant, TILE_TEXTS, videos, None))
-
-    @torch.no_grad()
-    def score(texts_TD: Tensor) -> Tensor:
-        texts = text_sides(psi, folded, variant, texts_TD)
-        rows = [
-            _joined([pair_scores(psi, variant, folded.offset_D, text, side)[0] for text in texts]) for side in sides
-        ]
-        return torch.cat(rows).T
-
-    return score
-
-
 def _joined(tiles: list[Tensor]) -> Tensor:
     """Tiles side by side over the texts; one alone is not copied."""
     return tiles[0] if len(tiles) == 1 else torch.cat(tiles, dim=-1)
 
 
-def _video_tiles(
+def video_tiles(
     psi: Psi, folded: Folded, variant: Variant, texts: int, videos: Videos, noise: Sequence[Tensor] | None
 ) -> Iterator[VideoSide]:
     """Prepared videos, as many at a time as make a tile with the given number of texts."""
+    for some in _tile_slices(variant, texts, videos):
+        noises = None if noise is None else [factors_VD[some] for factors_VD in noise]
+        part = Videos(videos.frames_VFD[some], videos.mask_VF[some])
+        yield video_side(psi, folded, variant, part, noises, some.start)
+
+
+def prepared_tiles(psi: Psi, folded: Folded, variant: Variant, texts: int, videos: Videos) -> list[VideoSide]:
+    """All of `video_tiles` at once, without dropout, made side by side."""
+
+    def prepare(some: slice) -> VideoSide:
+        part = Videos(videos.frames_VFD[some], videos.mask_VF[some])
+        return video_side(psi, folded, variant, part, None, some.start)
+
+    return side_by_side(prepare, _tile_slices(variant, texts, videos))
+
+
+def _tile_slices(variant: Variant, texts: int, videos: Videos) -> list[slice]:
     weights = videos.frames_VFD.shape[1] * variant.heads * min(texts, TILE_TEXTS)
     step = max(1, TILE_WEIGHTS // weights)
-    for first in range(0, len(videos.frames_VFD), step):
-        some = slice(first, first + step)
-        noises = None if noise is None else [factors_VD[some] for factors_VD in noise]
-        yield video_side(psi, folded, variant, Videos(videos.frames_VFD[some], videos.mask_VF[some]), noises, first)
+    return [slice(first, first + step) for first in range(0, len(videos.frames_VFD), step)]
 
 
 def baseline_scores(texts_TD: Tensor, frames_VFD: Tensor, mask_VF: Tensor, temperature: float) -> Tensor:

@@ -1,0 +1,38 @@
+"""Independent pieces of work side by side, one core each.
+
+Small tensor operations gain little from many threads and wait for each other after every one; whole tiles do not. Not
+here: what a tile is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """`work` of every item, in their order: as many at a time as torch has threads, each with one thread of its own.
+
+    On the calling thread alone where torch has a single one. Raises what the first failing item raises.
+    """
+    threads, everything = torch.get_num_threads(), list(items)
+    if threads == 1 or len(everything) == 1:
+        return [work(item) for item in everything]
+    grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+
+    def alone(item: Item) -> Result:
+        # Both are settings of a thread, and a new one does not inherit them.
+        with torch.inference_mode(inference), torch.set_grad_enabled(grad and not inference):
+            return work(item)
+
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        results = list(pool.map(alone, everything))
+    if torch.get_num_threads() != threads:  # a build of torch where the setting is shared
+        torch.set_num_threads(threads)
+    return results
