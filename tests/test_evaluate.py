@@ -60,8 +60,11 @@ def test_real_files_end_to_end(colours: Path, tmp_path: Path) -> None:
     assert found.metrics["text_to_video"]["R@1"] == 100
     assert found.metrics["video_to_text"]["R@1"] == 100
     assert found.protocol["complete"]
+    assert (found.protocol["frames"], found.protocol["sampling"]) == (4, "middle")
     (colours / "red.mp4").write_bytes(b"")
-    less = evaluate(FakeMethod(), pairs, config=PLAIN, sample=SampleConfig(frames=4), cache=tmp_path)
+    other = SampleConfig(policy="fps", frames=4, fps=0.5, keyframes=True)
+    less = evaluate(FakeMethod(), pairs, config=PLAIN, sample=other, cache=tmp_path)
+    assert less.protocol["sampling"] == "at most, 0.5 a second, nearest key frames"
     assert not less.protocol["complete"]
     assert less.protocol["videos_missing"] == 1
     assert less.protocol["texts_missing"] == 1

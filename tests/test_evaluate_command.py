@@ -41,12 +41,14 @@ def test_a_bank_is_drawn_from_the_training_split_and_told(place: Place, tmp_path
     assert "rescoring QB-Norm (scale 20, k 1; bank of 7) (no test query saw another; bank: 7 training " in said.out
     assert "transductive" not in said.out.lower()
     protocol = json.loads((tmp_path / "results.json").read_text())["runs"][0]["protocol"]
+    assert "; 12 frames (middle); " in said.out
     assert (protocol["prior"], protocol["bank_texts"], protocol["transductive"]) == ("bank", 7, False)
     assert 4 <= protocol["bank_videos"] <= 6
     assert "transductive" not in (tmp_path / "run.trec").read_text()
     page = (tmp_path / "report.html").read_text()
     assert f"bank: 7 texts, {protocol['bank_videos']} videos" in page
     assert "not transductive" in page
+    assert "sampling: middle" in page
 
 
 @pytest.mark.parametrize("prior", ["test", "batch"])

@@ -7,7 +7,7 @@ Shapes: T texts, V videos, D width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -38,7 +38,7 @@ class Evaluation:
     """Numbers of one method on one split, with everything that they depend on.
 
     protocol: split, counts found and missing, whether complete, tie rule, rescoring with its prior and bank, whether
-    transductive, relevance, counts of contrasts, frames.
+    transductive, relevance, counts of contrasts, frames; from files also how they were sampled.
     metrics: "text_to_video" and "video_to_text" to R@k (percent), MdR, MnR; where the split knows further true matches
     also "text_to_video_corrected" and "video_to_text_corrected". intervals: 95 % bootstrap over queries of the
     text-to-video metrics. ranks_T: rank of the best right video of every text (ties "clip4clip", which may count a text
@@ -82,7 +82,13 @@ def evaluate(
         refuse_overlap(part, pairs)
         embedded_bank = embed_pairs(method, part, sample, cache=cache, progress=progress)
     embedded = embed_pairs(method, pairs, sample, cache=cache, progress=progress)
-    return evaluate_embedded(method, embedded, config=config, frames=sample.frames, bank=embedded_bank)
+    evaluation = evaluate_embedded(method, embedded, config=config, frames=sample.frames, bank=embedded_bank)
+    return replace(evaluation, protocol={**evaluation.protocol, "sampling": _sampling_in_words(sample)})
+
+
+def _sampling_in_words(sample: SampleConfig) -> str:
+    policy = f"at most, {sample.fps:g} a second" if sample.policy == "fps" else sample.policy
+    return f"{policy}, nearest key frames" if sample.keyframes else policy
 
 
 def evaluate_embedded(

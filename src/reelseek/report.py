@@ -13,7 +13,7 @@ missing or null, and its part of the page is then left out. Fields that are not 
     runs            [{name*, method, backbone, trained_on, parameters, seconds,
                       protocol: {split, texts_found, texts_missing, videos_found, videos_missing, complete: bool, ties,
                                  rescoring, prior, bank_texts, bank_videos, transductive: bool, relevance,
-                                 contrasts: {name: count}, frames, video_to_text},
+                                 contrasts: {name: count}, frames, sampling, video_to_text},
                       metrics: {"text_to_video": {"R@1": percent, ..., "MdR": rank, "MnR": rank}, "video_to_text": ...,
                                 "text_to_video_corrected": ..., "video_to_text_corrected": ...},
                       contrasts: {name: percent in which the right video scores higher},
@@ -168,7 +168,7 @@ def _protocol(protocol: Record, contrasts: Mapping[str, float | None]) -> Record
         found, missing = protocol[f"{kind}_found"], protocol[f"{kind}_missing"]
         if found is not None:
             facts.append(f"{found:,.0f} {kind} found" + (f", {missing:,.0f} missing" if missing is not None else ""))
-    labels = ("relevance", "ties", "rescoring", "prior", "frames", "video_to_text")
+    labels = ("relevance", "ties", "rescoring", "prior", "frames", "sampling", "video_to_text")
     facts += [f"{key.replace('_', ' ')}: {protocol[key]}" for key in labels if protocol[key] is not None]
     if protocol["bank_texts"]:
         facts.append(f"bank: {_count(protocol['bank_texts'])} texts, {_count(protocol['bank_videos'])} videos")

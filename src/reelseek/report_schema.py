@@ -148,6 +148,7 @@ _PROTOCOL = _record(
     relevance=_text,
     contrasts=_named(_number),
     frames=_number,
+    sampling=_text,
     video_to_text=_text,
 )
 _GAP = _optional(_record(distance=_number, points_text=_many(_pair), points_video=_many(_pair)))

@@ -160,9 +160,10 @@ def protocol_line(protocol: Mapping[str, Any]) -> str:
     seen = "TRANSDUCTIVE: it saw the other test queries" if protocol["transductive"] else "no test query saw another"
     if protocol["bank_texts"]:
         seen += f"; bank: {protocol['bank_texts']:,} training captions, {protocol['bank_videos']:,} training videos"
+    sampled = f" ({protocol['sampling']})" if "sampling" in protocol else ""
     return (
         f"{protocol['split']}: {counts} ({whole}); relevance {protocol['relevance']}; ties {protocol['ties']}; "
-        f"rescoring {protocol['rescoring']} ({seen}); {protocol['frames']} frames; "
+        f"rescoring {protocol['rescoring']} ({seen}); {protocol['frames']} frames{sampled}; "
         f"video to text by {protocol['video_to_text'].replace('_', ' ')}."
     )
 
