@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import FakeMethod
 from reelseek.config import DataConfig, RunConfig
 from reelseek.data.motions_plan import Knobs, plan_items
 from reelseek.data.pairs import Pairs, Splits
@@ -22,7 +23,7 @@ from reelseek.evaluation_bank import check_rescoring
 from reelseek.methods import build
 from reelseek.rank.ranking import ranks
 from reelseek.records import Texts, Videos
-from reelseek.study import benchmarks
+from reelseek.study import benchmarks, scoring
 from reelseek.study.benchmarks import BENCHMARKS, galleries, make, place
 from reelseek.study.measures import MEASURES
 from reelseek.study.plan import Mode, Run, Study, arm_config, check, mode_config, runs_of, scored, with_settings
@@ -245,3 +246,16 @@ def test_tables_hold_ranks_and_contrasts_a_query() -> None:
     assert tables["swap ids"].tolist() == ["t0", "t1", "t2"]
     assert tables["swap videos"].tolist() == ["a", "b", "c"]
     assert "swap" not in tables_of(evaluation_of(pairs, matrix_TV, "dual softmax"))
+
+
+def test_the_protocol_counts_over_all_galleries() -> None:
+    known = {"extra_relevance": ((0, 1), (4, 3)), "contrasts": {"swap": ((0, 0, 1), (4, 2, 3), (6, 3, 2))}}
+    whole = embedded("a", "b", "c", "d", **known)
+    whole = whole._replace(
+        texts=whole.texts.each(torch.cos), videos=Videos(whole.videos.frames_VFD + 1, whole.videos[1])
+    )
+    parts = [gallery_of(whole, ("a", "b")), gallery_of(whole, ("c", "d"))]
+    tables, protocol = scoring.score(FakeMethod(), scoring.Splits(parts, None), Mode(), frames=2)
+    assert (protocol["texts_found"], protocol["videos_found"], protocol["galleries"]) == (8, 4, 2)
+    assert protocol["relevance"] == "strict, and corrected by 2 further true matches"
+    assert protocol["contrasts"] == {"swap": len(tables["swap"])} == {"swap": 3}

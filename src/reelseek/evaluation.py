@@ -223,10 +223,6 @@ def protocol_of(
 ) -> dict[str, Any]:
     """What a number depends on besides the method, as plain values for reports."""
     prior = {"test": "all test queries", "batch": f"batches of {config.prior_batch} test queries", "bank": "bank"}
-    relevance = "strict"
-    if pairs.extra_relevance:
-        relevance += f", and corrected by {len(pairs.extra_relevance):,} further true matches"
-        relevance += " (ties against)" if config.ties == "clip4clip" else ""
     return {
         "split": pairs.name,
         "texts_found": len(pairs.texts),
@@ -240,8 +236,16 @@ def protocol_of(
         "bank_texts": len(bank.texts) if bank and needs_bank(config) else 0,
         "bank_videos": len(bank.video_ids) if bank and needs_bank(config) else 0,
         "transductive": rescorer.sees_test_queries,
-        "relevance": relevance,
+        "relevance": relevance_in_words(len(pairs.extra_relevance), config.ties),
         "contrasts": {name: len(rows) for name, rows in pairs.contrasts.items() if rows},
         "frames": frames,
         "video_to_text": config.video_to_text,
     }
+
+
+def relevance_in_words(further: int, ties: Ties) -> str:
+    """What counts as right, in a split with so many further true matches."""
+    if not further:
+        return "strict"
+    against = " (ties against)" if ties == "clip4clip" else ""
+    return f"strict, and corrected by {further:,} further true matches{against}"

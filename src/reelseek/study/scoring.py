@@ -6,6 +6,7 @@ Shapes: T texts, V videos, N any count.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ import torch
 
 from reelseek.data.pairs import Pairs
 from reelseek.embed import EmbeddedPairs
-from reelseek.evaluation import MARGIN, Evaluation, evaluate_embedded
+from reelseek.evaluation import MARGIN, Evaluation, evaluate_embedded, relevance_in_words
 from reelseek.methods.method import Method
 from reelseek.rank.ranking import ranks
 from reelseek.study.measures import CORRECTED, STRICT
@@ -38,9 +39,13 @@ def score(method: Method, splits: Splits, mode: Mode, *, frames: int) -> tuple[d
     """
     config = mode_config(mode)
     parts: dict[str, list[np.ndarray]] = {}
+    contrasts: Counter[str] = Counter()
+    further = 0
     for gallery in splits.galleries:
         cut = first_captions(gallery, mode.captions) if mode.captions else gallery
         evaluation = evaluate_embedded(method, cut, config=config, frames=frames, bank=splits.bank)
+        contrasts.update(evaluation.protocol["contrasts"])
+        further += len(cut.pairs.extra_relevance)
         for table, values in tables_of(evaluation).items():
             parts.setdefault(table, []).append(values)
     sizes = [len(gallery.pairs.video_ids) for gallery in splits.galleries]
@@ -48,6 +53,8 @@ def score(method: Method, splits: Splits, mode: Mode, *, frames: int) -> tuple[d
         **evaluation.protocol,
         "texts_found": sum(map(len, parts["ids"])),
         "videos_found": sum(sizes),
+        "relevance": relevance_in_words(further, config.ties),
+        "contrasts": dict(contrasts),
         "galleries": len(sizes),
         "gallery_videos": max(sizes),
         "captions": mode.captions or "all",
