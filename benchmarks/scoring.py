@@ -3,7 +3,10 @@
     python benchmarks/scoring.py            # about three minutes on two cores; writes benchmarks/results/scoring.json
 
 Every case runs in a process of its own, so that peaks of memory do not mix; the bound is timed in turn with the case.
-The bound is 3 products of all texts with all frames by `torch.mm`. The plain path is `score_reference`, the live branch
+The bound is 3 products of all texts with all frames by `torch.mm`. "factorised" is `score`, with the increments that a
+loss needs; "evaluated" prepares the videos and scores them, as evaluation does; "prepared" leaves out the preparing, as
+for an index; "leaders" is "prepared" with bfloat16 operands and the 16 best of every text scored again; "large" is
+"evaluated" at 5,000 x 5,000. The plain path is `score_reference`, the live branch
 alone with keys and values once a frame, in its fastest block size. Medians of `--repeats` runs.
 """
 
@@ -28,7 +31,9 @@ from reelseek.losses.increments import gare_regularisers
 from reelseek.methods.gare import GareHead
 from reelseek.records import Scores, Texts, Videos
 
-CASES = ("factorised", "prepared", "plain", "step_factorised", "step_plain")
+CASES = ("factorised", "evaluated", "prepared", "leaders", "large", "plain", "step_factorised", "step_plain")
+LEADERS = 16
+LARGE = 5000
 
 
 class Plain:
@@ -83,10 +88,20 @@ def score_case(name: str, args: argparse.Namespace) -> dict[str, object]:
     with torch.no_grad():
         if name == "factorised":
             call: Callable[[], object] = lambda: head.score(texts, videos)  # noqa: E731
-        elif name == "prepared":
-            prepared = head.prepare(videos)
-            found["prepare_seconds"] = statistics.median(timed(lambda: head.prepare(videos)) for _ in range(3))
+        elif name in ("evaluated", "large"):
+            call = lambda: score_in_blocks(head, texts, videos, 1000)  # noqa: E731
+        elif name in ("prepared", "leaders"):
+            leaders = LEADERS if name == "leaders" else 0
+            prepared = head.prepare(videos, leaders=leaders)
+            found["prepare_seconds"] = statistics.median(
+                timed(lambda: head.prepare(videos, leaders=leaders)) for _ in range(3)
+            )
             call = lambda: prepared(texts)  # noqa: E731
+            if leaders:
+                exact = head.prepare(videos)
+                found |= same_top(exact(texts), prepared(texts))
+                exact_seconds = in_turn(args.repeats, exact=lambda: exact(texts), leaders=call)
+                found["faster_than_exact"] = exact_seconds["exact"] / exact_seconds["leaders"]
         else:
             part = Videos(videos.frames_VFD[:128], videos.mask_VF[:128])
             some = Texts(texts.pooled_TD[:256])
@@ -100,8 +115,17 @@ def score_case(name: str, args: argparse.Namespace) -> dict[str, object]:
             call = lambda: score_in_blocks(plain, texts, videos, size)  # noqa: E731
         call()
         found["peak_mb"] = peak_mb() - before
-        times = in_turn(args.repeats if name != "plain" else args.plain_repeats, call=call, bound=bound)
+        times = in_turn(args.plain_repeats if name in ("plain", "large") else args.repeats, call=call, bound=bound)
     return {**found, "seconds": times["call"], "bound_seconds": times["bound"], "ratio": times["call"] / times["bound"]}
+
+
+def same_top(exact_TV: torch.Tensor, found_TV: torch.Tensor) -> dict[str, float]:
+    """Share of the ten best videos of every text that are the same, and the largest difference among all scores."""
+    best, again = exact_TV.topk(10).indices.sort().values, found_TV.topk(10).indices.sort().values
+    return {
+        "same_top_10": float((best == again).float().mean()),
+        "largest_difference": float((exact_TV - found_TV).abs().max()),
+    }
 
 
 def step_case(name: str, args: argparse.Namespace) -> dict[str, object]:
@@ -162,6 +186,7 @@ def main() -> None:
     results: dict[str, object] = {"machine": machine(args.threads), "sizes": sizes}
     for case in CASES:
         flags = [f"--{name}={getattr(args, name.replace('-', '_'))}" for name in (*sizes, "threads", "repeats")]
+        flags += [f"--texts={LARGE}", f"--videos={LARGE}"] if case == "large" else []
         command = [sys.executable, __file__, *flags, f"--plain-repeats={args.plain_repeats}", f"--case={case}"]
         figures = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         results[case] = figures
@@ -170,6 +195,7 @@ def main() -> None:
     seconds = {case: results[case]["seconds"] for case in CASES}  # type: ignore[index]
     results["speed_up"] = {
         "score": seconds["plain"] / seconds["factorised"],
+        "evaluated": seconds["plain"] / seconds["evaluated"],
         "score_of_prepared_videos": seconds["plain"] / seconds["prepared"],
         "training_step": seconds["step_plain"] / seconds["step_factorised"],
     }

@@ -45,11 +45,14 @@ class _Rows(NamedTuple):
     meant_RC: Tensor
 
 
-def matrix_scorer(psi: Psi, variant: Variant, videos: Videos, *, leaders: int = 0) -> Callable[[Tensor], Tensor]:
+def matrix_scorer(
+    psi: Psi, variant: Variant, videos: Videos, *, leaders: int = 0, operands: torch.dtype | None = None
+) -> Callable[[Tensor], Tensor]:
     """A function from texts [T, D] to similarities [T, V] of videos prepared once: no gradients, no dropout.
 
     leaders: 0 scores everything in full precision. Above 0 the products take bfloat16 operands, and the `leaders` best
     videos of every text are scored again: those are exact. Raises ValueError below 0.
+    operands: another type for the products than these.
     """
     if leaders < 0:
         raise ValueError(f"leaders must be 0 (all exact) or a number of videos a text, not {leaders}.")
@@ -57,7 +60,7 @@ def matrix_scorer(psi: Psi, variant: Variant, videos: Videos, *, leaders: int = 
         folded = fold(psi, variant.heads)
         sides = prepared_tiles(psi, folded, variant, TILE_TEXTS, videos)
 
-        operands = torch.bfloat16 if leaders else psi.mean_proj.weight.dtype
+        operands = operands or (torch.bfloat16 if leaders else psi.mean_proj.weight.dtype)
         halved = [_halved_videos(side, operands) for side in sides]
     fused: list[FusedSide] = []
 
@@ -74,7 +77,7 @@ def matrix_scorer(psi: Psi, variant: Variant, videos: Videos, *, leaders: int = 
         def plain_row(side: VideoSide) -> Tensor:
             return _joined([pair_scores(psi, variant, folded.offset_D, text, side)[0] for text in columns])
 
-        if can_fuse(psi, variant, len(texts_TD), len(videos.frames_VFD)):
+        if operands != torch.float16 and can_fuse(psi, variant, len(texts_TD), len(videos.frames_VFD)):
             if not fused:
                 fused.extend(fused_side(side, operands) for side in halved)
             matrix_VT = torch.cat(side_by_side(fused_row, fused))
