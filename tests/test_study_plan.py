@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from reelseek.study import benchmarks, scoring
 from reelseek.study.benchmarks import BENCHMARKS, galleries, make, place
 from reelseek.study.measures import MEASURES
 from reelseek.study.plan import Mode, Run, Study, arm_config, check, mode_config, runs_of, scored, with_settings
+from reelseek.study.run import _changed
 from reelseek.study.scoring import first_captions, gallery_of, tables_of
 from reelseek.study.studies import STUDIES
 
@@ -259,3 +260,13 @@ def test_the_protocol_counts_over_all_galleries() -> None:
     assert (protocol["texts_found"], protocol["videos_found"], protocol["galleries"]) == (8, 4, 2)
     assert protocol["relevance"] == "strict, and corrected by 2 further true matches"
     assert protocol["contrasts"] == {"swap": len(tables["swap"])} == {"swap": 3}
+
+
+def test_a_setting_newer_than_a_kept_run_had_its_default() -> None:
+    wanted = asdict(RunConfig())
+    kept = asdict(RunConfig())
+    del kept["method"]["text_layer"]
+    assert not _changed(kept, wanted)
+    wanted["method"]["text_layer"] = "lstm"
+    assert _changed(kept, wanted) == "method.text_layer was none, now lstm"
+    assert _changed(asdict(RunConfig()) | {"train": {**asdict(RunConfig())["train"], "epochs": 1}}, asdict(RunConfig()))

@@ -165,12 +165,16 @@ def _parameters(method: Method) -> int:
 
 
 def _changed(kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """The first setting that differs, in words; where things are does not count."""
+    """The first setting that differs, in words; where things are does not count.
+
+    A setting that is newer than the kept run had its default then.
+    """
+    usual = asdict(RunConfig())
     places = {("data", "root"), ("data", "captions"), ("train", "device")}
     kept, wanted = json.loads(json.dumps(kept)), json.loads(json.dumps(wanted))
     for section, values in wanted.items():
         for name, value in values.items():
-            before = kept.get(section, {}).get(name)
+            before = kept.get(section, {}).get(name, usual[section][name])
             if (section, name) not in places and before != value:
                 return f"{section}.{name} was {before}, now {value}"
     return ""

@@ -238,7 +238,9 @@ STUDIES: dict[str, Study] = {
             "increment", "motions", tuple(_INCREMENT_ARMS), ("R@1", "R@5", "R@10", "MnR"), seeds=5, minutes=120
         ),
         _increment("increment-babyai", "babyai", _FEW, ("corrected R@1", "R@1", "corrected MnR", "swap")),
-        _increment("increment-exercises", "exercises", _FEW, ("R@1", "R@10", "MnR"), seeds=5),
+        _increment(
+            "increment-exercises", "exercises", _FEW, ("R@1", "R@10", "MnR"), seeds=5, base={"sample.frames": 2}
+        ),
         _increment("increment-folder", "folder", _FEW, ("R@1", "R@10", "MnR"), seeds=5),
         Study(
             name="rescoring",
