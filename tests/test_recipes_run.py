@@ -89,6 +89,9 @@ def test_a_run_refuses_its_own_training_videos(folder: Path, tmp_path: Path) -> 
     refuse_seen(tmp_path / "run", splits.test)
     with pytest.raises(DataError, match="were in the training set"):
         refuse_seen(tmp_path / "run", splits.train)
+    assert splits.val is not None
+    with pytest.raises(DataError, match="were in the validation set"):
+        refuse_seen(tmp_path / "run", splits.val)
 
 
 def test_other_settings_in_the_same_folder_are_refused(folder: Path, tmp_path: Path) -> None:

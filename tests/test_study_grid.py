@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from reelseek.evaluation import evaluate
 from reelseek.methods.saved import load
 from reelseek.recipes.run import load_data
 from reelseek.study import studies
-from reelseek.study.grid import PLAN, OutOfTime, Plan, Status, read_plan, run_grid, status, work, write_plan
+from reelseek.study.grid import PLAN, OutOfTime, Plan, Status, prepare, read_plan, run_grid, status, work, write_plan
 from reelseek.study.plan import Mode, Run, Study, arm_config
 from reelseek.study.run import RANKS, RESULT, Place, finish, load_arrays
 from reelseek.study.summary import summarise
@@ -248,6 +250,34 @@ def test_two_processes_share_the_runs_and_give_the_same_ranks(
     for run in found.results:
         ours, theirs = (load_arrays(place.out / run.folder) for place in (plan.place, whole.place))
         np.testing.assert_array_equal(ours["strict|plain"], theirs["strict|plain"])
+
+
+def test_what_runs_read_is_embedded_before_processes_start(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_for(small_study(), tmp_path / "out", data, tmp_path / "cache")
+    stages: list[str] = []
+
+    @contextmanager
+    def progress(stage: str) -> Iterator[Any]:
+        stages.append(stage)
+        yield lambda done, total: None
+
+    prepare(plan, deadline=0.0, progress=progress)
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+    prepare(plan, deadline=FOREVER, progress=progress)
+    assert [stage.split()[0] for stage in stages] == ["embedding"] * 3  # both arms read the same videos
+    monkeypatch.setattr("reelseek.embed._decode_chunks", lambda *_: pytest.fail("decoded again"))
+    found = run_grid(plan, jobs=1, deadline=FOREVER, tell=lambda status: None)
+    assert (len(found.results), found.failed) == (4, {})
+    prepare(plan, deadline=FOREVER, progress=lambda stage: pytest.fail("nothing is left to embed"))
+
+
+def test_data_that_cannot_be_read_is_left_to_the_runs(cache: Path, tmp_path: Path) -> None:
+    plan = plan_for(small_study(), tmp_path, tmp_path / "nowhere", cache)
+    prepare(plan, deadline=FOREVER, progress=lambda stage: nullcontext(lambda done, total: None))
+    found = run_grid(plan, jobs=1, deadline=FOREVER, tell=lambda status: None)
+    assert len(found.failed) == 4
 
 
 def test_a_process_that_breaks_down_is_told(

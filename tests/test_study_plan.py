@@ -78,7 +78,7 @@ def test_arms_change_what_they_name_and_nothing_else() -> None:
     plain = arm_config(small(arms={"one": {}}), Run("one", 0), DataConfig(name="folder", root="x"))
     expected = replace(
         plain,
-        method=replace(plain.method, name="gare", dropout=0.0),
+        method=replace(plain.method, name="gare", dropout=0.0, frame_temperature=10.0),
         train=replace(plain.train, epochs=7, seed=3),
     )
     assert config == expected

@@ -207,16 +207,16 @@ class Pairs:
             },
         )
 
-    def refuse_seen(self, corpus: str, trained_videos: Iterable[str]) -> None:
-        """Refuse to test on videos that a model was trained on.
+    def refuse_seen(self, corpus: str, seen_videos: Iterable[str], *, part: str = "training") -> None:
+        """Refuse to test on videos that a model was trained or chosen on.
 
-        corpus, trained_videos: `corpus` and `video_ids` of the training split, as the checkpoint recorded them.
+        corpus, seen_videos: `corpus` and `video_ids` of that split, as the checkpoint recorded them. part: its name.
         Raises DataError that counts the shared videos. Ids of different corpora are never compared.
         """
-        shared = set(self.video_ids) & set(trained_videos) if corpus == self.corpus else set()
+        shared = set(self.video_ids) & set(seen_videos) if corpus == self.corpus else set()
         if shared:
             raise DataError(
-                f"{self.name}: {len(shared):,} of its {len(self.video_ids):,} videos were in the training set "
+                f"{self.name}: {len(shared):,} of its {len(self.video_ids):,} videos were in the {part} set "
                 f"(such as {min(shared)!r}), so no score on it would be a test. Use the test split that belongs to "
                 "the training split."
             )

@@ -19,6 +19,8 @@ from reelseek.config import (
     TrainConfig,
 )
 
+OFFLINE_TEMPERATURE = 10.0
+"""Of the frame weights over offline towers, chosen on validation (see LOG.md); over CLIP it is 3."""
 CLIP_B32 = "openai/clip-vit-base-patch32"
 
 
@@ -63,10 +65,13 @@ def offline(part: MethodPart, data: str, *, frames: int = 12) -> RunConfig:
     GARE's methods go without a temporal transformer there.
     """
     over = "mean" if part.method.name in ("gare", "gare-baseline") else part.method.temporal
+    method = replace(part.method, backbone="offline", temporal=over)
+    if "gare" in method.name:
+        method = replace(method, frame_temperature=OFFLINE_TEMPERATURE)
     return RunConfig(
         data=DataConfig(name=data),
         sample=SampleConfig(policy="middle", frames=frames),
-        method=replace(part.method, backbone="offline", temporal=over, frame_temperature=10.0),
+        method=method,
         loss=part.loss,
         train=TrainConfig(epochs=20, batch_size=128, learning_rate=1e-3),
         evaluate=part.evaluate,

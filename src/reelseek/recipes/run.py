@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from reelseek.config import DataConfig, EvaluateConfig, RunConfig, TrainConfig
+from reelseek.config import DataConfig, EvaluateConfig, RunConfig
 from reelseek.data import load as load_data
 from reelseek.data import user_folder
 from reelseek.data.pairs import Pairs
@@ -33,6 +33,7 @@ from reelseek.methods.saved import load_backbone, pick_device, save
 from reelseek.recipes.diagnose import epoch_diagnostics
 from reelseek.recipes.keep import keep_settings
 from reelseek.recipes.objective import objective
+from reelseek.recipes.refuse import refuse_unread
 from reelseek.recipes.relevance import batch_relevance
 from reelseek.training.batches import Batch, batch_numbers, count_batches
 from reelseek.training.distributed import make_fabric
@@ -69,7 +70,7 @@ def train(
     CheckpointError if `out` holds another run.
     """
     pick_device(config.train.device)
-    _refuse_lost_settings(config.train)
+    refuse_unread(config)
     _tell_what_is_made(config.data, say)
     fabric = make_fabric(config.train)
     # Under torchrun the first process of a machine makes what the others then find.
@@ -100,24 +101,10 @@ def train(
         result, seen = _train_features(method, train_set, val_set, config, out, progress)
     method.trained_on = f"{seen.name}: {len(seen.video_ids):,} videos, {len(seen.texts):,} texts"
     if int(os.environ.get("RANK", "0")) == 0:
-        seen_videos = json.dumps({"corpus": seen.corpus, "videos": seen.video_ids})
+        chosen_on = splits.val.video_ids if splits.val.corpus == seen.corpus else ()
+        seen_videos = json.dumps({"corpus": seen.corpus, "videos": seen.video_ids, "validation": chosen_on})
         save(method, out, run=asdict(config), extra={SEEN: seen_videos})
     return Outcome(method, result, out)
-
-
-def _refuse_lost_settings(config: TrainConfig) -> None:
-    """Refuse settings of the towers' training in a run that does not train them."""
-    given = {
-        "train.chunk": config.chunk > 0,
-        "train.gradient_checkpointing": config.gradient_checkpointing,
-        "train.freeze_layers": config.freeze_layers >= 0,
-    }
-    lost = [name for name, is_given in given.items() if is_given]
-    if lost and config.backbone_learning_rate == 0:
-        raise ConfigError(
-            f"{' and '.join(lost)}: the towers stay frozen here, so there is nothing to save or keep. Leave it out, or "
-            "give the towers a train.backbone_learning_rate."
-        )
 
 
 def _tell_what_is_made(data: DataConfig, say: Say) -> None:
@@ -143,12 +130,13 @@ def _refuse_nothing_to_train(method: Method, config: RunConfig) -> None:
 
 
 def refuse_seen(run: Path, pairs: Pairs) -> None:
-    """Refuse to test a run on videos of its training set. Raises DataError that counts them."""
+    """Refuse to test a run on videos it was trained or chosen on. Raises DataError that counts them."""
     try:
         seen = json.loads((run / SEEN).read_text(encoding="utf-8"))
     except OSError:
         return
     pairs.refuse_seen(seen["corpus"], seen["videos"])
+    pairs.refuse_seen(seen["corpus"], seen.get("validation", ()), part="validation")
 
 
 def cache_folder() -> Path:

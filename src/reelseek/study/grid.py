@@ -15,18 +15,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
 from reelseek.config import DataConfig
+from reelseek.embed import Progress
 from reelseek.errors import CheckpointError, ReelseekError
 from reelseek.rank.export import write_json
 from reelseek.recipes.run import Stages
 from reelseek.study.plan import Run, Study, runs_of
-from reelseek.study.run import RESULT, Place, finish, is_finished
+from reelseek.study.run import RESULT, Place, embed_ahead, finish, is_finished
 from reelseek.study.scoring import Splits
 
 PLAN, FAILED, HELD = "study.json", "failed.txt", ".held"
@@ -97,6 +98,21 @@ def status(plan: Plan, jobs: int = 1) -> Status:
     return Status(results, failed, len(plan.runs), _seconds_left(plan, results, jobs))
 
 
+def prepare(plan: Plan, *, deadline: float, progress: Stages) -> None:
+    """Embed what the runs that are left will read: processes that start together would each do it.
+
+    deadline: in seconds since the epoch, when it stops. Data that cannot be read is left to the runs, which say so.
+    """
+    finished = status(plan).results
+    with suppress(OutOfTime, ReelseekError, ValueError):
+        embed_ahead(
+            plan.study,
+            [run for run in plan.runs if run not in finished],
+            plan.place,
+            _with_deadline(progress, deadline),
+        )
+
+
 def run_grid(plan: Plan, *, jobs: int, deadline: float, tell: Callable[[Status], None]) -> Status:
     """Run what is left, `jobs` runs at a time, each job a process where there are several; returns where it stands.
 
@@ -141,6 +157,21 @@ def _until(deadline: float, parent: int) -> Stages:
     def stage(name: str) -> Any:
         check(0, 0)
         return nullcontext(check)
+
+    return stage
+
+
+def _with_deadline(progress: Stages, deadline: float) -> Stages:
+    @contextmanager
+    def stage(name: str) -> Iterator[Progress]:
+        check = _until(deadline, 0)(name)
+        with progress(name) as tell, check as look:
+
+            def both(done: int, total: int) -> None:
+                tell(done, total)
+                look(done, total)
+
+            yield both
 
     return stage
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -24,8 +24,9 @@ from reelseek.config import DataConfig, RunConfig
 from reelseek.data import load as load_data
 from reelseek.embed import embed_pairs
 from reelseek.errors import CheckpointError, DataError
+from reelseek.methods import build
 from reelseek.methods.method import Method
-from reelseek.methods.saved import is_run, load, pick_device, run_settings
+from reelseek.methods.saved import is_run, load, load_backbone, pick_device, run_settings
 from reelseek.rank.export import write_json
 from reelseek.recipes.run import Stages, train
 from reelseek.study.benchmarks import galleries
@@ -116,6 +117,27 @@ def finish(study: Study, run: Run, place: Place, splits: dict[str, Splits], *, p
     for name in _AFTERWARDS_NEEDLESS:
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def embed_ahead(study: Study, runs: Sequence[Run], place: Place, progress: Stages) -> None:
+    """Put the videos of every split that `runs` read through the towers, into the cache, each once.
+
+    Raises DataError for a split of which nothing can be read, and what loading data raises.
+    """
+    done: set[str] = set()
+    for run in runs:
+        benchmark = benchmark_of(study, run.arm)
+        config = arm_config(study, run, place.data[benchmark])
+        key = f"{benchmark} {config.sample} {config.method.backbone}"
+        if key in done:
+            continue
+        done.add(key)
+        device = pick_device(config.train.device)
+        method = build(config.method, load_backbone(config.method.backbone, device=device))
+        for pairs in load_data(config.data):
+            if pairs is not None:
+                with progress(f"embedding {pairs.name}") as tell:
+                    embed_pairs(method, pairs, config.sample, cache=place.cache, progress=tell)
 
 
 def load_arrays(folder: Path) -> dict[str, np.ndarray]:

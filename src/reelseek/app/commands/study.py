@@ -50,7 +50,7 @@ def run(arguments: Namespace) -> int:
         if getattr(arguments, name) < least:
             raise ConfigError(f"--{name} must be at least {least}, not {getattr(arguments, name)}.")
     study = study_named(arguments.study)
-    from reelseek.study.grid import run_grid
+    from reelseek.study.grid import prepare, run_grid
 
     plan = _plan(study, arguments)
     minutes = arguments.budget or study.minutes
@@ -60,8 +60,11 @@ def run(arguments: Namespace) -> int:
         f"it stops after {minutes:g} minutes, and the same command goes on."
     )
     print(f"Arms: {'; '.join(study.arms)}.")
+    deadline = time.time() + 60 * minutes
+    if arguments.jobs > 1:
+        prepare(plan, deadline=deadline, progress=progress)
     with _telling(plan) as tell:
-        found = run_grid(plan, jobs=arguments.jobs, deadline=time.time() + 60 * minutes, tell=tell)
+        found = run_grid(plan, jobs=arguments.jobs, deadline=deadline, tell=tell)
     return _write(plan, found, arguments)
 
 

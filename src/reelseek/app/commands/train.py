@@ -67,7 +67,8 @@ def show_recipes() -> int:
     for name in BENCHMARK_PARTS:
         config = RECIPES[f"gare-{name}"]()
         towers = "end to end" if config.train.backbone_learning_rate else "frozen"
-        settings = (str(config.sample.frames), str(config.train.epochs), str(config.train.batch_size))
+        epochs = sorted({RECIPES[f"{method}-{name}"]().train.epochs for method in METHOD_PARTS})
+        settings = (str(config.sample.frames), " or ".join(map(str, epochs)), str(config.train.batch_size))
         rows.append((f"METHOD-{name}", config.data.name, f"{config.method.backbone}, {towers}", *settings))
     table("", ["recipe", "data", "towers", "frames", "epochs", "batch"], rows, right=range(3, 6))
     print(f"METHOD is one of {', '.join(METHOD_PARTS)}.")

@@ -1,0 +1,77 @@
+"""A setting that a run would not read is refused; no recipe holds one."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from reelseek.config import LossConfig, MethodConfig, RunConfig
+from reelseek.errors import ConfigError
+from reelseek.methods import METHODS
+from reelseek.recipes import RECIPES, recipe
+from reelseek.recipes.forms import FORMS
+from reelseek.recipes.presets import PRESETS
+from reelseek.recipes.refuse import METHOD_SETTINGS, refuse_unread
+
+
+def run_of(method: dict[str, Any], loss: dict[str, Any] | None = None) -> RunConfig:
+    return RunConfig(method=MethodConfig(**method), loss=LossConfig(**(loss or {})))
+
+
+def test_every_setting_is_read_by_some_method() -> None:
+    assert METHOD_SETTINGS.keys() == METHODS.keys()
+    assert frozenset().union(*METHOD_SETTINGS.values()) == {entry.name for entry in fields(MethodConfig)}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("preset", ["", *PRESETS])
+def test_no_recipe_holds_a_setting_that_nobody_reads(form: str, preset: str) -> None:
+    passed = 0
+    for name in RECIPES:
+        try:
+            config = recipe(name, form=form, preset=preset)
+        except ConfigError:  # no such form or preset of this recipe
+            continue
+        refuse_unread(config)
+        passed += 1
+    assert passed >= 20
+
+
+@pytest.mark.parametrize(
+    ("method", "loss", "named"),
+    [
+        ({"name": "clip4clip", "frame_temperature": 5.0}, {}, "method.frame_temperature"),
+        ({"name": "gare-baseline", "heads": 2}, {}, "method.heads"),
+        ({"name": "gare", "gate": "full"}, {}, "method.gate"),
+        ({"name": "camoe", "dropout": 0.1}, {}, "method.dropout"),
+        ({"name": "zero-shot", "temporal": "lstm"}, {}, "method.temporal"),
+        ({"name": "clip4clip"}, {"kl_weight": 0.5}, "loss.kl_weight"),
+        ({"name": "gare"}, {"dual_softmax_temperature": 10.0}, "loss.dual_softmax_temperature"),
+        ({"name": "gare"}, {"stream_weight": 0.5}, "loss.stream_weight"),
+        ({"name": "gare", "gate": "full"}, {"stream_weight": 0.5}, "gate and loss.stream_weight"),
+    ],
+    ids=str,
+)
+def test_what_would_do_nothing_is_refused(method: dict[str, Any], loss: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        refuse_unread(run_of(method, loss))
+
+
+@pytest.mark.parametrize(
+    ("method", "loss"),
+    [
+        ({"name": "gare", "frame_temperature": 5.0, "heads": 2}, {"kl_weight": 0.5}),
+        ({"name": "camoe-gare", "gate": "full", "dropout": 0.1}, {"stream_weight": 0.5, "alpha": 1.0}),
+        ({"name": "clip4clip"}, {"contrastive": "dual_softmax", "dual_softmax_temperature": 10.0}),
+        ({"name": "no-such-method", "heads": 2}, {}),  # for `build` to refuse
+    ],
+    ids=str,
+)
+def test_what_is_read_passes(method: dict[str, Any], loss: dict[str, Any]) -> None:
+    refuse_unread(run_of(method, loss))
+
+
+def test_towers_that_are_not_trained_save_nothing() -> None:
+    config = recipe("gare-motions")
+    with pytest.raises(ConfigError, match=r"train\.chunk: the towers stay frozen"):
+        refuse_unread(replace(config, train=replace(config.train, chunk=8)))
