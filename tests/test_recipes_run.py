@@ -92,6 +92,9 @@ def test_a_run_refuses_its_own_training_videos(folder: Path, tmp_path: Path) -> 
     assert splits.val is not None
     with pytest.raises(DataError, match="were in the validation set"):
         refuse_seen(tmp_path / "run", splits.val)
+    refuse_seen(tmp_path / "run", splits.val, as_test=False)
+    with pytest.raises(DataError, match="were in the training set"):
+        refuse_seen(tmp_path / "run", splits.train, as_test=False)
 
 
 def test_other_settings_in_the_same_folder_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -129,14 +129,18 @@ def _refuse_nothing_to_train(method: Method, config: RunConfig) -> None:
         )
 
 
-def refuse_seen(run: Path, pairs: Pairs) -> None:
-    """Refuse to test a run on videos it was trained or chosen on. Raises DataError that counts them."""
+def refuse_seen(run: Path, pairs: Pairs, *, as_test: bool = True) -> None:
+    """Refuse to score a run on videos that it was trained on, and as a test also on those its weights were chosen on.
+
+    Raises DataError that counts them.
+    """
     try:
         seen = json.loads((run / SEEN).read_text(encoding="utf-8"))
     except OSError:
         return
     pairs.refuse_seen(seen["corpus"], seen["videos"])
-    pairs.refuse_seen(seen["corpus"], seen.get("validation", ()), part="validation")
+    if as_test:
+        pairs.refuse_seen(seen["corpus"], seen.get("validation", ()), part="validation")
 
 
 def cache_folder() -> Path:

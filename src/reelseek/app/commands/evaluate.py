@@ -100,7 +100,7 @@ def _splits(config: RunConfig, arguments: Namespace) -> tuple[Pairs, Pairs | Non
         raise DataError(f"{config.data.name}: it has no {arguments.split} split.")
     if arguments.split != "train":
         for name in filter(None, (arguments.model, arguments.against)):
-            refuse_seen(Path(name), pairs)
+            refuse_seen(Path(name), pairs, as_test=arguments.split == "test")
     if not needs_bank(config.evaluate):
         return pairs, None
     if splits.train is None:
