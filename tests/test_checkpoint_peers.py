@@ -248,8 +248,8 @@ def test_convert_takes_what_the_file_does_not_say(words: Path, tmp_path: Path) -
     assert said.code == 0, said
     assert "gare layout" in said.out
     config = load(str(tmp_path / "model")).config
-    kept = {name: config[name] for name in ("frame_temperature", "padding", "temporal")}
-    assert kept == {"frame_temperature": 5.0, "padding": "counted", "temporal": "mean"}
+    kept = {name: config[name] for name in ("frame_temperature", "padding", "counted_frames", "temporal")}
+    assert kept == {"frame_temperature": 5.0, "padding": "counted", "counted_frames": 12, "temporal": "mean"}
     assert "above 0" in cli_world.refused(2, "convert", path, tmp_path / "other", "--temperature", 0)
     assert "not as 'clip4clip'" in cli_world.refused(2, "convert", path, tmp_path / "other", "--method", "clip4clip")
     assert "holds something else" in cli_world.refused(1, "convert", path, words)

@@ -37,6 +37,7 @@ def test_all_that_the_presets_differ_in() -> None:
     assert differences(preset("as-described", run), preset("as-released", run)) == {
         "method.initialisation": ("identity", "normal"),
         "method.padding": ("masked", "counted"),
+        "method.counted_frames": (0, 12),
         "method.frame_temperature": (5.0, 3.0),
         "loss.kl_weight": (0.07, 1e-4),
         "loss.kl_reduction": ("mean", "sum"),

@@ -262,6 +262,26 @@ def test_counted_padding_matters_where_frames_are_padded_and_only_there():
             assert differs != blind
 
 
+@pytest.mark.parametrize("variant", [one for one in VARIANTS if one["padding"] == "counted"], ids=name_of)
+@torch.no_grad()
+def test_counted_padding_to_a_number_of_frames_needs_no_company(variant):
+    texts, videos = inputs()
+    frames = videos.frames_VFD.shape[1] + 3
+    free, fixed = lively(variant).eval(), lively({**variant, "counted_frames": frames}).eval()
+    padded = Videos(
+        torch.cat([videos.frames_VFD, torch.zeros_like(videos.frames_VFD[:, :3])], dim=1),
+        torch.cat([videos.mask_VF, torch.zeros_like(videos.mask_VF[:, :3])], dim=1),
+    )
+    expected_TV = free.score(texts, padded).matrix_TV
+    for score in (fixed.score, fixed.score_reference):
+        assert torch.allclose(score(texts, videos).matrix_TV, expected_TV, atol=1e-10)
+    shortest = int(videos.mask_VF.sum(dim=1).argmin())
+    real = int(videos.mask_VF[shortest].sum())
+    alone = Videos(videos.frames_VFD[shortest : shortest + 1, :real], videos.mask_VF[shortest : shortest + 1, :real])
+    assert real < videos.frames_VFD.shape[1]
+    assert torch.allclose(fixed.score(texts, alone).matrix_TV[:, 0], expected_TV[:, shortest], atol=1e-10)
+
+
 @some_variants
 @pytest.mark.parametrize("block", [1, 3])
 @torch.no_grad()
@@ -368,6 +388,8 @@ def test_texts_without_words_and_other_widths_are_refused():
         ({"query": "video"}, "query must"),
         ({"sign": 0}, "sign must be 1 or -1"),
         ({"padding": "zeros"}, "padding must"),
+        ({"counted_frames": 12}, "counted_frames goes with"),
+        ({"padding": "counted", "counted_frames": -1}, "0 or more"),
         ({"query": "text", "sign": -1}, "must be 1"),
         ({"layers": 0}, "layers must"),
         ({"heads": 3}, "divide the width 8"),
@@ -381,8 +403,9 @@ def test_wrong_settings_are_refused(wrong, message):
 
 def test_a_configuration_reaches_the_head_whole():
     config = MethodConfig(side="video", context="words", sign=-1, heads=2, increment_layers=3, padding="counted")
+    config = replace(config, counted_frames=7)
     head = gare_head(config, WIDTH)
     assert head.variant == gare_plain.Variant(3.0, "video", "words", "gap", -1, 2, "counted")
-    assert len(head.psi.chain) == 3
+    assert (len(head.psi.chain), head.counted_frames) == (3, 7)
     with pytest.raises(ConfigError, match="heads"):
         gare_head(replace(config, heads=5), WIDTH)

@@ -60,7 +60,8 @@ class MethodConfig:
     what its attention looks at. query: "gap" (mean frame minus text), or the text alone. sign: 1 or -1, of the gap.
     heads, increment_layers: of the increment module. dropout: rate inside it. dropout_kind: "video" (drawn per video
     and dimension, exact factorised path) or "pair" (drawn per pair, plain path). initialisation: of its weights.
-    padding: "masked", or "counted" as the released code has it, where padded frames enter the mean and the attention.
+    padding: "masked", or "counted" as the released code has it, where padded frames enter the mean and the attention,
+    after every video was padded to `counted_frames` (0: to the longest at hand).
     CAMoE: sentences, how entity and action sentences are made. gate: which streams mix the experts. The three
     aggregations are each expert's pooling over frames. streams: those trained, comma-separated, "fusion" among them.
     inference: the fusion stream's scores alone, or the sum of all.
@@ -83,6 +84,7 @@ class MethodConfig:
     heads: int = 1
     increment_layers: int = 1
     padding: Literal["masked", "counted"] = "masked"
+    counted_frames: int = 0
     sentences: Literal["muw", "rkw", "akwe"] = "muw"
     gate: Literal["single", "multi", "full"] = "single"
     fusion_aggregation: Literal["mean", "se", "attention"] = "mean"

@@ -76,6 +76,7 @@ def gare_head(config: MethodConfig, width: int) -> GareHead:
             heads=config.heads,
             layers=config.increment_layers,
             padding=config.padding,
+            counted_frames=config.counted_frames,
         )
     except ValueError as error:
         raise ConfigError(f"GARE's head cannot be built from these settings of the method: {error}") from None

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from reelseek.errors import ModelError
 from reelseek.methods.gare_factorised import baseline_scores, factorised_scores
@@ -68,6 +69,8 @@ class GareHead(nn.Module):
         same input and keeps the last output, so that only its last layer counts; it is used with one.
     padding: "masked", or "counted" as in the released code: padded frames, as zeros, enter the mean frame and the
         attention, and the frame weights are not made to sum to 1 again. Words are always masked.
+    counted_frames: with "counted", shorter videos are padded to so many frames first, as the released code pads every
+        video to its most frames; without it a score would depend on the longest video at hand.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class GareHead(nn.Module):
         heads: int = 1,
         layers: int = 1,
         padding: Literal["masked", "counted"] = "masked",
+        counted_frames: int = 0,
     ) -> None:
         super().__init__()
         if not temperature > 0:
@@ -101,6 +105,9 @@ class GareHead(nn.Module):
             raise ValueError(f"layers must be at least 1, not {layers}.")
         if heads < 1 or width % heads:
             raise ValueError(f"heads must be at least 1 and divide the width {width}, not {heads}.")
+        if counted_frames < 0 or (counted_frames and padding != "counted"):
+            raise ValueError(f'counted_frames goes with padding "counted" and is 0 or more, not {counted_frames}.')
+        self.counted_frames = counted_frames
         self.variant = Variant(float(temperature), side, context, query, sign, heads, padding)
         self.dropout = dropout
         self.dropout_kind = dropout_kind
@@ -226,7 +233,9 @@ class GareHead(nn.Module):
     def _checked_videos(self, videos: Videos) -> Videos:
         check_mask(videos.mask_VF, videos.frames_VFD)
         self._check_width(videos.frames_VFD, "frames")
-        return Videos(videos.frames_VFD.to(self.psi.mean_proj.weight.dtype), videos.mask_VF)
+        absent = max(0, self.counted_frames - videos.frames_VFD.shape[1])
+        frames_VFD = pad(videos.frames_VFD.to(self.psi.mean_proj.weight.dtype), (0, 0, 0, absent))
+        return Videos(frames_VFD, pad(videos.mask_VF, (0, absent)))
 
     def _check_width(self, vectors: Tensor, what: str) -> None:
         width = self.psi.mean_proj.in_features

@@ -122,6 +122,7 @@ def _method_config(path: Path, layout: str, mapped: Mapped, reading: Reading) ->
         layers=max(blocks, default=MethodConfig().layers - 1) + 1,
         frame_temperature=reading.frame_temperature,
         padding=reading.padding,
+        counted_frames=SAMPLE.frames if reading.padding == "counted" else 0,
     )
 
 

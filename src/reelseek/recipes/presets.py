@@ -30,7 +30,11 @@ def as_described(run: RunConfig) -> RunConfig:
     Alike in both: alpha 2, bound 0.5, weights 0.01 and 0.01, prior N(0, 1), dropout 0.3, one head, one layer.
     """
     loss = replace(run.loss, kl_reduction="mean", kl_weight=0.07)
-    return _shared(replace(run, loss=loss, method=replace(run.method, initialisation="identity", padding="masked")))
+    return _shared(
+        replace(
+            run, loss=loss, method=replace(run.method, initialisation="identity", padding="masked", counted_frames=0)
+        )
+    )
 
 
 def as_released(run: RunConfig) -> RunConfig:
@@ -40,8 +44,7 @@ def as_released(run: RunConfig) -> RunConfig:
     paper's 0.07 on the mean.
     Initialisation: normal with deviation 0.02, because the model's own initialisation overwrites the module's identity.
     Padding: counted. Padded frames enter the mean frame and the attention, and frame weights are masked after their
-    softmax, so that they do not sum to 1. There every video is padded to the most frames; here to the longest of its
-    batch or split, so that scores of shorter videos depend on their company, and are those only beside a full one.
+    softmax, so that they do not sum to 1. Every video is padded to the run's frames a video.
     Temperature of the frame weights: 3, from the training script (the program's default is 5).
     Same-video captions in a batch: negatives; targets that would spare them are computed there and never used.
     Norm term: there it becomes the number 0 above its bound; here it stays at -bound as a tensor. The gradient is zero
@@ -52,6 +55,7 @@ def as_released(run: RunConfig) -> RunConfig:
     """
     loss = replace(run.loss, kl_reduction="sum", kl_weight=1e-4)
     method = replace(run.method, initialisation="normal", padding="counted", frame_temperature=3.0)
+    method = replace(method, counted_frames=run.sample.frames)
     return _shared(replace(run, loss=loss, method=method))
 
 

@@ -25,7 +25,7 @@ _INCREMENT = frozenset(
             "sign",
             "heads",
         ),
-        *("increment_layers", "padding"),
+        *("increment_layers", "padding", "counted_frames"),
     ]
 )
 _STREAMS = frozenset(
