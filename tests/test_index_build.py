@@ -317,7 +317,7 @@ def test_damaged_card_is_no_index(index, videos, text):
 
 def test_index_of_a_newer_format_is_refused(index):
     card = (index / store.CARD).read_text()
-    (index / store.CARD).write_text(card.replace('"format": 1', '"format": 2'))
+    (index / store.CARD).write_text(card.replace('"format": 1', '"format": 3'))
     with pytest.raises(IndexError_, match="newer"):
         store.open_index(index)
 

@@ -181,7 +181,7 @@ def test_frozen_towers_under_mean_pooling_leave_nothing_to_train(
     folder: Path, tmp_path: Path, tiny_clip_folder: Path
 ) -> None:
     config = config_for(folder, str(tiny_clip_folder))
-    config = replace(config, method=replace(config.method, name="clip4clip"))
+    config = replace(config, method=replace(config.method, name="clip4clip", frame_temperature=3.0))
     with pytest.raises(ConfigError, match="nothing to train"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

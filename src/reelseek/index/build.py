@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -85,21 +86,38 @@ def update(
     with locked(directory):
         if store.is_index(directory):
             index = _open(directory, method, config)
-            store.repair(directory)
+            store.repair(index.tables)
         else:
             index = _new_index(directory, method, config or IndexConfig(), model_card)
-        known = store.list_files(directory)
-        plan = make_plan(known, find(places, known), store.contents(directory), places)
-        if plan.ready or len(plan.kept) != len(known):
-            store.write_files(directory, plan.kept + plan.ready, replace=True)
-        report = _embed(index, method, plan, progress, cache)
-        _drop_leftovers(directory)
-        broken = [
-            BrokenFile(row.path, row.reason)
-            for row in store.list_files(directory)
-            if row.status == "broken" and is_below(row.path, places)
-        ]
-    return report._replace(broken=broken, seconds=time.perf_counter() - begun)
+        report = bring_up(index, method, places, progress=progress, cache=cache)
+        _forget_elsewhere(index)
+    return report._replace(seconds=time.perf_counter() - begun)
+
+
+def bring_up(
+    index: IndexCard,
+    method: Method,
+    places: Sequence[Path],
+    *,
+    files: Sequence[Path] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cache: Path | None = None,
+) -> IndexReport:
+    """`update` of an index's tables, under the lock that the caller holds. files: what to index instead of `places`."""
+    tables = index.tables
+    known = store.read_files(tables)
+    found = find(places, known) if files is None else files
+    plan = make_plan(known, found, store.contents(tables), places)
+    if plan.ready or len(plan.kept) != len(known):
+        store.write_files(tables, plan.kept + plan.ready, replace=True)
+    report = _embed(index, method, plan, progress, cache)
+    drop_leftovers(tables)
+    broken = [
+        BrokenFile(row.path, row.reason)
+        for row in store.read_files(tables)
+        if row.status == "broken" and is_below(row.path, places)
+    ]
+    return report._replace(broken=broken)
 
 
 def remove(directory: Path, paths: Sequence[Path]) -> int:
@@ -110,24 +128,33 @@ def remove(directory: Path, paths: Sequence[Path]) -> int:
     """
     store.open_index(directory)
     with locked(directory):
-        store.repair(directory)
-        rows = store.list_files(directory)
+        index = store.open_index(directory)
+        store.repair(index.tables)
+        rows = store.read_files(index.tables)
         places = [Path(os.path.abspath(path)) for path in paths]
         for place in places:
             if not any(is_below(row.path, [place]) for row in rows):
                 raise IndexError_(f"{place}: the index holds no such file. `reelseek index list` shows what it holds.")
         kept = [row for row in rows if not is_below(row.path, places)]
-        store.write_files(directory, kept, replace=True)
-        _drop_leftovers(directory)
+        store.write_files(index.tables, kept, replace=True)
+        drop_leftovers(index.tables)
+        _forget_elsewhere(index)
     return len(rows) - len(kept)
 
 
 def compact(directory: Path) -> None:
-    """Take what no file refers to off the disk, and merge small data files. Raises NotAnIndex, IndexLocked."""
+    """Take what no file refers to off the disk, and merge small data files. Raises NotAnIndex, IndexLocked.
+
+    The tables of an earlier model leave too: a switch cannot be taken back any more.
+    """
     store.open_index(directory)
     with locked(directory):
-        store.repair(directory)
-        _drop_leftovers(directory)
+        index = store.open_index(directory)
+        store.repair(index.tables)
+        drop_leftovers(index.tables)
+        if index.previous is not None:
+            store.create(replace(index, previous=None))
+        store.drop_tables(directory, keep=index.tables)
 
 
 def _open(directory: Path, method: Method, config: IndexConfig | None) -> IndexCard:
@@ -142,18 +169,26 @@ def _open(directory: Path, method: Method, config: IndexConfig | None) -> IndexC
 
 
 def _new_index(directory: Path, method: Method, config: IndexConfig, model_card: Mapping[str, Any]) -> IndexCard:
+    index = new_card(directory, method, config, model_card)
+    store.create(index)
+    return index
+
+
+def new_card(
+    directory: Path, method: Method, config: IndexConfig, model_card: Mapping[str, Any], *, folder: str = ""
+) -> IndexCard:
+    """The card of an index that this method is about to make. Raises what a method raises that cannot make one."""
     with torch.inference_mode():
         # A segment of full length: a model that cannot take one says so before anything is written.
         _, projected = method.project(any_text(method), blank_video(method, config.segment_frames))
-    index = IndexCard(
+    return IndexCard(
         directory=directory,
         model={"name": method.name, "backbone": method.backbone_id, **model_card, "id": method.id},
         config=config,
         width=projected.frames_VFD.shape[-1],
         created=datetime.now(UTC).isoformat(),
+        folder=folder,
     )
-    store.create(index)
-    return index
 
 
 def _embed(
@@ -172,7 +207,7 @@ def _embed(
         keyframes=config.keyframes,
         cache=cache,
     )
-    with _Batch(index.directory) as batch, torch.inference_mode():
+    with _Batch(index.tables) as batch, torch.inference_mode():
         text = any_text(method)
         for group, result in zip(plan.groups, results, strict=True):
             if isinstance(result, EmbeddedVideo):
@@ -206,9 +241,9 @@ def _embed(
 class _Batch:
     """Finished videos that wait for their commit; leaving the `with` block commits the rest, after Ctrl-C too."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.stored = set(store.contents(directory))
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.stored = set(store.contents(place))
         self.tables: list[Any] = []
         self.rows: list[IndexedFile] = []
         self.begun = time.monotonic()
@@ -244,12 +279,25 @@ class _Batch:
         tables, rows = self.tables, self.rows
         self.tables, self.rows, self.begun = [], [], time.monotonic()
         if tables:
-            store.append_segments(self.directory, tables)
+            store.append_segments(self.place, tables)
         if rows:
-            store.write_files(self.directory, rows)
+            store.write_files(self.place, rows)
 
 
-def _drop_leftovers(directory: Path) -> None:
-    live = {row.content_hash for row in store.list_files(directory) if row.status == "ok"}
-    store.delete_contents(directory, store.contents(directory).keys() - live)
-    store.tidy(directory)
+def _forget_elsewhere(index: IndexCard) -> None:
+    """What an index no longer holds must not stay on the disk in the tables of an earlier or a coming model."""
+    known = {(row.path, row.content_hash) for row in store.read_files(index.tables)}
+    for tables in store.all_tables(index.directory):
+        if tables != index.tables:
+            rows = store.read_files(tables)
+            left = [row for row in rows if (row.path, row.content_hash) in known]
+            if len(left) < len(rows):
+                store.write_files(tables, left, replace=True)
+                drop_leftovers(tables)
+
+
+def drop_leftovers(tables: Path) -> None:
+    """Delete the vectors of contents that no file has, and tidy both tables up."""
+    live = {row.content_hash for row in store.read_files(tables) if row.status == "ok"}
+    store.delete_contents(tables, store.contents(tables).keys() - live)
+    store.tidy(tables)

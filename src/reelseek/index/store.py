@@ -1,9 +1,11 @@
 """What an index keeps on disk: two Lance tables, a card, a lock. Every table is read and written here.
 
-    index.json      the card: format, the model that made it, settings, width (written once, atomically)
+    index.json      the card: format, the model that made it, settings, width, where the tables are (written atomically)
     files.lance     one row a path: size, time of change, content hash, whether it could be read
     segments.lance  one row a segment of some content: span, frame times, projected frame vectors in float16
     write.lock      held by the one process that writes
+    model-*/        the two tables once more, made by another model: the card says which tables count, and which did
+                    before, so that one atomic write changes the model (`reelseek.index.switch`)
 
 A video's segments are one commit and come before its row in files, so a row never points at vectors that are not there;
 vectors without a row are leftovers of a killed run. Paths are kept as the bytes the system gave, any bytes are allowed.
@@ -17,6 +19,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -33,7 +37,8 @@ from reelseek.config import IndexConfig
 from reelseek.errors import IndexError_, IndexMismatch, NotAnIndex
 from reelseek.index.disk import LOCK, read_again, writes
 
-FORMAT = 1
+FORMAT = 2
+"""2: the tables may lie in a folder of their own. An index that was never switched is still written as 1."""
 CARD, FILES, SEGMENTS = "index.json", "files.lance", "segments.lance"
 FRAGMENT_ROWS = 4096
 """Segments a data file holds once compacted: an update rewrites at most about so many."""
@@ -70,13 +75,24 @@ class IndexedFile(NamedTuple):
 
 @dataclass(frozen=True)
 class IndexCard:
-    """An index directory and its card. model: name, id, backbone, and what the caller of `update` gave with them."""
+    """An index directory and its card. model: name, id, backbone, and what the caller of `update` gave with them.
+
+    folder: where the tables are below the directory; "" is the directory itself. previous: the card that this one took
+    the place of when the model was changed.
+    """
 
     directory: Path
     model: Mapping[str, Any]
     config: IndexConfig
     width: int
     created: str
+    folder: str = ""
+    previous: IndexCard | None = None
+
+    @property
+    def tables(self) -> Path:
+        """The folder that the tables lie in."""
+        return self.directory / self.folder
 
 
 class Stored(NamedTuple):
@@ -128,13 +144,33 @@ def open_index(directory: Path) -> IndexCard:
                 f"{directory}: made by a newer reelseek (index format {version}, this one reads up to {FORMAT}). "
                 "Install the newer version."
             )
-        return IndexCard(directory, card["model"], IndexConfig(**card["config"]), int(card["width"]), card["created"])
+        return _card_of(directory, card)
     except (FileNotFoundError, NotADirectoryError):
         raise NotAnIndex(f"{directory}: there is no index here. Make one with `reelseek index`.") from None
     except OSError as error:
         raise IndexError_(f"{directory}: the index cannot be read ({error.strerror}).") from error
     except (ValueError, KeyError, TypeError) as error:
         raise NotAnIndex(f"{directory}: {CARD} is not the card of an index ({error}).") from None
+
+
+def _card_of(directory: Path, card: Mapping[str, Any]) -> IndexCard:
+    folder, previous = str(card.get("folder", "")), card.get("previous")
+    if folder and not is_folder_name(folder):
+        raise ValueError(f"{folder!r} is no folder of an index")
+    return IndexCard(
+        directory=directory,
+        model=card["model"],
+        config=IndexConfig(**card["config"]),
+        width=int(card["width"]),
+        created=card["created"],
+        folder=folder,
+        previous=None if previous is None else _card_of(directory, previous),
+    )
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a name below an index is that of another model's tables."""
+    return re.fullmatch(r"model-[0-9a-f]+", name) is not None
 
 
 def check_model(index: IndexCard, method_id: str, method_name: str) -> None:
@@ -157,14 +193,8 @@ def is_index(directory: Path) -> bool:
 
 
 def create(index: IndexCard) -> None:
-    """Write the card of a new index."""
-    card = {
-        "format": FORMAT,
-        "model": dict(index.model),
-        "config": asdict(index.config),
-        "width": index.width,
-        "created": index.created,
-    }
+    """Write the card of an index: of a new one, or in the place of the last one, atomically."""
+    card = {"format": FORMAT if index.folder or index.previous else 1, **_plain(index)}
     part = index.directory / f"{CARD}.part"
     with writes(index.directory):
         with part.open("w", encoding="utf-8") as file:
@@ -174,66 +204,101 @@ def create(index: IndexCard) -> None:
         part.replace(index.directory / CARD)
 
 
+def _plain(index: IndexCard) -> dict[str, Any]:
+    card: dict[str, Any] = {
+        "model": dict(index.model),
+        "config": asdict(index.config),
+        "width": index.width,
+        "created": index.created,
+    }
+    if index.folder:
+        card["folder"] = index.folder
+    if index.previous is not None:
+        card["previous"] = _plain(index.previous)
+    return card
+
+
 def list_files(directory: Path) -> list[IndexedFile]:
     """Every path that the index knows, broken ones included, sorted by path. Raises NotAnIndex, IndexError_."""
-    index = open_index(directory)
-    return _rows(read_again(index.directory, lambda: _table(index.directory / FILES)))
+    return read_files(open_index(directory).tables)
 
 
-def write_files(directory: Path, rows: Iterable[IndexedFile], *, replace: bool = False) -> None:
+def read_files(tables: Path) -> list[IndexedFile]:
+    """All rows of the files table in a folder of tables, sorted by path; none where there is no table yet."""
+    return _rows(read_again(tables, lambda: _table(tables / FILES)))
+
+
+def write_files(tables: Path, rows: Iterable[IndexedFile], *, replace: bool = False) -> None:
     """Append rows to the files table, or make them all there is, in one commit."""
     columns: list[Any] = list(zip(*(_cells(row) for row in rows), strict=True)) or [()] * len(FILES_SCHEMA)
     table = pa.table([pa.array(c, f.type) for c, f in zip(columns, FILES_SCHEMA, strict=True)], schema=FILES_SCHEMA)
-    _write(directory, FILES, table, replace=replace)
+    _write(tables, FILES, table, replace=replace)
 
 
-def append_segments(directory: Path, tables: Sequence[Any]) -> None:
+def append_segments(tables: Path, videos: Sequence[Any]) -> None:
     """Add whole videos' segments (tables of `segments_schema`) in one commit."""
-    _write(directory, SEGMENTS, pa.concat_tables(tables))
+    _write(tables, SEGMENTS, pa.concat_tables(videos))
 
 
-def contents(directory: Path) -> dict[str, Stored]:
+def contents(tables: Path) -> dict[str, Stored]:
     """Every stored video by content hash."""
 
     def read() -> dict[str, Stored]:
-        table = _table(directory / SEGMENTS, ["content_hash", "size", "end"])
+        table = _table(tables / SEGMENTS, ["content_hash", "size", "end"])
         found: dict[str, Stored] = {}
         for key, size, end in [] if table is None else zip(*(column.to_pylist() for column in table), strict=True):
             found[key] = Stored(size, max(end, found[key].end) if key in found else end)
         return found
 
-    return read_again(directory, read)
+    return read_again(tables, read)
 
 
-def delete_contents(directory: Path, hashes: Collection[str]) -> None:
+def delete_contents(tables: Path, hashes: Collection[str]) -> None:
     """Delete the segments of some contents; `tidy` then takes them off the disk."""
     ordered = sorted(hashes)
     for low in range(0, len(ordered), 500):
         listed = ", ".join(f"'{key}'" for key in ordered[low : low + 500])
-        with _commit(directory, SEGMENTS) as path:
+        with _commit(tables, SEGMENTS) as path:
             lance.dataset(path).delete(f"content_hash IN ({listed})")
 
 
-def tidy(directory: Path) -> None:
+def tidy(tables: Path) -> None:
     """Merge small data files and drop deleted rows, old versions and what killed runs left. Call it under the lock."""
     for name in (FILES, SEGMENTS):
-        if _manifests(directory / name):
-            with _commit(directory, name) as path:
+        if _manifests(tables / name):
+            with _commit(tables, name) as path:
                 lance.dataset(path).optimize.compact_files(
                     target_rows_per_fragment=FRAGMENT_ROWS, materialize_deletions_threshold=0.0
                 )
-            with writes(directory):
+            with writes(tables):
                 # Nobody else writes, so files of no version are leftovers; a reader of an old version reads again.
                 lance.dataset(path).cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
 
 
-def repair(directory: Path) -> None:
+def repair(tables: Path) -> None:
     """Go back to the last sound version of each table, if a full disk and a kill met. Call it under the lock."""
     for name in (FILES, SEGMENTS):
-        while (manifests := _manifests(directory / name)) and not _sound(directory / name):
+        while (manifests := _manifests(tables / name)) and not _sound(tables / name):
             if len(manifests) == 1:
-                raise IndexError_(f"{directory / name}: is damaged. Delete {directory} and index again.")
+                raise IndexError_(f"{tables / name}: is damaged. Delete {tables} and index again.")
             manifests[0].unlink()
+
+
+def all_tables(directory: Path) -> list[Path]:
+    """Every folder of tables of an index, those of other models included. Call it under the lock."""
+    own = [directory] if _manifests(directory / FILES) else []
+    return own + sorted(path for path in directory.iterdir() if is_folder_name(path.name))
+
+
+def drop_tables(directory: Path, *, keep: Path) -> None:
+    """Delete all tables but those in `keep`. Call it under the lock."""
+    with writes(directory):
+        for tables in all_tables(directory):
+            if tables != keep:
+                for name in (FILES, SEGMENTS):
+                    shutil.rmtree(tables / name, ignore_errors=True)
+                if tables != directory:
+                    shutil.rmtree(tables)
 
 
 def versions(index: IndexCard) -> tuple[str, int, int]:
@@ -241,7 +306,7 @@ def versions(index: IndexCard) -> tuple[str, int, int]:
 
     def read() -> tuple[str, int, int]:
         numbers = [
-            lance.dataset(str(index.directory / name)).version if _manifests(index.directory / name) else 0
+            lance.dataset(str(index.tables / name)).version if _manifests(index.tables / name) else 0
             for name in (FILES, SEGMENTS)
         ]
         return open_index(index.directory).created, numbers[0], numbers[1]
@@ -254,7 +319,7 @@ def load(index: IndexCard) -> tuple[list[IndexedFile], StoredSegments]:
 
     def read() -> tuple[list[IndexedFile], StoredSegments]:
         # Files first: whatever a writer adds meanwhile, each row's vectors are already there.
-        rows = _rows(_table(index.directory / FILES))
+        rows = _rows(_table(index.tables / FILES))
         wanted = {row.content_hash for row in rows if row.status == "ok"}
         return rows, _segments(index, wanted)
 
@@ -262,7 +327,7 @@ def load(index: IndexCard) -> tuple[list[IndexedFile], StoredSegments]:
 
 
 def _segments(index: IndexCard, wanted: Collection[str]) -> StoredSegments:
-    path = index.directory / SEGMENTS
+    path = index.tables / SEGMENTS
     dataset = lance.dataset(str(path)) if _manifests(path) else None
     small = [name for name in segments_schema(index.width).names if name != "frames"]
     empty = segments_schema(index.width).empty_table()
@@ -308,11 +373,11 @@ def _sound(path: Path) -> bool:
 
 
 @contextmanager
-def _commit(directory: Path, name: str) -> Iterator[str]:
+def _commit(tables: Path, name: str) -> Iterator[str]:
     """One change of a table, looked at before it counts: on a full disk Lance may report success for half a file."""
-    path = directory / name
+    path = tables / name
     before = set(_manifests(path))
-    with writes(directory):
+    with writes(tables):
         try:
             yield str(path)
         finally:
@@ -338,7 +403,7 @@ def _cells(row: IndexedFile) -> tuple[Any, ...]:
     return (os.fsencode(row.path), *row._replace(reason=reason)[1:])
 
 
-def _write(directory: Path, name: str, table: Any, *, replace: bool = False) -> None:
-    mode = "create" if not _manifests(directory / name) else "overwrite" if replace else "append"
-    with _commit(directory, name) as path:
+def _write(tables: Path, name: str, table: Any, *, replace: bool = False) -> None:
+    mode = "create" if not _manifests(tables / name) else "overwrite" if replace else "append"
+    with _commit(tables, name) as path:
         lance.write_dataset(table, path, mode=mode, data_storage_version="2.1")

@@ -6,6 +6,7 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,20 +17,24 @@ from reelseek.errors import ConfigError
 if TYPE_CHECKING:
     from reelseek.index.build import IndexReport
 
-VERBS = ("list", "remove", "compact")
+VERBS = ("list", "remove", "compact", "switch", "rollback")
 ENDINGS = "they are known by their endings, such as .mp4, .mkv, .webm, .mov or .avi."
 
 
 def parse(words: Sequence[str]) -> Namespace:
-    """FOLDER... --index DIR, or list|remove|compact --index DIR."""
+    """FOLDER... --index DIR, or list|remove|compact|switch|rollback --index DIR."""
     options = parser(
         "index",
         "Make the index of all videos below folders, or bring it up to date; unchanged files are not opened again. "
-        "`reelseek index list --index DIR` shows what it holds, `remove PATH...` takes files out, `compact` tidies it "
+        "`reelseek index list --index DIR` shows what it holds, `remove PATH...` takes files out, `compact` tidies it, "
+        "`switch --model M` embeds everything by another model and then answers from it, `rollback` takes that back "
         "(a folder of one of these names is given as ./list).",
     )
     options.add_argument(
-        "folders", nargs="+", metavar="FOLDER", help="folders or files (or list, remove PATH..., compact)"
+        "folders",
+        nargs="+",
+        metavar="FOLDER",
+        help="folders or files (or one of: list, remove PATH..., compact, switch, rollback)",
     )
     options.add_argument("--index", required=True, metavar="DIR", help="where the index is or shall be")
     options.add_argument("--model", default="", help="offline, a CLIP or SigLIP name or folder, or a run of `train`")
@@ -45,6 +50,8 @@ def run(arguments: Namespace) -> int:
     """Update the index and say what was done; broken files are counted on stderr with their reasons."""
     directory = Path(arguments.index)
     verb, *rest = arguments.folders
+    if verb == "switch":
+        return _switch(directory, rest, arguments)
     if verb in VERBS:
         return _look_after(directory, verb, [Path(path) for path in rest], as_json=arguments.json)
     from reelseek.app.models import method_for_index, model_card
@@ -57,7 +64,7 @@ def run(arguments: Namespace) -> int:
             [Path(folder) for folder in arguments.folders],
             method,
             model_card=model_card(method, source),
-            config=_config(arguments),
+            config=_config(arguments, IndexConfig()),
             progress=tell,
         )
     _tell(directory, report, as_json=arguments.json)
@@ -66,16 +73,38 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def _config(arguments: Namespace) -> IndexConfig | None:
-    """What was asked for; None, the index's own settings, if nothing was."""
+def _switch(directory: Path, rest: Sequence[str], arguments: Namespace) -> int:
+    from reelseek.app.models import load_method, model_card
+    from reelseek.index.store import open_index
+    from reelseek.index.switch import switch
+
+    if rest:
+        raise ConfigError("`reelseek index switch` takes no files or folders: it embeds all that the index knows.")
+    source = arguments.model or str(open_index(directory).model["source"])
+    method = load_method(source, arguments.device)
+    with progress(f"embedding by {method.name}") as tell:
+        report = switch(
+            directory,
+            method,
+            model_card=model_card(method, source),
+            config=_config(arguments, open_index(directory).config),
+            progress=tell,
+        )
+    _tell(directory, report, as_json=arguments.json)
+    if not arguments.json:
+        print("It answers from the new model now; `reelseek index rollback` takes that back until it is compacted.")
+    return 0
+
+
+def _config(arguments: Namespace, usual: IndexConfig) -> IndexConfig | None:
+    """What was asked for over what is usual; None, the index's own settings, if nothing was."""
     if arguments.fps is None and arguments.segment_frames is None and not arguments.keyframes:
         return None
-    usual = IndexConfig()
     fps = usual.fps if arguments.fps is None else arguments.fps
     segment_frames = usual.segment_frames if arguments.segment_frames is None else arguments.segment_frames
     if fps <= 0 or segment_frames < 1:
         raise ConfigError("--fps must be above 0 and --segment_frames at least 1.")
-    return IndexConfig(fps=fps, segment_frames=segment_frames, keyframes=arguments.keyframes)
+    return replace(usual, fps=fps, segment_frames=segment_frames, keyframes=arguments.keyframes or usual.keyframes)
 
 
 def _tell(directory: Path, report: IndexReport, *, as_json: bool) -> None:
@@ -99,10 +128,15 @@ def _look_after(directory: Path, verb: str, paths: list[Path], *, as_json: bool)
         raise ConfigError(f"`reelseek index {verb}` {wanted}; a folder called {verb} is given as ./{verb}.")
     from reelseek.index.build import compact, remove
     from reelseek.index.store import list_files
+    from reelseek.index.switch import roll_back
 
     if verb == "remove":
         count = remove(directory, paths)
         print(f"{count} {'file' if count == 1 else 'files'} taken out of {directory}.")
+        return 0
+    if verb == "rollback":
+        card = roll_back(directory)
+        print(f"{directory}: answers from {card.model['name']} again; once more goes forward.")
         return 0
     if verb == "compact":
         compact(directory)

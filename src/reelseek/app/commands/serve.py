@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +40,13 @@ def run(arguments: Namespace) -> int:
     from reelseek.index.store import open_index
     from reelseek.video.files import thumbnail
 
-    index = open_index(Path(arguments.index))
-    searcher = Searcher(index, method_of_index(index, arguments.model, arguments.device))
+    def opened(asked: str) -> Searcher:
+        index = open_index(Path(arguments.index))
+        return Searcher(index, method_of_index(index, asked, arguments.device))
+
     token = arguments.token or os.environ.get("REELSEEK_TOKEN", "")
-    app = create_app(Service(searcher), thumbnail=thumbnail, token=token or None)
+    service = Service(opened(arguments.model), again=lambda: opened(""))
+    app = create_app(service, thumbnail=thumbnail, token=token or None)
     serve(app, arguments.host, arguments.port, announce=lambda address: print(_greeting(address, token), flush=True))
     return 0
 
@@ -54,19 +57,35 @@ def _greeting(address: str, token: str) -> str:
 
 
 class Service:
-    """One index behind the page (see `reelseek.app.web.SearchService`); what `reelseek index` adds is picked up."""
+    """One index behind the page (see `reelseek.app.web.SearchService`).
 
-    def __init__(self, searcher: Searcher) -> None:
+    What `reelseek index` adds is picked up, another model that it switches to as well. again: opens the index with the
+    model that it now has.
+    """
+
+    def __init__(self, searcher: Searcher, again: Callable[[], Searcher] | None = None) -> None:
         self._searcher = searcher
+        self._again = again
         self._lock = threading.Lock()
         self._look()
 
     def search(self, query: str, k: int, moments: bool) -> list[Hit]:
         """The best `k` videos or moments."""
         with self._lock:
-            if self._searcher.reload():
+            if self._renewed():
                 self._look()
             return self._searcher.search(query, k, moments=moments)
+
+    def _renewed(self) -> bool:
+        from reelseek.errors import IndexMismatch
+
+        try:
+            return self._searcher.reload()
+        except IndexMismatch:
+            if self._again is None:
+                raise
+            self._searcher = self._again()
+            return True
 
     def status(self) -> Mapping[str, Any]:
         """The index and its model, as the page shows them."""

@@ -1,0 +1,90 @@
+"""Another model for an index, without losing the library: embed everything anew beside the old tables, then switch.
+
+The new model's tables grow in a folder of their own while searches go on over the old ones. One atomic write of the
+card then makes them the index; the old tables stay, so that the switch can be taken back, until `compact` deletes them.
+A switch that is killed goes on where it stopped when the same model is asked for again.
+Not here: how files become segments (`reelseek.index.build`), the card (`reelseek.index.store`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from reelseek.config import IndexConfig
+from reelseek.errors import IndexError_
+from reelseek.index import store
+from reelseek.index.build import IndexReport, bring_up, drop_leftovers, new_card
+from reelseek.index.disk import locked, writes
+from reelseek.records import Method
+
+
+def switch(
+    directory: Path,
+    method: Method,
+    *,
+    model_card: Mapping[str, Any],
+    config: IndexConfig | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cache: Path | None = None,
+) -> IndexReport:
+    """Embed all files that the index knows by another method, then make that the index's model, in one step.
+
+    Until then searches answer from the old model. Files that have changed are read as they are now; those that cannot
+    be reached (an unplugged disk) make it refuse, so that nothing is lost. config: None keeps the index's own settings;
+    others are a switch too, also with the same model. model_card, progress, cache: as for
+    `reelseek.index.build.update`.
+
+    Raises IndexError_ where the index has this model and these settings already, or knows files that are not there;
+    IndexLocked; NotAnIndex.
+    """
+    begun = time.perf_counter()
+    store.open_index(directory)
+    with locked(directory):
+        old = store.open_index(directory)
+        wanted = config or old.config
+        if (method.id, wanted) == (old.model["id"], old.config):
+            raise IndexError_(f"{directory}: is by this model already. `reelseek index` brings it up to date.")
+        new = new_card(directory, method, wanted, model_card, folder=_folder(method, wanted))
+        rows = store.read_files(old.tables)
+        gone = [row.path for row in rows if row.status == "ok" and not row.path.exists()]
+        if gone:
+            raise IndexError_(
+                f"{directory}: {len(gone)} of its files are not there, among them {gone[0]}. If a disk is not mounted, "
+                "mount it; if they were deleted, run `reelseek index` on their folder first."
+            )
+        with writes(directory):
+            new.tables.mkdir(exist_ok=True)
+        store.repair(new.tables)
+        drop_leftovers(new.tables)
+        files = [row.path for row in rows if row.path.exists()]
+        report = bring_up(new, method, [], files=files, progress=progress, cache=cache)
+        store.create(replace(new, previous=replace(old, previous=None)))
+    return report._replace(seconds=time.perf_counter() - begun)
+
+
+def roll_back(directory: Path) -> store.IndexCard:
+    """Make the model before the last switch the index's model again; once more goes forward. Returns the new card.
+
+    What was indexed meanwhile is not in its tables: the next update adds it.
+    Raises IndexError_ where no switch can be taken back; IndexLocked; NotAnIndex.
+    """
+    store.open_index(directory)
+    with locked(directory):
+        index = store.open_index(directory)
+        if index.previous is None:
+            raise IndexError_(f"{directory}: keeps no earlier model that could come back.")
+        card = replace(index.previous, previous=replace(index, previous=None))
+        store.repair(card.tables)
+        store.create(card)
+    return card
+
+
+def _folder(method: Method, config: IndexConfig) -> str:
+    """The same name for the same model and settings, so that a killed switch finds what it has done."""
+    words = f"{method.id} {sorted(asdict(config).items())}"
+    return f"model-{hashlib.blake2b(words.encode(), digest_size=8).hexdigest()}"

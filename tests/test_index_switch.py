@@ -1,0 +1,225 @@
+"""Another model for an index: searches go on over the old one, one step changes it, a kill loses nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import cli_world
+from index_fakes import CARD, CONFIG, FakeMethod, clip, everything, update
+from reelseek.app.commands.serve import Service
+from reelseek.errors import IndexError_, IndexLocked, IndexMismatch, NotAnIndex
+from reelseek.index import build, store
+from reelseek.index.disk import locked
+from reelseek.index.search import Searcher
+from reelseek.index.switch import roll_back, switch
+
+OLD, NEW = FakeMethod(0), FakeMethod(1)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for number, colour in enumerate(("red", "green", "blue")):
+        clip(folder / f"{colour}.mp4", [colour], seed=number)
+    (folder / "broken.mp4").write_bytes(b"no video")
+    return folder
+
+
+@pytest.fixture
+def videos(clips: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(clips, tmp_path / "videos"))
+
+
+@pytest.fixture
+def index(videos: Path, tmp_path: Path) -> Path:
+    update(tmp_path / "index", videos, method=OLD)
+    return tmp_path / "index"
+
+
+def best(index: Path, query: str, method: FakeMethod) -> str:
+    return Path(Searcher(store.open_index(index), method).search(query, 1)[0].path).name
+
+
+def fresh(index: Path, videos: Path, tmp_path: Path, method: FakeMethod) -> None:
+    """The index holds what one made by this method from the start would."""
+    update(tmp_path / "fresh", videos, method=method)
+    made, expected = (store.load(store.open_index(place)) for place in (index, tmp_path / "fresh"))
+    assert [row[:4] for row in made[0]] == [row[:4] for row in expected[0]]
+    by_content = [sorted(zip(part.content_S, part.number_S.tolist(), strict=True)) for _, part in (made, expected)]
+    assert by_content[0] == by_content[1]
+    assert torch.equal(
+        torch.from_numpy(made[1].frames_ND).float().sum(0), torch.from_numpy(expected[1].frames_ND).float().sum(0)
+    )
+
+
+def test_a_switch_is_one_step_and_gives_what_a_new_index_would(index: Path, videos: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def progress(done: int, total: int) -> None:
+        seen.append((done, total))
+        assert best(index, "green", OLD) == "green.mp4"  # searches go on
+        with pytest.raises(IndexLocked):
+            update(index, videos, method=OLD)
+
+    report = switch(index, NEW, model_card=CARD, progress=progress)
+    assert (report.added, len(report.broken)) == (3, 0)
+    assert seen[-1] == (4, 4)
+    assert best(index, "green", NEW) == "green.mp4"
+    with pytest.raises(IndexMismatch):
+        Searcher(store.open_index(index), OLD)
+    fresh(index, videos, tmp_path, NEW)
+    assert update(index, videos, method=NEW).unchanged == 3
+
+
+def test_rolling_back_and_forward(index: Path, videos: Path) -> None:
+    with pytest.raises(IndexError_, match="no earlier model"):
+        roll_back(index)
+    before = everything(index)
+    switch(index, NEW, model_card=CARD)
+    clip(videos / "white.mp4", ["white"])
+    update(index, videos, method=NEW)
+    assert roll_back(index).model["id"] == OLD.id
+    assert everything(index) == before
+    assert update(index, videos, method=OLD).added == 1
+    assert roll_back(index).model["id"] == NEW.id
+    assert best(index, "white", NEW) == "white.mp4"
+
+
+def test_compacting_forgets_the_earlier_model(index: Path) -> None:
+    switch(index, NEW, model_card=CARD)
+    assert (index / store.SEGMENTS).exists()
+    build.compact(index)
+    assert sorted(path.name for path in index.iterdir() if path.is_dir()) == [store.open_index(index).folder]
+    assert best(index, "red", NEW) == "red.mp4"
+    with pytest.raises(IndexError_, match="no earlier model"):
+        roll_back(index)
+    switch(index, OLD, model_card=CARD)
+    build.compact(index)
+    assert best(index, "red", OLD) == "red.mp4"
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_killed_switch_goes_on(index: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "BATCH_VIDEOS", 1)
+
+    def die(done: int, total: int) -> None:
+        if done == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        switch(index, NEW, model_card=CARD, progress=die)
+    assert best(index, "green", OLD) == "green.mp4"
+    decoded: list[Path] = []
+    embed = build.embed_files
+
+    def counted(method: FakeMethod, paths: list[Path], *rest: object, **named: object) -> object:
+        decoded.extend(paths)
+        return embed(method, paths, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(build, "embed_files", counted)
+    switch(index, NEW, model_card=CARD)
+    assert 1 <= len(decoded) < 4
+    fresh(index, videos, tmp_path, NEW)
+
+
+def test_dying_before_the_card_leaves_the_old_model(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(card: store.IndexCard) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "create", die)
+        with pytest.raises(Killed):
+            switch(index, NEW, model_card=CARD)
+    assert best(index, "blue", OLD) == "blue.mp4"
+    switch(index, NEW, model_card=CARD)
+    assert best(index, "blue", NEW) == "blue.mp4"
+
+
+def test_what_leaves_the_index_leaves_every_models_tables(index: Path, videos: Path) -> None:
+    gone = [row.content_hash for row in store.list_files(index) if row.path.name in ("red.mp4", "blue.mp4")]
+    switch(index, NEW, model_card=CARD)
+    (videos / "blue.mp4").unlink()
+    update(index, videos, method=NEW)
+    build.remove(index, [videos / "red.mp4"])
+    stored = {name for tables in store.all_tables(index) for name in store.contents(tables)}
+    assert len(stored) == 1
+    assert not stored & set(gone)
+    held = b"".join(path.read_bytes() for path in index.rglob("*.lance") if path.is_file())
+    assert held
+    assert not any(key.encode() in held for key in gone)
+
+
+def test_other_settings_of_the_same_model_are_a_switch(index: Path) -> None:
+    with pytest.raises(IndexError_, match="by this model already"):
+        switch(index, OLD, model_card=CARD)
+    finer = replace(CONFIG, fps=4.0)
+    switch(index, OLD, model_card=CARD, config=finer)
+    card = store.open_index(index)
+    assert (card.config, card.model["id"], card.previous is not None) == (finer, OLD.id, True)
+    assert best(index, "red", OLD) == "red.mp4"
+
+
+def test_files_that_are_not_there_stop_a_switch(index: Path, videos: Path) -> None:
+    videos.rename(videos.with_name("unplugged"))
+    with pytest.raises(IndexError_, match="3 of its files are not there"):
+        switch(index, NEW, model_card=CARD)
+    assert store.open_index(index).model["id"] == OLD.id
+
+
+def test_a_held_index_and_another_directory_are_refused(index: Path, tmp_path: Path) -> None:
+    with locked(index), pytest.raises(IndexLocked):
+        switch(index, NEW, model_card=CARD)
+    with locked(index), pytest.raises(IndexLocked):
+        roll_back(index)
+    for act in (lambda: switch(tmp_path, NEW, model_card=CARD), lambda: roll_back(tmp_path)):
+        with pytest.raises(NotAnIndex):
+            act()
+
+
+@pytest.mark.parametrize("folder", ["../elsewhere", "/tmp", "model-", "model-xyz"])
+def test_a_card_cannot_lead_out_of_its_directory(index: Path, folder: str) -> None:
+    card = json.loads((index / store.CARD).read_text())
+    (index / store.CARD).write_text(json.dumps({**card, "format": 2, "folder": folder}))
+    with pytest.raises(NotAnIndex, match="no folder of an index"):
+        store.open_index(index)
+
+
+def test_a_server_answers_from_the_new_model_without_a_new_start(index: Path) -> None:
+    by_id = {OLD.id: OLD, NEW.id: NEW}
+
+    def again() -> Searcher:
+        card = store.open_index(index)
+        return Searcher(card, by_id[card.model["id"]])
+
+    service = Service(again(), again=again)
+    assert service.search("red", 1, False)[0].path.endswith("red.mp4")
+    switch(index, NEW, model_card={**CARD, "name": "the new one"})
+    assert service.search("red", 1, False)[0].path.endswith("red.mp4")
+    assert service.status()["model"] == "the new one"
+
+
+def test_the_commands(tmp_path: Path) -> None:
+    films, index = cli_world.films(tmp_path / "films"), tmp_path / "films.index"
+    assert cli_world.run("index", films, "--index", index).code == 0
+    assert "by this model already" in cli_world.refused(1, "index", "switch", "--index", index)
+    assert "no earlier model" in cli_world.refused(1, "index", "rollback", "--index", index)
+    assert "takes no files" in cli_world.refused(2, "index", "switch", films, "--index", index)
+    said = cli_world.run("index", "switch", "--index", index, "--fps", 3)
+    assert said.code == 0, said
+    assert "rollback" in said.out
+    assert store.open_index(index).config.fps == 3
+    assert cli_world.run("search", "red", "--index", index).code == 0
+    assert "again" in cli_world.run("index", "rollback", "--index", index).out
+    assert store.open_index(index).config.fps == 1
+    assert cli_world.run("index", films, "--index", index).code == 0
+    assert cli_world.run("index", "compact", "--index", index).code == 0
+    assert "no earlier model" in cli_world.refused(1, "index", "rollback", "--index", index)
