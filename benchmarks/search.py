@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 
 from reelseek.config import IndexConfig
-from reelseek.index import store
+from reelseek.index import cards, store
+from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked
 from reelseek.index.search import Searcher, _one_thread, scan
 from reelseek.index.segments import any_text, cut_segments
-from reelseek.index.store import IndexCard, IndexedFile
+from reelseek.index.store import IndexedFile
 from reelseek.methods.clip4clip import MeanPoolHead
 from reelseek.methods.gare import GareHead
 from reelseek.records import EmbeddedVideo, Preprocess, Scores, Texts, Videos
@@ -73,7 +74,7 @@ def make_index(directory: Path, method: RandomTowers, frames: int) -> IndexCard:
         tables.append(cut_segments(video, 1, method, text, index))
         rows.append(IndexedFile(Path(name), 1, 1, name, video.duration, "ok", "", 0.0))
     with locked(directory):
-        store.create(index)
+        cards.create(index)
         store.append_segments(directory, tables)
         store.write_files(directory, rows)
     return index

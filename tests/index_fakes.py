@@ -19,7 +19,7 @@ import torch
 
 from reelseek.config import IndexConfig
 from reelseek.errors import IndexError_
-from reelseek.index import build, store
+from reelseek.index import build, cards, store
 from reelseek.index.search import Searcher
 from reelseek.records import Preprocess, Scores, Texts
 
@@ -113,13 +113,13 @@ def change(folder: Path, number: int) -> None:
 
 def everything(index: Path) -> dict:
     """What can be seen of an index; fails if it cannot be read, or a segment is there twice or not at all."""
-    files, stored = store.load(store.open_index(index))
+    files, stored = store.load(cards.open_index(index))
     segments = list(zip(stored.content_S, stored.number_S.tolist(), strict=True))
     assert len(segments) == len(set(segments)), "a segment is stored twice"
     paths = [file.path for file in files]
     assert len(paths) == len(set(paths)), "a path is listed twice"
     assert {file.content_hash for file in files if file.status == "ok"} == set(stored.content_S)
-    searcher = Searcher(store.open_index(index), FakeMethod())
+    searcher = Searcher(cards.open_index(index), FakeMethod())
     return {
         "files": [(file.path, file.content_hash, file.status, file.duration) for file in files],
         "hits": {query: [(h.path, h.start, h.end) for h in searcher.search(query, k=1000)] for query in QUERIES},

@@ -12,7 +12,7 @@ import torch
 from index_fakes import CARD, CONFIG, FakeMethod, clip, update
 from reelseek.config import IndexConfig
 from reelseek.errors import ConfigError, IndexError_, IndexLocked, IndexMismatch, NotAnIndex
-from reelseek.index import build, plan, store
+from reelseek.index import build, cards, plan, store
 from reelseek.index.disk import locked
 from reelseek.index.search import Searcher
 
@@ -52,7 +52,7 @@ def decoded(monkeypatch):
 
 
 def found(index, query="green", method=None):
-    return Searcher(store.open_index(index), method or FakeMethod()).search(query)
+    return Searcher(cards.open_index(index), method or FakeMethod()).search(query)
 
 
 def names(hits):
@@ -87,13 +87,13 @@ def test_first_update_counts_and_lists_everything(videos, tmp_path):
     assert [file.status for file in files] == ["ok", "ok", "broken", "ok"]
     assert files[0].size == (videos / "a.avi").stat().st_size
     assert files[0].duration == pytest.approx(4.5)
-    card = store.open_index(tmp_path / "new" / "index")
+    card = cards.open_index(tmp_path / "new" / "index")
     assert card.model == {"name": "fake", "id": "fake-0", "backbone": "fake-towers", **CARD}
     assert (card.config, card.width) == (CONFIG, 16)
 
 
 def test_segments_tile_each_video(index):
-    _, stored = store.load(store.open_index(index))
+    _, stored = store.load(cards.open_index(index))
     key = store.list_files(index)[0].content_hash
     own = [s for s in range(len(stored.content_S)) if stored.content_S[s] == key]
     assert stored.number_S[own].tolist() == [0, 1, 2]
@@ -107,11 +107,11 @@ def test_segments_tile_each_video(index):
 
 def test_unchanged_files_are_not_opened(index, videos, decoded, monkeypatch):
     monkeypatch.setattr(plan, "content_hash", lambda path: pytest.fail(f"{path} was read"))
-    before = store.versions(store.open_index(index))
+    before = store.versions(cards.open_index(index))
     report = update(index, videos)
     assert (report.added, report.unchanged, report.moved, report.removed) == (0, 3, 0, 0)
     assert decoded == []
-    assert store.versions(store.open_index(index)) == before
+    assert store.versions(cards.open_index(index)) == before
 
 
 def test_touched_file_is_not_decoded(index, videos, decoded):
@@ -298,7 +298,7 @@ def test_another_directory_is_never_written_into(videos, tmp_path):
     for place in (tmp_path / "mine", tmp_path / "file", videos):
         with pytest.raises(NotAnIndex, match=place.name):
             update(place, videos)
-    for action in (store.open_index, store.list_files, build.compact, lambda place: build.remove(place, [videos])):
+    for action in (cards.open_index, store.list_files, build.compact, lambda place: build.remove(place, [videos])):
         for place in (tmp_path / "mine", tmp_path / "missing", tmp_path / "file"):
             with pytest.raises(NotAnIndex, match=place.name):
                 action(place)
@@ -310,23 +310,23 @@ def test_another_directory_is_never_written_into(videos, tmp_path):
     "text", ["", "[1]", '{"format": 1}', '{"format": 1, "model": {}, "config": {"x": 1}, "width": 2}']
 )
 def test_damaged_card_is_no_index(index, videos, text):
-    (index / store.CARD).write_text(text)
+    (index / cards.CARD).write_text(text)
     with pytest.raises(NotAnIndex, match="card"):
         update(index, videos)
 
 
 def test_index_of_a_newer_format_is_refused(index):
-    card = (index / store.CARD).read_text()
-    (index / store.CARD).write_text(card.replace('"format": 1', '"format": 3'))
+    card = (index / cards.CARD).read_text()
+    (index / cards.CARD).write_text(card.replace('"format": 1', '"format": 3'))
     with pytest.raises(IndexError_, match="newer"):
-        store.open_index(index)
+        cards.open_index(index)
 
 
 def test_another_model_or_other_settings_are_refused(index, videos):
     with pytest.raises(IndexMismatch, match=r"fake-0, trained on colours\), not by fake \(fake-1\)"):
         update(index, videos, method=FakeMethod(seed=1))
     with pytest.raises(IndexMismatch, match="fake-0"):
-        Searcher(store.open_index(index), FakeMethod(seed=1))
+        Searcher(cards.open_index(index), FakeMethod(seed=1))
     with pytest.raises(IndexMismatch, match=r"fps=2.0.*fps=5.0"):
         update(index, videos, config=IndexConfig(fps=5.0))
     assert update(index, videos, config=None).unchanged == 3

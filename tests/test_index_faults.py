@@ -17,7 +17,7 @@ import pytest
 import index_fakes
 from index_fakes import FakeMethod, change, everything, fill, update, whole
 from reelseek.errors import IndexError_
-from reelseek.index import build, store
+from reelseek.index import build, cards, store
 from reelseek.index.search import Searcher
 
 
@@ -123,7 +123,7 @@ def kill_again_and_again(tmp_path: Path, kills: int, clips: int, changes: int, l
         worker.send_signal(signal.SIGKILL)
         output, _ = worker.communicate()
         unfinished += "done" not in output
-        if (index / store.CARD).exists():
+        if (index / cards.CARD).exists():
             everything(index)
         for step in range(changes):
             change(folder, changes * number + step)
@@ -193,7 +193,7 @@ def test_reading_while_another_thread_writes(tmp_path, monkeypatch):
             errors.append(error)
 
     writer = threading.Thread(target=write)
-    searcher = Searcher(store.open_index(index), FakeMethod())
+    searcher = Searcher(cards.open_index(index), FakeMethod())
     writer.start()
     reloads = 0
     while writer.is_alive():

@@ -14,7 +14,7 @@ import cli_world
 from index_fakes import CARD, CONFIG, FakeMethod, clip, everything, update
 from reelseek.app.commands.serve import Service
 from reelseek.errors import IndexError_, IndexLocked, IndexMismatch, NotAnIndex
-from reelseek.index import build, store
+from reelseek.index import build, cards, store
 from reelseek.index.disk import locked
 from reelseek.index.search import Searcher
 from reelseek.index.switch import roll_back, switch
@@ -43,13 +43,13 @@ def index(videos: Path, tmp_path: Path) -> Path:
 
 
 def best(index: Path, query: str, method: FakeMethod) -> str:
-    return Path(Searcher(store.open_index(index), method).search(query, 1)[0].path).name
+    return Path(Searcher(cards.open_index(index), method).search(query, 1)[0].path).name
 
 
 def fresh(index: Path, videos: Path, tmp_path: Path, method: FakeMethod) -> None:
     """The index holds what one made by this method from the start would."""
     update(tmp_path / "fresh", videos, method=method)
-    made, expected = (store.load(store.open_index(place)) for place in (index, tmp_path / "fresh"))
+    made, expected = (store.load(cards.open_index(place)) for place in (index, tmp_path / "fresh"))
     assert [row[:4] for row in made[0]] == [row[:4] for row in expected[0]]
     by_content = [sorted(zip(part.content_S, part.number_S.tolist(), strict=True)) for _, part in (made, expected)]
     assert by_content[0] == by_content[1]
@@ -72,7 +72,7 @@ def test_a_switch_is_one_step_and_gives_what_a_new_index_would(index: Path, vide
     assert seen[-1] == (4, 4)
     assert best(index, "green", NEW) == "green.mp4"
     with pytest.raises(IndexMismatch):
-        Searcher(store.open_index(index), OLD)
+        Searcher(cards.open_index(index), OLD)
     fresh(index, videos, tmp_path, NEW)
     assert update(index, videos, method=NEW).unchanged == 3
 
@@ -95,7 +95,7 @@ def test_compacting_forgets_the_earlier_model(index: Path) -> None:
     switch(index, NEW, model_card=CARD)
     assert (index / store.SEGMENTS).exists()
     build.compact(index)
-    assert sorted(path.name for path in index.iterdir() if path.is_dir()) == [store.open_index(index).folder]
+    assert sorted(path.name for path in index.iterdir() if path.is_dir()) == [cards.open_index(index).folder]
     assert best(index, "red", NEW) == "red.mp4"
     with pytest.raises(IndexError_, match="no earlier model"):
         roll_back(index)
@@ -132,11 +132,11 @@ def test_a_killed_switch_goes_on(index: Path, videos: Path, tmp_path: Path, monk
 
 
 def test_dying_before_the_card_leaves_the_old_model(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def die(card: store.IndexCard) -> None:
+    def die(card: cards.IndexCard) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "create", die)
+        patch.setattr(cards, "create", die)
         with pytest.raises(Killed):
             switch(index, NEW, model_card=CARD)
     assert best(index, "blue", OLD) == "blue.mp4"
@@ -163,7 +163,7 @@ def test_other_settings_of_the_same_model_are_a_switch(index: Path) -> None:
         switch(index, OLD, model_card=CARD)
     finer = replace(CONFIG, fps=4.0)
     switch(index, OLD, model_card=CARD, config=finer)
-    card = store.open_index(index)
+    card = cards.open_index(index)
     assert (card.config, card.model["id"], card.previous is not None) == (finer, OLD.id, True)
     assert best(index, "red", OLD) == "red.mp4"
 
@@ -172,7 +172,7 @@ def test_files_that_are_not_there_stop_a_switch(index: Path, videos: Path) -> No
     videos.rename(videos.with_name("unplugged"))
     with pytest.raises(IndexError_, match="3 of its files are not there"):
         switch(index, NEW, model_card=CARD)
-    assert store.open_index(index).model["id"] == OLD.id
+    assert cards.open_index(index).model["id"] == OLD.id
 
 
 def test_a_held_index_and_another_directory_are_refused(index: Path, tmp_path: Path) -> None:
@@ -187,17 +187,17 @@ def test_a_held_index_and_another_directory_are_refused(index: Path, tmp_path: P
 
 @pytest.mark.parametrize("folder", ["../elsewhere", "/tmp", "model-", "model-xyz"])
 def test_a_card_cannot_lead_out_of_its_directory(index: Path, folder: str) -> None:
-    card = json.loads((index / store.CARD).read_text())
-    (index / store.CARD).write_text(json.dumps({**card, "format": 2, "folder": folder}))
+    card = json.loads((index / cards.CARD).read_text())
+    (index / cards.CARD).write_text(json.dumps({**card, "format": 2, "folder": folder}))
     with pytest.raises(NotAnIndex, match="no folder of an index"):
-        store.open_index(index)
+        cards.open_index(index)
 
 
 def test_a_server_answers_from_the_new_model_without_a_new_start(index: Path) -> None:
     by_id = {OLD.id: OLD, NEW.id: NEW}
 
     def again() -> Searcher:
-        card = store.open_index(index)
+        card = cards.open_index(index)
         return Searcher(card, by_id[card.model["id"]])
 
     service = Service(again(), again=again)
@@ -216,10 +216,10 @@ def test_the_commands(tmp_path: Path) -> None:
     said = cli_world.run("index", "switch", "--index", index, "--fps", 3)
     assert said.code == 0, said
     assert "rollback" in said.out
-    assert store.open_index(index).config.fps == 3
+    assert cards.open_index(index).config.fps == 3
     assert cli_world.run("search", "red", "--index", index).code == 0
     assert "again" in cli_world.run("index", "rollback", "--index", index).out
-    assert store.open_index(index).config.fps == 1
+    assert cards.open_index(index).config.fps == 1
     assert cli_world.run("index", films, "--index", index).code == 0
     assert cli_world.run("index", "compact", "--index", index).code == 0
     assert "no earlier model" in cli_world.refused(1, "index", "rollback", "--index", index)

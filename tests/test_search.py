@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from index_fakes import CARD, WIDTH, FakeMethod, clip, update
 from reelseek.config import IndexConfig
-from reelseek.index import search, store
+from reelseek.index import cards, search, store
+from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked
 from reelseek.index.moments import ALIKE, grow, spans
 from reelseek.index.search import Searcher, scan
 from reelseek.index.segments import any_text, cut_segments
-from reelseek.index.store import IndexCard, IndexedFile
+from reelseek.index.store import IndexedFile
 from reelseek.records import EmbeddedVideo, Texts, Videos
 
 WORDS = ("red", "green", "blue", "white", "red and green", "a tree", "שלום", "猫が走る", "🎬", "\udcff")
@@ -29,7 +30,7 @@ def index_of(directory: Path, videos: dict[str, torch.Tensor], width: int = WIDT
     """An index of videos given as tower outputs [N, 12], one frame a second. Equal tensors are equal content."""
     index = IndexCard(directory, {"name": "fake", "id": "fake-0", **CARD}, IndexConfig(segment_frames=3), width, "now")
     with locked(directory):
-        store.create(index)
+        cards.create(index)
         keys: dict[bytes, str] = {}
         for name, frames_ND in videos.items():
             known = frames_ND.numpy().tobytes() in keys
@@ -207,7 +208,7 @@ def test_very_long_query_and_no_queries(searcher):
 def test_empty_index_finds_nothing_and_reloads_what_comes(tmp_path):
     (tmp_path / "videos").mkdir()
     update(tmp_path / "index", tmp_path / "videos")
-    searcher = Searcher(store.open_index(tmp_path / "index"), FakeMethod())
+    searcher = Searcher(cards.open_index(tmp_path / "index"), FakeMethod())
     assert searcher.search("red") == searcher.search("red", moments=True) == []
     assert not searcher.reload()
     clip(tmp_path / "videos" / "a.avi", ["red"])
@@ -221,7 +222,7 @@ def test_empty_index_finds_nothing_and_reloads_what_comes(tmp_path):
 def test_real_clips_score_as_when_embedded_afresh(tmp_path):
     path = clip(tmp_path / "videos" / "a.avi", ["red", "blue", "green"])
     update(tmp_path / "index", tmp_path / "videos")
-    searcher = Searcher(store.open_index(tmp_path / "index"), FakeMethod())
+    searcher = Searcher(cards.open_index(tmp_path / "index"), FakeMethod())
     for query, start in [("red", 0.0), ("blue", 1.5), ("green", 3.0)]:
         (hit,) = searcher.search(query)
         assert hit == (str(path), start, start + 1.5, pytest.approx(1.0, abs=2e-3), pytest.approx(start, abs=1.1))

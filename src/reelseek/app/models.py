@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from reelseek.errors import CheckpointError, IndexMismatch, ModelError
 
 if TYPE_CHECKING:
-    from reelseek.index.store import IndexCard
+    from reelseek.index.cards import IndexCard
     from reelseek.methods.method import Method
 
 OFFLINE = "offline"
@@ -48,7 +48,7 @@ def usual_options(model: str, sections: Sequence[str]) -> dict[str, object]:
 
 def method_for_index(directory: Path, asked: str, device: str) -> tuple[Method, str]:
     """The method to index with and the name it was loaded by: what was asked for, the index's own, or offline."""
-    from reelseek.index.store import is_index, open_index
+    from reelseek.index.cards import is_index, open_index
 
     if directory.exists() and is_index(directory):
         index = open_index(directory)

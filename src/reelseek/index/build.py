@@ -21,11 +21,12 @@ import torch
 from reelseek.config import IndexConfig
 from reelseek.embed import embed_files
 from reelseek.errors import IndexError_, IndexMismatch
-from reelseek.index import store
+from reelseek.index import cards, store
+from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked
 from reelseek.index.plan import Plan, find, is_below, make_plan
 from reelseek.index.segments import any_text, blank_video, cut_segments
-from reelseek.index.store import IndexCard, IndexedFile
+from reelseek.index.store import IndexedFile
 from reelseek.records import BrokenFile, EmbeddedVideo, Method
 from reelseek.video.sample import fixed_fps
 
@@ -82,9 +83,9 @@ def update(
             raise IndexError_(
                 f"{place}: not there. If it was deleted, take its files out with `reelseek index remove {place}`."
             )
-    store.is_index(directory)
+    cards.is_index(directory)
     with locked(directory):
-        if store.is_index(directory):
+        if cards.is_index(directory):
             index = _open(directory, method, config)
             store.repair(index.tables)
         else:
@@ -126,9 +127,9 @@ def remove(directory: Path, paths: Sequence[Path]) -> int:
     They come back at the next update if they still lie below its folders.
     Raises IndexError_, and removes nothing, if the index knows nothing by one of the names; NotAnIndex; IndexLocked.
     """
-    store.open_index(directory)
+    cards.open_index(directory)
     with locked(directory):
-        index = store.open_index(directory)
+        index = cards.open_index(directory)
         store.repair(index.tables)
         rows = store.read_files(index.tables)
         places = [Path(os.path.abspath(path)) for path in paths]
@@ -147,19 +148,19 @@ def compact(directory: Path) -> None:
 
     The tables of an earlier model leave too: a switch cannot be taken back any more.
     """
-    store.open_index(directory)
+    cards.open_index(directory)
     with locked(directory):
-        index = store.open_index(directory)
+        index = cards.open_index(directory)
         store.repair(index.tables)
         drop_leftovers(index.tables)
         if index.previous is not None:
-            store.create(replace(index, previous=None))
+            cards.create(replace(index, previous=None))
         store.drop_tables(directory, keep=index.tables)
 
 
 def _open(directory: Path, method: Method, config: IndexConfig | None) -> IndexCard:
-    index = store.open_index(directory)
-    store.check_model(index, method.id, method.name)
+    index = cards.open_index(directory)
+    cards.check_model(index, method.id, method.name)
     if config is not None and config != index.config:
         raise IndexMismatch(
             f"{directory}: was made with {index.config}, not with {config}. "
@@ -170,7 +171,7 @@ def _open(directory: Path, method: Method, config: IndexConfig | None) -> IndexC
 
 def _new_index(directory: Path, method: Method, config: IndexConfig, model_card: Mapping[str, Any]) -> IndexCard:
     index = new_card(directory, method, config, model_card)
-    store.create(index)
+    cards.create(index)
     return index
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from reelseek.config import IndexConfig
 from reelseek.index.build import IndexReport, update
+from reelseek.index.cards import check_model, is_index, open_index
 from reelseek.index.search import Searcher
-from reelseek.index.store import IndexedFile, check_model, is_index, list_files, open_index
+from reelseek.index.store import IndexedFile, list_files
 from reelseek.records import Hit, Method
 
 

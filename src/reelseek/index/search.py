@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reelseek.index import store
+from reelseek.index import cards, store
+from reelseek.index.cards import IndexCard
 from reelseek.index.moments import spans
 from reelseek.index.segments import blank_video
-from reelseek.index.store import IndexCard, IndexedFile, StoredSegments
+from reelseek.index.store import IndexedFile, StoredSegments
 from reelseek.records import Hit, Method, Texts, Videos
 
 SCAN_ROWS = 2048
@@ -52,7 +53,7 @@ class Searcher:
     """
 
     def __init__(self, index: IndexCard, method: Method) -> None:
-        store.check_model(index, method.id, method.name)
+        cards.check_model(index, method.id, method.name)
         self.index = index
         self.method = method
         with torch.inference_mode():
@@ -68,8 +69,8 @@ class Searcher:
         """Load the index again if it has changed on disk; returns whether it had. Raises as the constructor does."""
         if store.versions(self.index) == self._loaded.version:
             return False
-        index = store.open_index(self.index.directory)
-        store.check_model(index, self.method.id, self.method.name)
+        index = cards.open_index(self.index.directory)
+        cards.check_model(index, self.method.id, self.method.name)
         self.index, self._loaded = index, _load(index)
         return True
 

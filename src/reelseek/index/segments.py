@@ -15,7 +15,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from reelseek.index.store import IndexCard, segments_schema
+from reelseek.index.cards import IndexCard
+from reelseek.index.store import segments_schema
 from reelseek.records import EmbeddedVideo, Method, Texts, Videos
 
 

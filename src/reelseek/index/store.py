@@ -1,6 +1,6 @@
 """What an index keeps on disk: two Lance tables, a card, a lock. Every table is read and written here.
 
-    index.json      the card: format, the model that made it, settings, width, where the tables are (written atomically)
+    index.json      the card (`reelseek.index.cards`)
     files.lance     one row a path: size, time of change, content hash, whether it could be read
     segments.lance  one row a segment of some content: span, frame times, projected frame vectors in float16
     write.lock      held by the one process that writes
@@ -17,13 +17,10 @@ Shapes: S segments, N frames of all segments, D width.
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from datetime import timedelta
 from errno import ENOSPC
 from pathlib import Path
@@ -33,13 +30,11 @@ import lance
 import numpy as np
 import pyarrow as pa
 
-from reelseek.config import IndexConfig
-from reelseek.errors import IndexError_, IndexMismatch, NotAnIndex
-from reelseek.index.disk import LOCK, read_again, writes
+from reelseek.errors import IndexError_
+from reelseek.index.cards import IndexCard, is_folder_name, open_index
+from reelseek.index.disk import read_again, writes
 
-FORMAT = 2
-"""2: the tables may lie in a folder of their own. An index that was never switched is still written as 1."""
-CARD, FILES, SEGMENTS = "index.json", "files.lance", "segments.lance"
+FILES, SEGMENTS = "files.lance", "segments.lance"
 FRAGMENT_ROWS = 4096
 """Segments a data file holds once compacted: an update rewrites at most about so many."""
 
@@ -71,28 +66,6 @@ class IndexedFile(NamedTuple):
     status: str
     reason: str
     indexed_at: float
-
-
-@dataclass(frozen=True)
-class IndexCard:
-    """An index directory and its card. model: name, id, backbone, and what the caller of `update` gave with them.
-
-    folder: where the tables are below the directory; "" is the directory itself. previous: the card that this one took
-    the place of when the model was changed.
-    """
-
-    directory: Path
-    model: Mapping[str, Any]
-    config: IndexConfig
-    width: int
-    created: str
-    folder: str = ""
-    previous: IndexCard | None = None
-
-    @property
-    def tables(self) -> Path:
-        """The folder that the tables lie in."""
-        return self.directory / self.folder
 
 
 class Stored(NamedTuple):
@@ -129,93 +102,6 @@ def segments_schema(width: int) -> Any:
             ("frames", pa.list_(pa.list_(pa.float16(), width))),
         ]
     )
-
-
-def open_index(directory: Path) -> IndexCard:
-    """Read the card of an index; nothing is locked or written.
-
-    Raises NotAnIndex for any other directory, IndexError_ for an index of a newer format.
-    """
-    try:
-        card = json.loads((directory / CARD).read_text(encoding="utf-8"))
-        version = int(card["format"])
-        if version > FORMAT:
-            raise IndexError_(
-                f"{directory}: made by a newer reelseek (index format {version}, this one reads up to {FORMAT}). "
-                "Install the newer version."
-            )
-        return _card_of(directory, card)
-    except (FileNotFoundError, NotADirectoryError):
-        raise NotAnIndex(f"{directory}: there is no index here. Make one with `reelseek index`.") from None
-    except OSError as error:
-        raise IndexError_(f"{directory}: the index cannot be read ({error.strerror}).") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise NotAnIndex(f"{directory}: {CARD} is not the card of an index ({error}).") from None
-
-
-def _card_of(directory: Path, card: Mapping[str, Any]) -> IndexCard:
-    folder, previous = str(card.get("folder", "")), card.get("previous")
-    if folder and not is_folder_name(folder):
-        raise ValueError(f"{folder!r} is no folder of an index")
-    return IndexCard(
-        directory=directory,
-        model=card["model"],
-        config=IndexConfig(**card["config"]),
-        width=int(card["width"]),
-        created=card["created"],
-        folder=folder,
-        previous=None if previous is None else _card_of(directory, previous),
-    )
-
-
-def is_folder_name(name: str) -> bool:
-    """Whether a name below an index is that of another model's tables."""
-    return re.fullmatch(r"model-[0-9a-f]+", name) is not None
-
-
-def check_model(index: IndexCard, method_id: str, method_name: str) -> None:
-    """Raise IndexMismatch, naming both models, unless the index was made by this one."""
-    if index.model["id"] != method_id:
-        raise IndexMismatch(
-            f"{index.directory}: was made by {index.model.get('name')} ({index.model['id']}, trained on "
-            f"{index.model.get('trained_on', 'an unknown set')}), not by {method_name} ({method_id}). "
-            "Use that model, or name another directory."
-        )
-
-
-def is_index(directory: Path) -> bool:
-    """Whether `directory` holds an index; False for a free place. Raises NotAnIndex when something else is there."""
-    if (directory / CARD).is_file():
-        return True
-    if directory.exists() and (not directory.is_dir() or {*os.listdir(directory)} - {LOCK, f"{CARD}.part"}):
-        raise NotAnIndex(f"{directory}: holds other things than an index. Name a new or an empty directory.")
-    return False
-
-
-def create(index: IndexCard) -> None:
-    """Write the card of an index: of a new one, or in the place of the last one, atomically."""
-    card = {"format": FORMAT if index.folder or index.previous else 1, **_plain(index)}
-    part = index.directory / f"{CARD}.part"
-    with writes(index.directory):
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(card, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(index.directory / CARD)
-
-
-def _plain(index: IndexCard) -> dict[str, Any]:
-    card: dict[str, Any] = {
-        "model": dict(index.model),
-        "config": asdict(index.config),
-        "width": index.width,
-        "created": index.created,
-    }
-    if index.folder:
-        card["folder"] = index.folder
-    if index.previous is not None:
-        card["previous"] = _plain(index.previous)
-    return card
 
 
 def list_files(directory: Path) -> list[IndexedFile]:

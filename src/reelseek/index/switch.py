@@ -17,7 +17,7 @@ from typing import Any
 
 from reelseek.config import IndexConfig
 from reelseek.errors import IndexError_
-from reelseek.index import store
+from reelseek.index import cards, store
 from reelseek.index.build import IndexReport, bring_up, drop_leftovers, new_card
 from reelseek.index.disk import locked, writes
 from reelseek.records import Method
@@ -43,9 +43,9 @@ def switch(
     IndexLocked; NotAnIndex.
     """
     begun = time.perf_counter()
-    store.open_index(directory)
+    cards.open_index(directory)
     with locked(directory):
-        old = store.open_index(directory)
+        old = cards.open_index(directory)
         wanted = config or old.config
         if (method.id, wanted) == (old.model["id"], old.config):
             raise IndexError_(f"{directory}: is by this model already. `reelseek index` brings it up to date.")
@@ -63,24 +63,24 @@ def switch(
         drop_leftovers(new.tables)
         files = [row.path for row in rows if row.path.exists()]
         report = bring_up(new, method, [], files=files, progress=progress, cache=cache)
-        store.create(replace(new, previous=replace(old, previous=None)))
+        cards.create(replace(new, previous=replace(old, previous=None)))
     return report._replace(seconds=time.perf_counter() - begun)
 
 
-def roll_back(directory: Path) -> store.IndexCard:
+def roll_back(directory: Path) -> cards.IndexCard:
     """Make the model before the last switch the index's model again; once more goes forward. Returns the new card.
 
     What was indexed meanwhile is not in its tables: the next update adds it.
     Raises IndexError_ where no switch can be taken back; IndexLocked; NotAnIndex.
     """
-    store.open_index(directory)
+    cards.open_index(directory)
     with locked(directory):
-        index = store.open_index(directory)
+        index = cards.open_index(directory)
         if index.previous is None:
             raise IndexError_(f"{directory}: keeps no earlier model that could come back.")
         card = replace(index.previous, previous=replace(index, previous=None))
         store.repair(card.tables)
-        store.create(card)
+        cards.create(card)
     return card
 
 

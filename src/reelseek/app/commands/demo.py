@@ -112,8 +112,8 @@ def index_real_clips(out: Path, arguments: Namespace, method: Method, results: d
 def search_clips(directory: Path, method: Method, queries: Sequence[str], results: dict[str, Any]) -> None:
     """Answer every query and print a table of the best three."""
     from reelseek.app.results import search_record
+    from reelseek.index.cards import open_index
     from reelseek.index.search import Searcher
-    from reelseek.index.store import open_index
 
     searcher = Searcher(open_index(directory), method)
     rows = []
@@ -220,7 +220,7 @@ def _index_of(base: Path, method: Method) -> Path:
     """The index folder of a name; one that another model made is replaced, for the demo's indexes can be made again."""
     import shutil
 
-    from reelseek.index.store import is_index, open_index
+    from reelseek.index.cards import is_index, open_index
 
     directory = base.with_name(f"{base.name}.index")
     if directory.exists() and is_index(directory) and open_index(directory).model["id"] != method.id:

@@ -75,7 +75,7 @@ def run(arguments: Namespace) -> int:
 
 def _switch(directory: Path, rest: Sequence[str], arguments: Namespace) -> int:
     from reelseek.app.models import load_method, model_card
-    from reelseek.index.store import open_index
+    from reelseek.index.cards import open_index
     from reelseek.index.switch import switch
 
     if rest:

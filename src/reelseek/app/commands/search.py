@@ -33,8 +33,8 @@ def run(arguments: Namespace) -> int:
     if arguments.k < 1:
         raise ConfigError(f"-k {arguments.k}: it must be at least 1.")
     from reelseek.app.models import method_of_index
+    from reelseek.index.cards import open_index
     from reelseek.index.search import Searcher
-    from reelseek.index.store import open_index
 
     index = open_index(Path(arguments.index))
     method = method_of_index(index, arguments.model, arguments.device)

@@ -36,8 +36,8 @@ def run(arguments: Namespace) -> int:
     """Load model and index, then serve until Ctrl-C."""
     from reelseek.app.models import method_of_index
     from reelseek.app.web import create_app, serve
+    from reelseek.index.cards import open_index
     from reelseek.index.search import Searcher
-    from reelseek.index.store import open_index
     from reelseek.video.files import thumbnail
 
     def opened(asked: str) -> Searcher:
