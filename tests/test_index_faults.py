@@ -43,7 +43,7 @@ def commits(monkeypatch, stop_at: int, before: bool) -> list[str]:
 
     for module, name in [
         (store.lance, "write_dataset"),
-        (store, "create"),
+        (cards, "create"),
         (store, "delete_contents"),
         (store, "tidy"),
         (store.lance.LanceDataset, "cleanup_old_versions"),
