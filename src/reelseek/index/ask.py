@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from reelseek.errors import ConfigError
-from reelseek.index.alike import centred_vectors, diverse, grouped
+from reelseek.index.alike import diverse, grouped
 from reelseek.index.evidence import Evidence, asked_parts, combined
 from reelseek.index.filters import Filters
 from reelseek.index.loaded import candidates, narrowed, rows_of
@@ -68,19 +68,16 @@ class Answer:
 
     def plain(self) -> dict[str, Any]:
         """All of it as values of JSON; numbers to six decimals, the time of change as ISO 8601 in UTC."""
-        then = None if self.then is None else dict(zip(("start", "end", "peak"), self.then, strict=True))
-        return {
-            name: _rounded(value)
-            for name, value in {
-                **{name: getattr(self, name) for name in ("path", "start", "end", "score", "peak", "scale")},
-                "parts": [vars(part) for part in self.parts],
-                "then": then,
-                "alike": [hit._asdict() for hit in self.alike],
-                "duration": self.duration,
-                "changed": datetime.fromtimestamp(self.changed, UTC).isoformat(timespec="seconds"),
-                "metadata": dict(self.metadata),
-            }.items()
+        known = {
+            **{name: getattr(self, name) for name in ("path", "start", "end", "score", "peak", "scale")},
+            "parts": [vars(part) for part in self.parts],
+            "then": None if self.then is None else dict(zip(("start", "end", "peak"), self.then, strict=True)),
+            "alike": [hit._asdict() for hit in self.alike],
+            "duration": self.duration,
+            "changed": datetime.fromtimestamp(self.changed, UTC).isoformat(timespec="seconds"),
+            "metadata": dict(self.metadata),
         }
+        return {name: _rounded(value) for name, value in known.items()}
 
 
 def ask(
@@ -116,19 +113,15 @@ def ask(
     with torch.inference_mode():
         evidence = Evidence(searcher, loaded, asked_parts(searcher, loaded, query))
         find = _ordered if query.then else _unordered
-        want = k if not variety else POOL * k
-        vectors = centred_vectors(loaded) if collapse or variety else None
+        want = most = POOL * k if variety else k
         while True:
             places = find(evidence, want, coarse, moments)
-            if collapse and vectors is not None:
-                groups = grouped(places, vectors, POOL * k if variety else k)
-            else:
-                groups = [(place, []) for place in islice(places, POOL * k if variety else k)]
+            groups = grouped(places, loaded, most) if collapse else [(place, []) for place in islice(places, most)]
             if len(groups) >= k or want >= videos:
                 break
             want *= 4
-        if variety and vectors is not None:
-            groups = [groups[number] for number in diverse([place for place, _ in groups], vectors, k, variety)]
+        if variety:
+            groups = [groups[number] for number in diverse([place for place, _ in groups], loaded, k, variety)]
         return _answers(evidence, groups, filters)
 
 

@@ -11,7 +11,7 @@ queries, other parts, filters, or how many hits are asked for. Then, for every p
     text and picture    the mean of the two
     but                 the lower of that and the change: being all but the picture's copy buys no missing change
     without             minus the strongest of them where it is above 0, that is, above the library's average; a place
-                        that shows it more than what was asked for is left out
+                        that shows it as much as what was asked for, or more, is left out
 
 The mean and deviation of frames are those of all frames; of segments, those of `REFERENCE_SEGMENTS` segments spread
 evenly over the library in order of path (all, in a smaller one), since the method's own score may be costly.
@@ -88,7 +88,7 @@ def standardised(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def combined(roles: Sequence[Role], parts_AN: np.ndarray, *, strict: bool, later: bool = False) -> np.ndarray:
     """Standardised scores [A, N] of parts brought together [N], as this module says.
 
-    strict: places that show what is unwanted more than what was asked for are -inf. Where scores are only an estimate
+    strict: places that show what is unwanted as much as what was asked for are -inf. Where scores are only an estimate
     they are pushed down alone. later: the score of the moment after `then`, else of the one before.
     """
 
@@ -102,7 +102,7 @@ def combined(roles: Sequence[Role], parts_AN: np.ndarray, *, strict: bool, later
         return np.asarray(asked_N)
     unwanted_N = np.maximum(rows("without").max(axis=0), 0)
     lowered_N = asked_N - unwanted_N
-    return np.where((lowered_N < 0) & (unwanted_N > 0), -np.inf, lowered_N) if strict else np.asarray(lowered_N)
+    return np.where((lowered_N <= 0) & (unwanted_N > 0), -np.inf, lowered_N) if strict else np.asarray(lowered_N)
 
 
 class Evidence:
