@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from index_fakes import CARD, WIDTH, FakeMethod, clip, update
 from reelseek.config import IndexConfig
 from reelseek.index import cards, search, store
+from reelseek.index import loaded as loaded_index
 from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked
 from reelseek.index.moments import ALIKE, grow, spans
@@ -133,7 +134,7 @@ def test_two_stages_equal_exhaustive_search_from_all_segments_on(searcher, momen
 def test_coarse_stage_passes_on_the_best_frames(searcher):
     loaded = searcher._loaded
     coarse_S = np.random.default_rng(0).permutation(len(loaded.video_S)).astype(np.float32)
-    picks = search._candidates(loaded, coarse_S, k=2, coarse=5)
+    picks = loaded_index.candidates(loaded, coarse_S, k=2, coarse=5)
     by_score = sorted(range(len(coarse_S)), key=lambda s: -coarse_S[s])
     best_of: dict[int, int] = {}
     for s in by_score:

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from reelseek.config import IndexConfig
+from reelseek.index.ask import Answer, Moments, ask
 from reelseek.index.build import IndexReport, update
 from reelseek.index.cards import check_model, is_index, open_index
+from reelseek.index.filters import Filters
+from reelseek.index.query import Query
 from reelseek.index.search import Searcher
 from reelseek.index.store import IndexedFile, list_files
 from reelseek.records import Hit, Method
@@ -49,11 +52,27 @@ class Index:
 
     def search(self, query: str, k: int = 10, *, moments: bool = False) -> list[Hit]:
         """The best `k` videos, or with `moments` the best spans, best first; what was indexed meanwhile is found."""
+        return self._current().search(query, k, moments=moments)
+
+    def ask(
+        self,
+        query: Query,
+        k: int = 10,
+        *,
+        filters: Filters | None = None,
+        moments: Moments = "",
+        collapse: bool = True,
+        variety: float = 0.0,
+    ) -> list[Answer]:
+        """Queries of more than a sentence, and filters: `reelseek.index.ask.ask`."""
+        return ask(self._current(), query, k, filters=filters, moments=moments, collapse=collapse, variety=variety)
+
+    def _current(self) -> Searcher:
         if self._searcher is None:
             self._searcher = Searcher(open_index(self.directory), self.method)
         else:
             self._searcher.reload()
-        return self._searcher.search(query, k, moments=moments)
+        return self._searcher
 
     def files(self) -> list[IndexedFile]:
         """Every path that the index knows, broken ones with their reasons."""

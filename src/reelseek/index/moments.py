@@ -11,16 +11,17 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 ALIKE = 0.01
-"""Frames whose cosines lie this close show the same thing: the noise within one still shot."""
+"""Frames whose cosines lie this close show the same thing: the noise within one still shot. Scores on another scale
+need it on theirs."""
 
 
-def grow(scores_F: np.ndarray, peak: int) -> tuple[int, int]:
+def grow(scores_F: np.ndarray, peak: int, *, alike: float = ALIKE) -> tuple[int, int]:
     """First and last frame of the moment around frame `peak`.
 
     It reaches as far on both sides as scores stay at or above half height: midway between the video's mean and the
-    peak, or at least within `ALIKE` of the peak. A still shot is one moment.
+    peak, or at least within `alike` of the peak. A still shot is one moment.
     """
-    level = min((scores_F.mean() + scores_F[peak]) / 2, scores_F[peak] - ALIKE)
+    level = min((scores_F.mean() + scores_F[peak]) / 2, scores_F[peak] - alike)
     below = np.flatnonzero(scores_F < level)
     after = int(np.searchsorted(below, peak))
     first = int(below[after - 1]) + 1 if after > 0 else 0
@@ -28,7 +29,9 @@ def grow(scores_F: np.ndarray, peak: int) -> tuple[int, int]:
     return first, last
 
 
-def spans(scores_F: np.ndarray, segments: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, int] | None]:
+def spans(
+    scores_F: np.ndarray, segments: Iterable[tuple[int, int]], *, alike: float = ALIKE
+) -> Iterator[tuple[int, int, int] | None]:
     """For each segment (first frame, frame after its last), best first: (first, last, peak) of its moment, or None.
 
     A moment starts from the segment's best frame and may reach into the neighbours. A segment whose best frame lies in
@@ -39,12 +42,30 @@ def spans(scores_F: np.ndarray, segments: Iterable[tuple[int, int]]) -> Iterator
     mean = scores_F.mean()
     for low, high in segments:
         peak = low + int(np.argmax(scores_F[low:high]))
-        if taken_F[peak] or (scores_F[peak] + ALIKE < mean and taken_F.any()):
+        if taken_F[peak] or (scores_F[peak] + alike < mean and taken_F.any()):
             yield None
             continue
-        first, last = grow(scores_F, peak) if scores_F[peak] + ALIKE >= mean else (low, high - 1)
+        first, last = grow(scores_F, peak, alike=alike) if scores_F[peak] + alike >= mean else (low, high - 1)
         taken = np.flatnonzero(taken_F)
         first = max([first, *(taken[taken < peak] + 1)])
         last = min([last, *(taken[taken > peak] - 1)])
         taken_F[first : last + 1] = True
         yield int(first), int(last), peak
+
+
+def best_pair(first_F: np.ndarray, second_F: np.ndarray) -> tuple[int, int, float] | None:
+    """Frames i < j of one video, i for the first moment and j for the second, and their score; None if there are none.
+
+    The score is the lower of the two: both must be there. Among pairs with the same lower score the one with the higher
+    sum wins, then the earliest second frame, then the earliest first. Frames of score -inf take no part.
+    """
+    if len(first_F) < 2:
+        return None
+    # For every second frame the best first one before it serves the lower score and the sum alike.
+    before_F = np.maximum.accumulate(first_F)[:-1]
+    after_F = second_F[1:]
+    low_F, sum_F = np.minimum(before_F, after_F), before_F + after_F
+    best = int(np.lexsort((np.arange(len(low_F)), -sum_F, -low_F))[0])
+    if not np.isfinite(low_F[best]):
+        return None
+    return int(np.argmax(first_F[: best + 1])), best + 1, float(low_F[best])

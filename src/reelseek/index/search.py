@@ -2,9 +2,10 @@
 
 Coarse: cosine of the query with every stored frame, exact, float16 in memory and float32 in the sum; a segment counts
 as its best frame. Exact: `method.score` on the best segments' stored frames. A video scores its best segment.
-Not here: what is stored (`reelseek.index.store`) and how spans are cut (`reelseek.index.moments`).
+Not here: what is stored (`reelseek.index.store`) and held in memory (`reelseek.index.loaded`), where hits begin and
+end (`reelseek.index.places`), and queries of more than a sentence (`reelseek.index.ask`).
 
-Shapes: T texts, N frames of the whole index, S segments, F frames of a segment, D width.
+Shapes: T texts, N frames of the whole index, S segments, P picked segments, D width.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from itertools import islice
 
 import numpy as np
 import torch
@@ -20,30 +21,17 @@ from torch import Tensor
 
 from reelseek.index import cards, store
 from reelseek.index.cards import IndexCard
-from reelseek.index.moments import spans
+from reelseek.index.loaded import SCAN_ROWS, Loaded, candidates, gather, load
+from reelseek.index.places import Place, best_segments, moments_of
 from reelseek.index.segments import blank_video
-from reelseek.index.store import IndexedFile, StoredSegments
-from reelseek.records import Hit, Method, Texts, Videos
+from reelseek.records import Hit, Method, Texts
 
-SCAN_ROWS = 2048
-"""Frames turned to float32 at a time: a block that stays in the processor's cache (1024 to 4096 are as fast)."""
 EXACT_SEGMENTS = 512
 """Segments scored exactly at a time: bounds memory when `coarse` is large."""
 QUERY_BLOCK = 16
 """Queries scanned at a time: bounds memory at 64 bytes a stored frame."""
 
 _SCANNING = threading.Lock()
-
-
-class _Loaded(NamedTuple):
-    version: tuple[str, int, int]
-    segments: StoredSegments
-    frames_ND: Tensor
-    inverse_norms_N: Tensor
-    paths_V: list[str]
-    video_S: np.ndarray
-    order_S: np.ndarray
-    segments_V: list[np.ndarray]
 
 
 class Searcher:
@@ -58,7 +46,12 @@ class Searcher:
         self.method = method
         with torch.inference_mode():
             self._blank = blank_video(method)
-        self._loaded = _load(index)
+        self._loaded = load(index)
+
+    @property
+    def loaded(self) -> Loaded:
+        """What is searched now; a reload replaces it as a whole, so hold on to one."""
+        return self._loaded
 
     @property
     def segment_count(self) -> int:
@@ -71,7 +64,7 @@ class Searcher:
             return False
         index = cards.open_index(self.index.directory)
         cards.check_model(index, self.method.id, self.method.name)
-        self.index, self._loaded = index, _load(index)
+        self.index, self._loaded = index, load(index)
         return True
 
     def search(self, query: str, k: int = 10, *, coarse: int = 256, moments: bool = False) -> list[Hit]:
@@ -99,34 +92,46 @@ class Searcher:
         hits: list[list[Hit]] = []
         for low in range(0, len(queries), QUERY_BLOCK):
             with torch.inference_mode():
-                block = [self._encode(query) for query in queries[low : low + QUERY_BLOCK]]
-                with _one_thread():
+                block = [self.encode(query) for query in queries[low : low + QUERY_BLOCK]]
+                with one_thread():
                     scores_TN = scan(loaded.frames_ND, loaded.inverse_norms_N, torch.cat([t.pooled_TD for t in block]))
                 for texts, scores_N in zip(block, scores_TN, strict=True):
                     hits.append(self._rank(loaded, texts, scores_N, k, coarse, moments))
         return hits
 
-    def _encode(self, query: str) -> Texts:
+    def encode(self, query: str) -> Texts:
+        """A sentence as the method projects it, one row. Not empty."""
         # A lone surrogate, from a terminal that sent bytes, is no character that a tokenizer takes.
         texts = self.method.encode_texts([query.encode("utf-8", "replace").decode()])
         return self.method.project(texts, self._blank)[0]
 
-    def _rank(
-        self, loaded: _Loaded, texts: Texts, scores_N: np.ndarray, k: int, coarse: int, moments: bool
-    ) -> list[Hit]:
-        coarse_S = np.maximum.reduceat(scores_N, loaded.segments.first_S)
-        picks_P = _candidates(loaded, coarse_S, k, coarse)
-        exact_P = self._score(loaded, texts, picks_P)
-        best_first = np.lexsort((loaded.order_S[picks_P], -exact_P))
-        ranked = [(int(picks_P[p]), float(exact_P[p])) for p in best_first]
-        return _moments(loaded, ranked, scores_N, k) if moments else _videos(loaded, ranked, scores_N, k)
-
-    def _score(self, loaded: _Loaded, texts: Texts, picks_P: np.ndarray) -> np.ndarray:
+    def score(self, loaded: Loaded, texts: Texts, picks_P: np.ndarray) -> np.ndarray:
+        """The method's own score [P] of one text with segments, in blocks."""
         parts = []
         for low in range(0, len(picks_P), EXACT_SEGMENTS):
-            videos = _gather(loaded, picks_P[low : low + EXACT_SEGMENTS], texts.pooled_TD.device)
+            videos = gather(loaded, picks_P[low : low + EXACT_SEGMENTS], texts.pooled_TD.device)
             parts.append(self.method.score(texts, videos).matrix_TV[0].float().cpu().numpy())
         return np.concatenate(parts)
+
+    def _rank(
+        self, loaded: Loaded, texts: Texts, scores_N: np.ndarray, k: int, coarse: int, moments: bool
+    ) -> list[Hit]:
+        coarse_S = np.maximum.reduceat(scores_N, loaded.segments.first_S)
+        picks_P = candidates(loaded, coarse_S, k, coarse)
+        ranked = best_first(loaded, picks_P, self.score(loaded, texts, picks_P))
+        places = moments_of(loaded, ranked, scores_N) if moments else best_segments(loaded, ranked, scores_N)
+        return [hit_of(loaded, place) for place in islice(places, k)]
+
+
+def best_first(loaded: Loaded, picks_P: np.ndarray, scores_P: np.ndarray) -> list[tuple[int, float]]:
+    """Segments and their scores, best first; equal ones in order of path, then time."""
+    order_P = np.lexsort((loaded.order_S[picks_P], -scores_P))
+    return [(int(picks_P[p]), float(scores_P[p])) for p in order_P]
+
+
+def hit_of(loaded: Loaded, place: Place) -> Hit:
+    """A place as a search tells it."""
+    return Hit(loaded.paths_V[place.video], place.start, place.end, place.score, place.peak)
 
 
 def scan(frames_ND: Tensor, inverse_norms_N: Tensor, queries_TD: Tensor) -> np.ndarray:
@@ -141,7 +146,7 @@ def scan(frames_ND: Tensor, inverse_norms_N: Tensor, queries_TD: Tensor) -> np.n
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """One processor thread for many small steps, one scan at a time.
 
     Two threads share steps of some microseconds: little is gained on an idle machine, and on a busy one each step waits
@@ -154,92 +159,3 @@ def _one_thread() -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(threads)
-
-
-def _load(index: IndexCard) -> _Loaded:
-    version = store.versions(index)
-    files, segments = store.load(index)
-    first_path = _first_paths(files)
-    contents = sorted(set(segments.content_S), key=lambda key: first_path[key])
-    video_of = {key: number for number, key in enumerate(contents)}
-    video_S = np.array([video_of[key] for key in segments.content_S], np.int64)
-    order = np.lexsort((segments.number_S, video_S))
-    order_S = np.empty_like(order)
-    order_S[order] = np.arange(len(order))
-    frames_ND = torch.from_numpy(segments.frames_ND)
-    norms = [part.float().norm(dim=1) for part in torch.split(frames_ND, SCAN_ROWS)]
-    return _Loaded(
-        version=version,
-        segments=segments,
-        frames_ND=frames_ND,
-        inverse_norms_N=torch.cat(norms).reciprocal() if norms else torch.empty(0),
-        paths_V=[first_path[key] for key in contents],
-        video_S=video_S,
-        order_S=order_S,
-        segments_V=np.split(order, np.flatnonzero(np.diff(video_S[order])) + 1),
-    )
-
-
-def _first_paths(files: Sequence[IndexedFile]) -> dict[str, str]:
-    # Rows are sorted by path, so the first to come stays.
-    paths: dict[str, str] = {}
-    for row in files:
-        if row.status == "ok":
-            paths.setdefault(row.content_hash, str(row.path))
-    return paths
-
-
-def _candidates(loaded: _Loaded, coarse_S: np.ndarray, k: int, coarse: int) -> np.ndarray:
-    """The `coarse` best segments, and the best of each of the k best videos, so that one long film hides nothing."""
-    if coarse >= len(coarse_S):
-        return np.arange(len(coarse_S))
-    ranked_S = np.lexsort((loaded.order_S, -coarse_S))
-    _, first_V = np.unique(loaded.video_S[ranked_S], return_index=True)
-    return np.union1d(ranked_S[:coarse], ranked_S[np.sort(first_V)[:k]])
-
-
-def _gather(loaded: _Loaded, picks_P: np.ndarray, device: torch.device) -> Videos:
-    first_P, count_P = loaded.segments.first_S[picks_P], loaded.segments.count_S[picks_P]
-    steps_F = np.arange(count_P.max())
-    mask_PF = torch.from_numpy(steps_F < count_P[:, None])
-    rows_PF = np.minimum(first_P[:, None] + steps_F, (first_P + count_P - 1)[:, None])
-    frames_PFD = loaded.frames_ND[torch.from_numpy(rows_PF)].float()
-    return Videos(frames_VFD=(frames_PFD * mask_PF[..., None]).to(device), mask_VF=mask_PF.to(device))
-
-
-def _videos(loaded: _Loaded, ranked: list[tuple[int, float]], scores_N: np.ndarray, k: int) -> list[Hit]:
-    hits: dict[int, Hit] = {}
-    stored = loaded.segments
-    for s, score in ranked:
-        video = int(loaded.video_S[s])
-        if video not in hits:
-            first, after = stored.first_S[s], stored.first_S[s] + stored.count_S[s]
-            peak = float(stored.times_N[first + np.argmax(scores_N[first:after])])
-            hits[video] = Hit(loaded.paths_V[video], float(stored.start_S[s]), float(stored.end_S[s]), score, peak)
-        if len(hits) == k:
-            break
-    return list(hits.values())
-
-
-def _moments(loaded: _Loaded, ranked: list[tuple[int, float]], scores_N: np.ndarray, k: int) -> list[Hit]:
-    hits: list[tuple[float, int, float, Hit]] = []
-    by_video: dict[int, list[tuple[int, float]]] = {}
-    for s, score in ranked:
-        by_video.setdefault(int(loaded.video_S[s]), []).append((s, score))
-    stored = loaded.segments
-    for video, candidates in by_video.items():
-        own_S = loaded.segments_V[video]
-        rows_F = np.concatenate([np.arange(stored.first_S[s], stored.first_S[s] + stored.count_S[s]) for s in own_S])
-        times_F = stored.times_N[rows_F]
-        edges = np.concatenate([[0.0], times_F[1:], [stored.end_S[own_S[-1]]]])
-        low_of = dict(
-            zip(own_S.tolist(), (np.cumsum(stored.count_S[own_S]) - stored.count_S[own_S]).tolist(), strict=True)
-        )
-        inside = [(low_of[s], low_of[s] + int(stored.count_S[s])) for s, _ in candidates]
-        for (_, score), span in zip(candidates, spans(scores_N[rows_F], inside), strict=True):
-            if span is not None:
-                first, last, peak = span
-                start, end = float(edges[first]), float(edges[last + 1])
-                hit = Hit(loaded.paths_V[video], start, end, score, float(times_F[peak]))
-                hits.append((-score, video, start, hit))
-    return [hit for *_, hit in sorted(hits)[:k]]

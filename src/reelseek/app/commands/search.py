@@ -1,4 +1,4 @@
-"""`reelseek search`: find videos and moments by text."""
+"""`reelseek search`: find videos and moments by text, by a picture, and by more than one thing at once."""
 
 from __future__ import annotations
 
@@ -7,58 +7,143 @@ import textwrap
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from reelseek.app.terminal import clock, parser, printable, short, table
+from reelseek.app.terminal import Parser, clock, parser, printable, short, table
 from reelseek.errors import ConfigError
+
+if TYPE_CHECKING:
+    from reelseek.index.ask import Answer
+    from reelseek.index.filters import Filters
+    from reelseek.index.query import Query
+
+DIVERSE = 0.5
 
 
 def parse(words: Sequence[str]) -> Namespace:
-    """TEXT --index DIR [-k 10] [--moments] [--json]."""
+    """[TEXT] --index DIR [-k 10], what else to look for, which files may answer, how answers are told."""
     options = parser("search", "Find videos by text: one answer a video with the span that matches best, or --moments.")
-    options.add_argument("query", nargs="+", metavar="TEXT", help="what to look for")
+    options.add_argument("query", nargs="*", metavar="TEXT", help="what to look for")
     options.add_argument("--index", required=True, metavar="DIR", help="an index made by `reelseek index`")
     options.add_argument("-k", type=int, default=10, help="how many answers")
+    _add_query(options)
+    _add_filters(options)
     options.add_argument("--moments", action="store_true", help="several spans of one video may answer")
+    options.add_argument("--best-moment", action="store_true", help="one span a video, cut to where it matches")
+    options.add_argument("--show-duplicates", action="store_true", help="the same footage twice is two answers")
+    options.add_argument("--diverse", action="store_true", help="answers that differ from one another")
+    options.add_argument(
+        "--variety", type=float, default=DIVERSE, metavar="0..1", help="how much --diverse counts against the score"
+    )
     options.add_argument("--model", default="", help="the model that made the index, if it has moved")
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
-    options.add_argument("--json", action="store_true", help="one JSON object a line: path, start, end, score, peak")
+    options.add_argument("--json", action="store_true", help="one JSON object a line: all that is known of an answer")
     return options.parse_args(list(words))
+
+
+def _add_query(options: Parser) -> None:
+    options.add_argument("--image", default="", metavar="FILE", help="places that look like this image")
+    options.add_argument(
+        "--clip", default="", metavar="FILE[@START-END]", help="places that look like this video, or a span of it"
+    )
+    options.add_argument("--but", default="", metavar="TEXT", help="what is to be different from the image or clip")
+    options.add_argument("--then", default="", metavar="TEXT", help="what comes later in the same video")
+    options.add_argument(
+        "--without", action="append", default=[], metavar="TEXT", help="what must not be seen; may be given again"
+    )
+
+
+def _add_filters(options: Parser) -> None:
+    options.add_argument(
+        "--below", action="append", default=[], metavar="DIR", help="only files below this folder; may be given again"
+    )
+    options.add_argument("--since", default="", metavar="DATE", help="only files changed on this day or later")
+    options.add_argument("--until", default="", metavar="DATE", help="only files changed on this day or before")
+    options.add_argument(
+        "--longer", default="", metavar="TIME", help="only videos of this length or more, as 90 or 1:30"
+    )
+    options.add_argument("--shorter", default="", metavar="TIME", help="only videos of this length or less")
+    options.add_argument("--metadata", default="", metavar="FILE.csv", help="a table about the videos, for --where")
+    options.add_argument(
+        "--where", action="append", default=[], metavar="COLUMN=VALUE", help="only videos whose row holds this; "
+        "also != < <= > >=; may be given again"
+    )  # fmt: skip
 
 
 def run(arguments: Namespace) -> int:
     """Print the best matches, best first."""
-    query = " ".join(arguments.query)
-    if not query.strip():
-        raise ConfigError('the query is empty: say what to look for, for instance "a dog runs on a beach".')
+    query = _query(arguments)
     if arguments.k < 1:
         raise ConfigError(f"-k {arguments.k}: it must be at least 1.")
+    if arguments.moments and arguments.best_moment:
+        raise ConfigError("--moments and --best-moment: give one of them.")
+    filters = _filters(arguments)
     from reelseek.app.models import method_of_index
+    from reelseek.index.ask import ask
     from reelseek.index.cards import open_index
     from reelseek.index.search import Searcher
 
     index = open_index(Path(arguments.index))
     method = method_of_index(index, arguments.model, arguments.device)
-    hits = Searcher(index, method).search(query, arguments.k, moments=arguments.moments)
+    searcher = Searcher(index, method)
+    answers = ask(
+        searcher,
+        query,
+        arguments.k,
+        filters=filters,
+        moments="all" if arguments.moments else "one" if arguments.best_moment else "",
+        collapse=not arguments.show_duplicates,
+        variety=arguments.variety if arguments.diverse else 0.0,
+    )
     if arguments.json:
-        for hit in hits:
-            print(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in hit._asdict().items()}))
+        for answer in answers:
+            print(json.dumps(answer.plain()))
         return 0
-    rows = [
-        (
-            str(number),
-            f"{hit.score:.3f}",
-            f"{clock(hit.start)} - {clock(hit.end)}",
-            short(hit.path),
-        )
-        for number, hit in enumerate(hits, 1)
-    ]
-    if not hits:
-        print("The index holds no video.")
+    if not answers:
+        held = searcher.segment_count
+        print("Nothing that may answer is left: see the filters." if held else "The index holds no video.")
         return 0
+    words = printable(textwrap.shorten(str(query), 100, placeholder=" ..."))
     table(
-        f"{printable(textwrap.shorten(query, 100, placeholder=' ...'))}   [{method.name} over {method.backbone.name}]",
+        f"{words}   [{method.name} over {method.backbone.name}]",
         ["", "score", "span", "path"],
-        rows,
+        [(str(number), *_row(answer)) for number, answer in enumerate(answers, 1)],
         right=[0, 1],
     )
     return 0
+
+
+def _query(arguments: Namespace) -> Query:
+    from reelseek.index.query import Query, parse_clip
+
+    return Query(
+        text=" ".join(arguments.query),
+        image=Path(arguments.image) if arguments.image else None,
+        clip=parse_clip(arguments.clip) if arguments.clip else None,
+        but=arguments.but,
+        then=arguments.then,
+        without=tuple(arguments.without),
+    )
+
+
+def _filters(arguments: Namespace) -> Filters:
+    from reelseek.index.filters import Filters, parse_condition, parse_time, read_metadata
+    from reelseek.index.query import parse_seconds
+
+    return Filters(
+        below=tuple(Path(place) for place in arguments.below),
+        since=parse_time(arguments.since) if arguments.since else None,
+        until=parse_time(arguments.until, end=True) if arguments.until else None,
+        longer=parse_seconds(arguments.longer) if arguments.longer else None,
+        shorter=parse_seconds(arguments.shorter) if arguments.shorter else None,
+        where=tuple(parse_condition(condition) for condition in arguments.where),
+        metadata=read_metadata(Path(arguments.metadata)) if arguments.metadata else None,
+    )
+
+
+def _row(answer: Answer) -> tuple[str, str, str]:
+    span = f"{clock(answer.start)} - {clock(answer.end)}"
+    if answer.then is not None:
+        span += f", then {clock(answer.then[0])} - {clock(answer.then[1])}"
+    others = f"   (and {len(answer.alike)} alike)" if answer.alike else ""
+    return f"{answer.score:.3f}", span, short(answer.path) + others

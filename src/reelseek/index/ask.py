@@ -1,0 +1,230 @@
+"""A query of any kind in, answers out: candidates, the method's own score, spans, duplicates, variety.
+
+A plain sentence is answered here as `reelseek.index.search.Searcher.search` answers it, with the same scores.
+Not here: what a query is (`query`), how parts become scores (`evidence`), which files may answer (`filters`).
+
+Shapes: N frames of the whole index, S segments, P picked segments, F frames of a video, A parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from reelseek.errors import ConfigError
+from reelseek.index.alike import diverse, grouped
+from reelseek.index.evidence import Evidence, asked_parts, combined
+from reelseek.index.filters import Filters
+from reelseek.index.loaded import candidates, narrowed, rows_of
+from reelseek.index.places import Place, best_segments, moments_of, one_a_video, pair_in
+from reelseek.index.query import Query
+from reelseek.index.search import Searcher, best_first, hit_of
+from reelseek.records import Hit
+
+POOL = 10
+"""Diverse answers are chosen from so many times as many places."""
+
+Moments = Literal["", "one", "all"]
+"""What an answer spans: a stored segment, the best moment of a video, or any number of moments a video."""
+
+
+@dataclass(frozen=True)
+class PartScore:
+    """How strongly an answer shows one part of the query, on the answer's scale."""
+
+    role: str
+    what: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One place that answers, and all that is known of it.
+
+    start, end, peak: seconds; peak is the best frame's time. scale: "cosine", or "deviations" from the library's
+    average for a query of several parts (see `reelseek.index.evidence`). then: the later moment (start, end, peak) of
+    an ordered query. alike: places that show the same footage and were left out for it. duration: of the file, in
+    seconds. changed: its time of change, Unix time. metadata: its row of the table that filtered.
+    """
+
+    path: str
+    start: float
+    end: float
+    score: float
+    peak: float
+    scale: str
+    parts: tuple[PartScore, ...]
+    then: tuple[float, float, float] | None
+    alike: tuple[Hit, ...]
+    duration: float
+    changed: float
+    metadata: Mapping[str, str]
+
+    def plain(self) -> dict[str, Any]:
+        """All of it as values of JSON; numbers to six decimals, the time of change as ISO 8601 in UTC."""
+        known = {
+            **{name: getattr(self, name) for name in ("path", "start", "end", "score", "peak", "scale")},
+            "parts": [vars(part) for part in self.parts],
+            "then": None if self.then is None else dict(zip(("start", "end", "peak"), self.then, strict=True)),
+            "alike": [hit._asdict() for hit in self.alike],
+            "duration": self.duration,
+            "changed": datetime.fromtimestamp(self.changed, UTC).isoformat(timespec="seconds"),
+            "metadata": dict(self.metadata),
+        }
+        return {name: _rounded(value) for name, value in known.items()}
+
+
+def ask(
+    searcher: Searcher,
+    query: Query,
+    k: int = 10,
+    *,
+    filters: Filters | None = None,
+    moments: Moments = "",
+    collapse: bool = True,
+    variety: float = 0.0,
+    coarse: int = 256,
+) -> list[Answer]:
+    """The `k` best places for a query among the files that pass, best first; [] where none is left.
+
+    moments: see `Moments`; an ordered query answers with one pair of moments a video and takes none. collapse: places
+    that show the same footage are one answer (see `reelseek.index.alike`). variety: from 0, in order of score, to 1,
+    as different from one another as can be. coarse: segments that the method scores itself, as in `Searcher.search`.
+    Raises ConfigError for settings that do not fit together and as `Filters.passing`, VideoError for a picture.
+    """
+    if k < 1 or coarse < 1:
+        raise ConfigError(f"k and coarse must be at least 1, not {k} and {coarse}.")
+    if not 0 <= variety <= 1:
+        raise ConfigError(f"variety {variety:g}: it goes from 0, the best first, to 1, as different as can be.")
+    if query.then and moments:
+        raise ConfigError("a query with `then` answers with one pair of moments a video; leave moments out.")
+    loaded = searcher.loaded
+    if filters is not None and loaded.files:
+        loaded = narrowed(loaded, filters.passing(list(loaded.files.values())))
+    videos = len(np.unique(loaded.video_S[loaded.passing_S]))
+    if not videos:
+        return []
+    with torch.inference_mode():
+        evidence = Evidence(searcher, loaded, asked_parts(searcher, loaded, query))
+        find = _ordered if query.then else _unordered
+        want = most = POOL * k if variety else k
+        while True:
+            places = find(evidence, want, coarse, moments)
+            groups = grouped(places, loaded, most) if collapse else [(place, []) for place in islice(places, most)]
+            if len(groups) >= k or want >= videos:
+                break
+            want *= 4
+        if variety:
+            groups = [groups[number] for number in diverse([place for place, _ in groups], loaded, k, variety)]
+        return _answers(evidence, groups, filters)
+
+
+def _unordered(evidence: Evidence, want: int, coarse: int, moments: Moments) -> Iterable[Place]:
+    loaded = evidence.loaded
+    picks_P = candidates(loaded, evidence.coarse(), want, coarse)
+    score_P = evidence.judge(picks_P).score_P
+    kept_P = np.isfinite(score_P)
+    ranked = best_first(loaded, picks_P[kept_P], score_P[kept_P])
+    frames_N = evidence.frames()
+    if not moments:
+        return best_segments(loaded, ranked, frames_N)
+    places = moments_of(loaded, ranked, frames_N, alike=evidence.alike())
+    return places if moments == "all" else one_a_video(places)
+
+
+def _ordered(evidence: Evidence, want: int, coarse: int, moments: Moments) -> Iterable[Place]:
+    """Pairs of moments, one a video. Videos are found by their frames; then every frame counts half by its own cosines
+    and half by what the method says of its segment, so that two moments of one segment have an order too.
+    """
+    loaded = evidence.loaded
+    seen = evidence.frames(), evidence.frames(later=True)
+    alike = evidence.alike(), evidence.alike(later=True)
+
+    def pairs(videos: Iterable[int], judge: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> list[Place]:
+        found = []
+        for video in videos:
+            rows_F = rows_of(loaded, video)
+            place = pair_in(loaded, video, judge(rows_F), (seen[0][rows_F], seen[1][rows_F]), alike)
+            if place is not None:
+                found.append(place)
+        return sorted(found, key=lambda place: (-place.score, loaded.order_S[place.segment]))
+
+    passing = np.unique(loaded.video_S[loaded.passing_S]).tolist()
+    chosen: list[int] = []
+    segments = 0
+    for place in pairs(passing, lambda rows_F: (seen[0][rows_F], seen[1][rows_F])):
+        if len(chosen) >= want and segments >= coarse:
+            break
+        chosen.append(place.video)
+        segments += len(loaded.segments_V[place.video])
+    if not chosen:
+        return []
+    parts_AN = _judged_frames(evidence, np.sort(np.concatenate([loaded.segments_V[video] for video in chosen])))
+    judged = [combined(evidence.roles, parts_AN, strict=True, later=later) for later in (False, True)]
+    return pairs(chosen, lambda rows_F: (judged[0][rows_F], judged[1][rows_F]))
+
+
+def _judged_frames(evidence: Evidence, picks_P: np.ndarray) -> np.ndarray:
+    """Scores [A, N] by part of the frames of picked segments, half the segment's and half their own; 0 elsewhere."""
+    stored = evidence.loaded.segments
+    parts_AP = evidence.judge(picks_P).parts_AP
+    parts_AN = np.zeros_like(evidence.frames_AN)
+    for number, s in enumerate(picks_P.tolist()):
+        rows = slice(stored.first_S[s], stored.first_S[s] + stored.count_S[s])
+        parts_AN[:, rows] = (evidence.frames_AN[:, rows] + parts_AP[:, number, None]) / 2
+    return parts_AN
+
+
+def _answers(evidence: Evidence, groups: list[tuple[Place, list[Place]]], filters: Filters | None) -> list[Answer]:
+    loaded = evidence.loaded
+    if not groups:
+        return []
+    here_AP, later_AP = (
+        evidence.judge(np.array(segments)).parts_AP
+        for segments in (
+            [place.segment for place, _ in groups],
+            [place.segment if place.then is None else place.later_segment for place, _ in groups],
+        )
+    )
+    # Each part where the query looks for it; what is unwanted is so in both moments.
+    shown_AP = np.array(
+        [
+            np.maximum(here, later) if role == "without" else later if role == "then" else here
+            for role, here, later in zip(evidence.roles, here_AP, later_AP, strict=True)
+        ]
+    )
+    table = {} if filters is None or filters.metadata is None else filters.metadata.of_files(loaded.files.values())
+    answers = []
+    for number, (place, others) in enumerate(groups):
+        file = loaded.files[loaded.paths_V[place.video]]
+        parts = tuple(
+            PartScore(row.part.role, row.part.what, float(score))
+            for row, score in zip(evidence.asked, shown_AP[:, number], strict=True)
+        )
+        answers.append(
+            Answer(
+                *hit_of(loaded, place),
+                scale="cosine" if evidence.single else "deviations",
+                parts=parts,
+                then=place.then,
+                alike=tuple(hit_of(loaded, other) for other in others),
+                duration=file.duration,
+                changed=file.mtime_ns / 1e9,
+                metadata=table.get(file.path, {}),
+            )
+        )
+    return answers
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    return [_rounded(entry) for entry in value] if isinstance(value, list) else value

@@ -1,0 +1,221 @@
+"""Which files may answer a query: by folder, date, length, and by the columns of a table of one's own.
+
+Filters hold before anything is ranked. Not here: the search itself (`reelseek.index.ask`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from operator import ge, gt, le, lt
+from pathlib import Path
+from typing import NamedTuple
+
+from reelseek.errors import ConfigError, DataError
+from reelseek.index.plan import is_below
+from reelseek.index.store import IndexedFile
+
+NAMING = ("path", "video")
+"""Columns of a table that name the file, the first that is there."""
+ORDER = {"<": lt, "<=": le, ">": gt, ">=": ge}
+
+
+class Condition(NamedTuple):
+    """What a column of the metadata must hold. sign: one of = != < <= > >=."""
+
+    column: str
+    sign: str
+    value: str
+
+    def holds(self, cell: str) -> bool:
+        """Whether a cell passes. Two numbers compare as numbers, other text without regard to case.
+
+        A cell that is no number passes no < <= > >=; an empty cell passes nothing but `= ` with nothing.
+        """
+        mine, wanted = _number(cell), _number(self.value)
+        if self.sign in ORDER:
+            return mine is not None and wanted is not None and ORDER[self.sign](mine, wanted)
+        if mine is not None and wanted is not None:
+            equal = mine == wanted
+        else:
+            equal = cell.strip().casefold() == self.value.strip().casefold()
+        return equal if self.sign == "=" else bool(cell.strip()) and not equal
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """A table about videos: its file, its columns, and its rows with their line numbers."""
+
+    source: Path
+    columns: tuple[str, ...]
+    rows: tuple[tuple[int, Mapping[str, str]], ...]
+
+    def of_files(self, files: Iterable[IndexedFile]) -> dict[Path, Mapping[str, str]]:
+        """The row of every file that has one.
+
+        A row names a file by its path, by the end of its path, and with or without the ending of the name: `a`, `a.mp4`
+        and `holiday/a.mp4` all name /films/holiday/a.mp4. Files of equal content may share a row. Raises DataError for
+        a row that names different videos, two rows for one file, and where no row names any.
+        """
+        naming = next(name for name in NAMING if name in self.columns)
+        by_name: dict[str, list[IndexedFile]] = {}
+        for file in files:
+            for name in {file.path.name, file.path.stem}:
+                by_name.setdefault(name, []).append(file)
+        found: dict[Path, tuple[int, Mapping[str, str]]] = {}
+        for line, row in self.rows:
+            named = Path(row[naming])
+            fits = [file for file in by_name.get(named.name, []) if _names(named, file.path)]
+            if len({file.content_hash for file in fits}) > 1:
+                raise DataError(
+                    f"{self.source}, line {line}: {named} names {len(fits)} files, {fits[0].path} and {fits[1].path}: "
+                    "write more of the path."
+                )
+            for file in fits:
+                if file.path in found:
+                    raise DataError(f"{self.source}, lines {found[file.path][0]} and {line}: both name {file.path}.")
+                found[file.path] = line, row
+        if not found:
+            raise DataError(f"{self.source}: its column {naming!r} names no file of the index.")
+        return {path: row for path, (_, row) in found.items()}
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which files may answer; all that is given must hold.
+
+    below: folders, one of which holds the file, or files. since, until: Unix times that the file's time of change is
+    not before, and before. longer, shorter: lengths in seconds, inclusive. where: conditions on columns of `metadata`;
+    a file without a row passes none.
+    Raises ConfigError for bounds that exclude everything and for columns that are not there.
+    """
+
+    below: tuple[Path, ...] = ()
+    since: float | None = None
+    until: float | None = None
+    longer: float | None = None
+    shorter: float | None = None
+    where: tuple[Condition, ...] = ()
+    metadata: Metadata | None = None
+
+    def __post_init__(self) -> None:
+        bounds = (("since", self.since, "until", self.until), ("longer", self.longer, "shorter", self.shorter))
+        for low_name, low, high_name, high in bounds:
+            if any(value is not None and not math.isfinite(value) for value in (low, high)):
+                raise ConfigError(f"{low_name} and {high_name} must be finite numbers, not {low} and {high}.")
+            if low is not None and high is not None and low > high:
+                raise ConfigError(f"{low_name} and {high_name} exclude every file: the first is above the second.")
+        columns = () if self.metadata is None else self.metadata.columns
+        for condition in self.where:
+            if self.metadata is None:
+                raise ConfigError(f"where {condition.column}: it needs a table with that column, see --metadata.")
+            if condition.column not in columns:
+                raise ConfigError(
+                    f"where {condition.column}: {self.metadata.source} has no such column. It has {', '.join(columns)}."
+                )
+
+    def passing(self, files: Sequence[IndexedFile]) -> list[IndexedFile]:
+        """The files that pass, in their order. Raises ConfigError for a folder that holds none of them, DataError."""
+        places = [Path(os.path.abspath(place)) for place in self.below]
+        for place in places:
+            if not any(is_below(file.path, [place]) for file in files):
+                raise ConfigError(f"below {place}: the index holds no file there. `reelseek index list` shows all.")
+        rows = self.metadata.of_files(files) if self.metadata is not None else {}
+        return [
+            file
+            for file in files
+            if (not places or is_below(file.path, places))
+            and (self.since is None or file.mtime_ns >= self.since * 1e9)
+            and (self.until is None or file.mtime_ns < self.until * 1e9)
+            and (self.longer is None or file.duration >= self.longer)
+            and (self.shorter is None or file.duration <= self.shorter)
+            and (not self.where or (file.path in rows and _all_hold(self.where, rows[file.path])))
+        ]
+
+
+def read_metadata(path: Path) -> Metadata:
+    """A CSV table with a header, UTF-8, comma or semicolon, with a column `path` or `video`.
+
+    Raises DataError naming the line for a table that cannot be read so.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text (byte {error.start:,}); save it as UTF-8.") from None
+    header = text.split("\n", 1)[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=";" if header.count(";") > header.count(",") else ",")
+    try:
+        columns = tuple(name.strip() for name in next(reader, []))
+        if not set(NAMING) & set(columns):
+            raise DataError(f"{path}: needs a column path or video that names the file; it has {_listed(columns)}.")
+        if len(set(columns)) < len(columns):
+            raise DataError(f"{path}: two of its columns have the same name: {_listed(columns)}.")
+        rows = []
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(columns):
+                raise DataError(
+                    f"{path}, line {reader.line_num}: it has {len(cells)} cells, the header has {len(columns)}."
+                )
+            rows.append((reader.line_num, dict(zip(columns, (cell.strip() for cell in cells), strict=True))))
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: is no row of a CSV table ({error}).") from None
+    return Metadata(path, columns, tuple(rows))
+
+
+def parse_condition(text: str) -> Condition:
+    """`camera=GoPro`, `rating>=4`: a column, one of = != < <= > >=, a value. Raises ConfigError for anything else."""
+    found = re.fullmatch(r"([^=!<>]+)(<=|>=|!=|<|>|=)(.*)", text, re.DOTALL)
+    if found is None or not found[1].strip():
+        raise ConfigError(f"where {text!r}: write a column, a sign and a value, as in camera=GoPro or rating>=4.")
+    condition = Condition(found[1].strip(), found[2], found[3].strip())
+    if condition.sign in ORDER and _number(condition.value) is None:
+        raise ConfigError(f"where {text!r}: {condition.sign} compares numbers, and {condition.value!r} is none.")
+    return condition
+
+
+def parse_time(text: str, *, end: bool = False) -> float:
+    """Unix time of `2024-05-31` or `2024-05-31T18:30`, local where it names no zone; with `end`, a day's end.
+
+    Raises ConfigError for anything else.
+    """
+    try:
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text.strip()):
+            day = date.fromisoformat(text.strip()) + timedelta(days=1 if end else 0)
+            return datetime(day.year, day.month, day.day).timestamp()
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise ConfigError(f"{text!r} is no date: write it as 2024-05-31 or 2024-05-31T18:30.") from None
+
+
+def _names(named: Path, path: Path) -> bool:
+    parts = [part for part in named.parts if part not in (".", "..")]
+    if named.is_absolute():
+        return path == named
+    ends = path.parts[-len(parts) :]
+    return ends[:-1] == tuple(parts[:-1]) and parts[-1] in (path.name, path.stem)
+
+
+def _all_hold(conditions: Sequence[Condition], row: Mapping[str, str]) -> bool:
+    return all(condition.holds(row[condition.column]) for condition in conditions)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(columns) if any(columns) else "no header"

@@ -1,0 +1,121 @@
+"""From scored segments to places in videos: which frames answer, from when to when.
+
+Not here: the scores (`reelseek.index.search`) and the rule by which a moment is cut (`reelseek.index.moments`).
+Shapes: N frames of the whole index, F frames of a place or a video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from reelseek.index.loaded import Loaded, edges_of, rows_of
+from reelseek.index.moments import ALIKE, best_pair, grow, spans
+
+
+class Place(NamedTuple):
+    """A span of a video, in seconds, with its score and the time of its best frame.
+
+    segment: the stored segment that was scored. rows_F: rows of its frames in the index, those of `then` included.
+    then: the later span (start, end, peak) of an ordered query, and later_segment where its best frame lies.
+    """
+
+    video: int
+    start: float
+    end: float
+    score: float
+    peak: float
+    segment: int
+    rows_F: np.ndarray
+    then: tuple[float, float, float] | None = None
+    later_segment: int = -1
+
+
+def best_segments(loaded: Loaded, ranked: Sequence[tuple[int, float]], scores_N: np.ndarray) -> Iterator[Place]:
+    """Every video's best segment as it is stored, from segments and scores best first."""
+    seen: set[int] = set()
+    stored = loaded.segments
+    for s, score in ranked:
+        video = int(loaded.video_S[s])
+        if video in seen:
+            continue
+        seen.add(video)
+        first, after = stored.first_S[s], stored.first_S[s] + stored.count_S[s]
+        peak = float(stored.times_N[first + np.argmax(scores_N[first:after])])
+        start, end = float(stored.start_S[s]), float(stored.end_S[s])
+        yield Place(video, start, end, score, peak, s, np.arange(first, after))
+
+
+def moments_of(
+    loaded: Loaded, ranked: Sequence[tuple[int, float]], scores_N: np.ndarray, *, alike: float = ALIKE
+) -> list[Place]:
+    """All moments around these segments, best first: several a video, each cut to where its frames match."""
+    places: list[tuple[float, int, float, Place]] = []
+    by_video: dict[int, list[tuple[int, float]]] = {}
+    for s, score in ranked:
+        by_video.setdefault(int(loaded.video_S[s]), []).append((s, score))
+    stored = loaded.segments
+    for video, picked in by_video.items():
+        own_S, rows_F = loaded.segments_V[video], rows_of(loaded, video)
+        edges = edges_of(loaded, video, rows_F)
+        low_of = dict(
+            zip(own_S.tolist(), (np.cumsum(stored.count_S[own_S]) - stored.count_S[own_S]).tolist(), strict=True)
+        )
+        inside = [(low_of[s], low_of[s] + int(stored.count_S[s])) for s, _ in picked]
+        for (s, score), span in zip(picked, spans(scores_N[rows_F], inside, alike=alike), strict=True):
+            if span is not None:
+                first, last, peak = span
+                start, end = float(edges[first]), float(edges[last + 1])
+                time = float(stored.times_N[rows_F[peak]])
+                place = Place(video, start, end, score, time, s, rows_F[first : last + 1])
+                places.append((-score, int(loaded.order_S[own_S[0]]), start, place))
+    return [place for *_, place in sorted(places, key=lambda entry: entry[:3])]
+
+
+def one_a_video(places: Sequence[Place]) -> list[Place]:
+    """The first place of every video."""
+    kept: dict[int, Place] = {}
+    for place in places:
+        kept.setdefault(place.video, place)
+    return list(kept.values())
+
+
+def pair_in(
+    loaded: Loaded,
+    video: int,
+    judged: tuple[np.ndarray, np.ndarray],
+    seen: tuple[np.ndarray, np.ndarray],
+    alike: tuple[float, float],
+) -> Place | None:
+    """The best ordered pair of moments of a video, each cut to where its frames match; None for a video without one.
+
+    judged: for each moment the scores [F] of the video's frames by which the pair is chosen; seen: those by which the
+    two spans are cut. They never overlap: the first ends before the second one's best frame, and is kept whole.
+    """
+    rows_F = rows_of(loaded, video)
+    pair = best_pair(*judged)
+    if pair is None:
+        return None
+    first, second, score = pair
+    edges, times_F = edges_of(loaded, video, rows_F), loaded.segments.times_N[rows_F]
+    low, high = grow(seen[0], first, alike=alike[0])
+    high = min(high, second - 1)
+    later_low, later_high = grow(seen[1], second, alike=alike[1])
+    later_low = max(later_low, high + 1)
+    stored = loaded.segments
+    own_S = loaded.segments_V[video]
+    ends_S = np.cumsum(stored.count_S[own_S])
+    at = own_S[np.searchsorted(ends_S, [first, second], side="right")]
+    return Place(
+        video,
+        float(edges[low]),
+        float(edges[high + 1]),
+        score,
+        float(times_F[first]),
+        int(at[0]),
+        np.concatenate([rows_F[low : high + 1], rows_F[later_low : later_high + 1]]),
+        (float(edges[later_low]), float(edges[later_high + 1]), float(times_F[second])),
+        int(at[1]),
+    )

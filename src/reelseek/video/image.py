@@ -1,0 +1,33 @@
+"""An image file as one frame. Not here: frames of videos (`reelseek.video.decode`). Shape legend: H W 3 pixels."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from reelseek.errors import UnreadableVideo
+
+
+def read_image(path: Path) -> np.ndarray:
+    """RGB uint8 [1, H, W, 3] of an image file, upright as its tags say; of several pictures the first.
+
+    Transparent parts become white. Raises UnreadableVideo for what is no image, is damaged, or is not there.
+    """
+    try:
+        # Pillow warns of images of more than 90 million pixels before it refuses those of twice as many.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                upright = ImageOps.exif_transpose(image)
+                if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+                    drawn = upright.convert("RGBA")
+                    upright = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)
+                return np.asarray(upright.convert("RGB"))[None].copy()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UnreadableVideo(f"{path}: has too many pixels for an example image; make it smaller.") from None
+    except (OSError, ValueError, SyntaxError) as error:
+        reason = getattr(error, "strerror", None) or "it is no image file, or damaged"
+        raise UnreadableVideo(f"{path}: cannot be read as an image ({reason}).") from None

@@ -1,0 +1,183 @@
+"""Which files pass: each filter alone and together, and a table that does not fit."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from reelseek.errors import ConfigError, DataError
+from reelseek.index.filters import Condition, Filters, parse_condition, parse_time, read_metadata
+from reelseek.index.store import IndexedFile
+
+
+def file(path: str, *, changed: float = 0, duration: float = 1, content: str = "") -> IndexedFile:
+    return IndexedFile(Path(path), 1, int(changed * 1e9), content or path, duration, "ok", "", 0.0)
+
+
+FILES = [
+    file("/films/alps/a.mp4", changed=100, duration=10),
+    file("/films/alps/b.mp4", changed=200, duration=20),
+    file("/films/alpsee/a.mp4", changed=300, duration=30),
+    file("/films/c.final.mkv", changed=400, duration=40),
+]
+
+
+def passing(**wanted) -> list[str]:
+    return [str(found.path) for found in Filters(**wanted).passing(FILES)]
+
+
+def table(tmp_path: Path, text: str):
+    path = tmp_path / "table.csv"
+    path.write_text(text, encoding="utf-8")
+    return read_metadata(path)
+
+
+def test_without_filters_all_pass():
+    assert passing() == [str(found.path) for found in FILES]
+
+
+def test_below_is_a_folder_not_a_beginning_of_a_name():
+    assert passing(below=(Path("/films/alps"),)) == ["/films/alps/a.mp4", "/films/alps/b.mp4"]
+    assert passing(below=(Path("/films/alps/"), Path("/films/c.final.mkv")))[-1] == "/films/c.final.mkv"
+    assert len(passing(below=(Path("/"),))) == 4
+
+
+def test_below_is_seen_from_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = [file(str(tmp_path / "in" / "a.mp4")), file("/elsewhere/in/b.mp4")]
+    assert Filters(below=(Path("in"),)).passing(files) == files[:1]
+
+
+def test_since_is_inclusive_and_until_exclusive():
+    assert passing(since=200, until=400) == ["/films/alps/b.mp4", "/films/alpsee/a.mp4"]
+    assert passing(since=400.1) == []
+
+
+def test_lengths_are_inclusive():
+    assert passing(longer=20, shorter=30) == ["/films/alps/b.mp4", "/films/alpsee/a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"since": 2.0, "until": 1.0}, "since and until exclude every file"),
+        ({"longer": 2.0, "shorter": 1.0}, "longer and shorter exclude every file"),
+        ({"longer": float("nan")}, "finite"),
+        ({"where": (Condition("camera", "=", "x"),)}, "needs a table"),
+    ],
+)
+def test_filters_that_cannot_be_meant(wrong, words):
+    with pytest.raises(ConfigError, match=words):
+        Filters(**wrong)
+
+
+def test_a_folder_that_holds_nothing_of_the_index_is_named():
+    with pytest.raises(ConfigError, match="below /films/alp: the index holds no file there"):
+        passing(below=(Path("/films"), Path("/films/alp")))
+
+
+CSV = "path,camera,rating\nalps/a.mp4,GoPro,4\nb,gopro ,10\n/films/alpsee/a.mp4,Nikon,\nc.final,,x\n"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "names"),
+    [
+        (["camera=gopro"], ["alps/a.mp4", "alps/b.mp4"]),
+        (["camera!=GoPro"], ["alpsee/a.mp4"]),
+        (["rating>=4"], ["alps/a.mp4", "alps/b.mp4"]),
+        (["rating>4"], ["alps/b.mp4"]),
+        (["rating<10"], ["alps/a.mp4"]),
+        (["rating<=10.0"], ["alps/a.mp4", "alps/b.mp4"]),
+        (["rating=4.0"], ["alps/a.mp4"]),
+        (["rating=x"], ["c.final.mkv"]),
+        (["rating="], ["alpsee/a.mp4"]),
+        (["camera=GoPro", "rating<5"], ["alps/a.mp4"]),
+    ],
+)
+def test_conditions_on_columns(tmp_path, conditions, names):
+    where = tuple(parse_condition(condition) for condition in conditions)
+    assert passing(metadata=table(tmp_path, CSV), where=where) == [f"/films/{name}" for name in names]
+
+
+def test_a_file_without_a_row_passes_no_condition(tmp_path):
+    few = table(tmp_path, "video;camera\nb;GoPro\n")
+    assert passing(metadata=few, where=(parse_condition("camera!=Nikon"),)) == ["/films/alps/b.mp4"]
+    assert len(passing(metadata=few)) == 4
+
+
+def test_copies_share_a_row(tmp_path):
+    files = [file("/one/a.mp4", content="same"), file("/two/a.mp4", content="same")]
+    rows = table(tmp_path, "video,x\na,1\n").of_files(files)
+    assert {str(path): row["x"] for path, row in rows.items()} == {"/one/a.mp4": "1", "/two/a.mp4": "1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("path,x\na.mp4,1\n", r"line 2: a.mp4 names 2 files, /films/alps/a.mp4 and /films/alpsee/a.mp4: write more"),
+        ("path,x\nb.mp4,1\nalps/b.mp4,2\n", r"lines 2 and 3: both name /films/alps/b.mp4"),
+        ("path,x\nz.mp4,1\n", "its column 'path' names no file of the index"),
+        ("path,x\n", "names no file of the index"),
+    ],
+)
+def test_tables_that_do_not_fit_the_index(tmp_path, text, words):
+    with pytest.raises(DataError, match=words):
+        Filters(metadata=table(tmp_path, text)).passing(FILES)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "needs a column path or video that names the file; it has no header"),
+        (b"name,x\na,1\n", "it has name, x"),
+        (b"path,x,x\na,1,2\n", "two of its columns have the same name"),
+        (b"path,x\na,1\n\nb,1,2\n", "line 4: it has 3 cells, the header has 2"),
+        (b"path,x\n\xff,1\n", "is not UTF-8 text"),
+        (b'path,x\n"a' + b"b" * 200_000 + b'",1\n', "line 2: is no row of a CSV table"),
+    ],
+)
+def test_tables_that_cannot_be_read(tmp_path, content, words):
+    (tmp_path / "table.csv").write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        read_metadata(tmp_path / "table.csv")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_metadata(tmp_path / "none.csv")
+
+
+def test_an_unknown_column_is_named_with_those_there(tmp_path):
+    with pytest.raises(ConfigError, match=r"has no such column\. It has path, camera, rating"):
+        Filters(metadata=table(tmp_path, CSV), where=(parse_condition("Camera=x"),))
+
+
+def test_conditions_are_read_as_they_are_written():
+    assert parse_condition("camera = Go=Pro") == Condition("camera", "=", "Go=Pro")
+    assert parse_condition("a b<=-1.5") == Condition("a b", "<=", "-1.5")
+    for wrong in ("", "camera", "=x", " >3"):
+        with pytest.raises(ConfigError, match="write a column, a sign and a value"):
+            parse_condition(wrong)
+    for wrong in ("rating>high", "rating<=", "rating>nan"):
+        with pytest.raises(ConfigError, match="compares numbers"):
+            parse_condition(wrong)
+
+
+def test_dates_are_local_days():
+    start = datetime(2024, 5, 31).timestamp()
+    assert parse_time("2024-05-31") == start
+    assert parse_time("2024-05-31", end=True) == datetime(2024, 6, 1).timestamp()
+    assert parse_time("2024-05-31T18:30", end=True) == start + 18.5 * 3600
+    assert parse_time("2024-05-31T18:30+00:00") == 1717180200
+    assert parse_time("2024-05-31") <= time.time()
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01", "31.5.2024", "2024-02-30", "9999-12-31T99:00", "2024"])
+def test_wrong_dates_are_refused(text):
+    with pytest.raises(ConfigError, match="is no date: write it as 2024-05-31"):
+        parse_time(text)
+
+
+def test_the_last_day_of_all_is_refused_in_a_sentence():
+    with pytest.raises(ConfigError, match="is no date"):
+        parse_time("9999-12-31", end=True)
