@@ -11,6 +11,8 @@ from typing import Any
 
 from reelseek.config import IndexConfig
 from reelseek.index.build import IndexReport, update
+from reelseek.index.explain import explain
+from reelseek.index.explanation import Explanation
 from reelseek.index.search import Searcher
 from reelseek.index.store import IndexedFile, check_model, is_index, list_files, open_index
 from reelseek.records import Hit, Method
@@ -53,6 +55,15 @@ class Index:
         else:
             self._searcher.reload()
         return self._searcher.search(query, k, moments=moments)
+
+    def explain(self, query: str, hits: Sequence[Hit]) -> list[Explanation]:
+        """Why each hit of `search(query)` has its score: frames, words and the method's parts.
+
+        Raises as `reelseek.index.explain.explain` does.
+        """
+        if self._searcher is None:
+            self._searcher = Searcher(open_index(self.directory), self.method)
+        return explain(self._searcher, query, hits)
 
     def files(self) -> list[IndexedFile]:
         """Every path that the index knows, broken ones with their reasons."""

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reelseek.errors import IndexError_
 from reelseek.index import store
 from reelseek.index.moments import spans
 from reelseek.index.segments import blank_video
@@ -30,8 +31,26 @@ EXACT_SEGMENTS = 512
 """Segments scored exactly at a time: bounds memory when `coarse` is large."""
 QUERY_BLOCK = 16
 """Queries scanned at a time: bounds memory at 64 bytes a stored frame."""
+SAME_TIME = 1e-3
+"""Seconds within which a time names a frame: it may have been rounded on its way."""
 
 _SCANNING = threading.Lock()
+
+
+class Place(NamedTuple):
+    """Where a hit lies: all stored frames of its video, and the segment that was scored.
+
+    frames_ND: float16, in order of time. times_N: seconds. first, after: the segment's frames. start, end: the
+    segment's seconds. duration: where the last segment ends.
+    """
+
+    frames_ND: Tensor
+    times_N: np.ndarray
+    first: int
+    after: int
+    start: float
+    end: float
+    duration: float
 
 
 class _Loaded(NamedTuple):
@@ -63,6 +82,11 @@ class Searcher:
     def segment_count(self) -> int:
         """Segments that are searched."""
         return len(self._loaded.order_S)
+
+    @property
+    def longest(self) -> int:
+        """Frames of the longest segment: all are padded to it when they are scored."""
+        return int(self._loaded.segments.count_S.max(initial=0))
 
     def reload(self) -> bool:
         """Load the index again if it has changed on disk; returns whether it had. Raises as the constructor does."""
@@ -98,17 +122,49 @@ class Searcher:
         hits: list[list[Hit]] = []
         for low in range(0, len(queries), QUERY_BLOCK):
             with torch.inference_mode():
-                block = [self._encode(query) for query in queries[low : low + QUERY_BLOCK]]
+                block = [self.encode([query]) for query in queries[low : low + QUERY_BLOCK]]
                 with _one_thread():
                     scores_TN = scan(loaded.frames_ND, loaded.inverse_norms_N, torch.cat([t.pooled_TD for t in block]))
                 for texts, scores_N in zip(block, scores_TN, strict=True):
                     hits.append(self._rank(loaded, texts, scores_N, k, coarse, moments))
         return hits
 
-    def _encode(self, query: str) -> Texts:
+    def encode(self, queries: Sequence[str]) -> Texts:
+        """Queries as the method scores them, projected."""
         # A lone surrogate, from a terminal that sent bytes, is no character that a tokenizer takes.
-        texts = self.method.encode_texts([query.encode("utf-8", "replace").decode()])
+        texts = self.method.encode_texts([query.encode("utf-8", "replace").decode() for query in queries])
         return self.method.project(texts, self._blank)[0]
+
+    def sample(self, count: int) -> Videos:
+        """At most `count` segments, evenly spaced over the index in order of path and time."""
+        order_S = np.argsort(self._loaded.order_S)
+        picks_P = order_S[np.unique(np.linspace(0, len(order_S) - 1, min(count, len(order_S))).astype(np.int64))]
+        return _gather(self._loaded, picks_P, self._blank.frames_VFD.device)
+
+    def place(self, path: str, peak: float) -> Place:
+        """Where the hit with this path and this best frame's time lies.
+
+        Raises IndexError_ where the index holds no such frame (any more).
+        """
+        loaded = self._loaded
+        if path in loaded.paths_V:
+            stored = loaded.segments
+            own_S = loaded.segments_V[loaded.paths_V.index(path)]
+            counts = stored.count_S[own_S]
+            rows_N = np.concatenate(
+                [np.arange(stored.first_S[s], stored.first_S[s] + stored.count_S[s]) for s in own_S]
+            )
+            times_N = stored.times_N[rows_N]
+            nearest = int(np.abs(times_N - peak).argmin())
+            if abs(times_N[nearest] - peak) < SAME_TIME:
+                at = int(np.searchsorted(np.cumsum(counts), nearest, side="right"))
+                first, s = int(counts[:at].sum()), own_S[at]
+                frames_ND = loaded.frames_ND[torch.from_numpy(rows_N)]
+                start, end, duration = (
+                    float(time) for time in (stored.start_S[s], stored.end_S[s], stored.end_S[own_S[-1]])
+                )
+                return Place(frames_ND, times_N, first, first + int(counts[at]), start, end, duration)
+        raise IndexError_(f"{self.index.directory}: holds no frame of {path} at {peak:g} s any more. Search again.")
 
     def _rank(
         self, loaded: _Loaded, texts: Texts, scores_N: np.ndarray, k: int, coarse: int, moments: bool
@@ -199,7 +255,8 @@ def _candidates(loaded: _Loaded, coarse_S: np.ndarray, k: int, coarse: int) -> n
 
 def _gather(loaded: _Loaded, picks_P: np.ndarray, device: torch.device) -> Videos:
     first_P, count_P = loaded.segments.first_S[picks_P], loaded.segments.count_S[picks_P]
-    steps_F = np.arange(count_P.max())
+    # As long as the index's longest: where a method counts padding, no score depends on what else was picked.
+    steps_F = np.arange(loaded.segments.count_S.max())
     mask_PF = torch.from_numpy(steps_F < count_P[:, None])
     rows_PF = np.minimum(first_P[:, None] + steps_F, (first_P + count_P - 1)[:, None])
     frames_PFD = loaded.frames_ND[torch.from_numpy(rows_PF)].float()

@@ -6,6 +6,7 @@ import json
 import textwrap
 from argparse import Namespace
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from reelseek.app.terminal import clock, parser, printable, short, table
@@ -13,12 +14,15 @@ from reelseek.errors import ConfigError
 
 
 def parse(words: Sequence[str]) -> Namespace:
-    """TEXT --index DIR [-k 10] [--moments] [--json]."""
+    """TEXT --index DIR [-k 10] [--moments] [--explain] [--json]."""
     options = parser("search", "Find videos by text: one answer a video with the span that matches best, or --moments.")
     options.add_argument("query", nargs="+", metavar="TEXT", help="what to look for")
     options.add_argument("--index", required=True, metavar="DIR", help="an index made by `reelseek index`")
     options.add_argument("-k", type=int, default=10, help="how many answers")
     options.add_argument("--moments", action="store_true", help="several spans of one video may answer")
+    options.add_argument(
+        "--explain", action="store_true", help="say below each answer which frames and words carried it"
+    )
     options.add_argument("--model", default="", help="the model that made the index, if it has moved")
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     options.add_argument("--json", action="store_true", help="one JSON object a line: path, start, end, score, peak")
@@ -32,16 +36,21 @@ def run(arguments: Namespace) -> int:
         raise ConfigError('the query is empty: say what to look for, for instance "a dog runs on a beach".')
     if arguments.k < 1:
         raise ConfigError(f"-k {arguments.k}: it must be at least 1.")
+    from reelseek.app.account import HOW_TO_READ, account
     from reelseek.app.models import method_of_index
+    from reelseek.index.explain import explain
     from reelseek.index.search import Searcher
     from reelseek.index.store import open_index
 
     index = open_index(Path(arguments.index))
     method = method_of_index(index, arguments.model, arguments.device)
-    hits = Searcher(index, method).search(query, arguments.k, moments=arguments.moments)
+    searcher = Searcher(index, method)
+    hits = searcher.search(query, arguments.k, moments=arguments.moments)
+    explanations = explain(searcher, query, hits) if arguments.explain else []
     if arguments.json:
-        for hit in hits:
-            print(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in hit._asdict().items()}))
+        for hit, why in zip_longest(hits, explanations):
+            record = {k: round(v, 6) if isinstance(v, float) else v for k, v in hit._asdict().items()}
+            print(json.dumps(record if why is None else {**record, "explanation": why.to_json()}))
         return 0
     rows = [
         (
@@ -55,10 +64,15 @@ def run(arguments: Namespace) -> int:
     if not hits:
         print("The index holds no video.")
         return 0
-    table(
-        f"{printable(textwrap.shorten(query, 100, placeholder=' ...'))}   [{method.name} over {method.backbone.name}]",
-        ["", "score", "span", "path"],
-        rows,
-        right=[0, 1],
+    title = (
+        f"{printable(textwrap.shorten(query, 100, placeholder=' ...'))}   [{method.name} over {method.backbone.name}]"
     )
+    if not explanations:
+        table(title, ["", "score", "span", "path"], rows, right=[0, 1])
+        return 0
+    print(title)
+    for row, why in zip(rows, explanations, strict=True):
+        print("\n" + "   ".join(row))
+        print("\n".join(account(why)))
+    print(f"\n{HOW_TO_READ}")
     return 0
