@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from index_fakes import FakeMethod, clip, update
+from reelseek.app.commands.serve import Service
 from reelseek.errors import IndexError_
 from reelseek.index import explain as explaining
 from reelseek.index.explain import MOST_PIECES, explain, pieces_of
@@ -248,6 +249,13 @@ def test_an_index_as_one_object(tmp_path: Path) -> None:
     assert any(abs(word.drop) > 1e-3 for word in why.words)
     # the only segment there is: no word does more for it than for others
     assert [word.weight for word in why.words] == pytest.approx([0, 0, 0], abs=1e-6)
+
+
+def test_the_page_s_service_explains_by_path_and_peak(searcher: Searcher, found: list[tuple[Hit, Explanation]]) -> None:
+    hit, why = found[0]
+    assert Service(searcher).explain(QUERY, hit.path, hit.peak)["score"] == pytest.approx(why.score, abs=1e-6)
+    with pytest.raises(ValueError, match="query is empty"):
+        Service(searcher).explain(" ", hit.path, hit.peak)
 
 
 def test_words_kept_by_every_strategy() -> None:

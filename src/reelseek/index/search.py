@@ -150,19 +150,14 @@ class Searcher:
         if path in loaded.paths_V:
             stored = loaded.segments
             own_S = loaded.segments_V[loaded.paths_V.index(path)]
-            counts = stored.count_S[own_S]
-            rows_N = np.concatenate(
-                [np.arange(stored.first_S[s], stored.first_S[s] + stored.count_S[s]) for s in own_S]
-            )
+            counts, rows_N = stored.count_S[own_S], _rows(stored, own_S)
             times_N = stored.times_N[rows_N]
             nearest = int(np.abs(times_N - peak).argmin())
             if abs(times_N[nearest] - peak) < SAME_TIME:
                 at = int(np.searchsorted(np.cumsum(counts), nearest, side="right"))
                 first, s = int(counts[:at].sum()), own_S[at]
                 frames_ND = loaded.frames_ND[torch.from_numpy(rows_N)]
-                start, end, duration = (
-                    float(time) for time in (stored.start_S[s], stored.end_S[s], stored.end_S[own_S[-1]])
-                )
+                start, end, duration = float(stored.start_S[s]), float(stored.end_S[s]), float(stored.end_S[own_S[-1]])
                 return Place(frames_ND, times_N, first, first + int(counts[at]), start, end, duration)
         raise IndexError_(f"{self.index.directory}: holds no frame of {path} at {peak:g} s any more. Search again.")
 
@@ -263,6 +258,11 @@ def _gather(loaded: _Loaded, picks_P: np.ndarray, device: torch.device) -> Video
     return Videos(frames_VFD=(frames_PFD * mask_PF[..., None]).to(device), mask_VF=mask_PF.to(device))
 
 
+def _rows(stored: StoredSegments, segments_S: np.ndarray) -> np.ndarray:
+    """The rows of frames that some segments own, segment after segment."""
+    return np.concatenate([np.arange(stored.first_S[s], stored.first_S[s] + stored.count_S[s]) for s in segments_S])
+
+
 def _videos(loaded: _Loaded, ranked: list[tuple[int, float]], scores_N: np.ndarray, k: int) -> list[Hit]:
     hits: dict[int, Hit] = {}
     stored = loaded.segments
@@ -285,7 +285,7 @@ def _moments(loaded: _Loaded, ranked: list[tuple[int, float]], scores_N: np.ndar
     stored = loaded.segments
     for video, candidates in by_video.items():
         own_S = loaded.segments_V[video]
-        rows_F = np.concatenate([np.arange(stored.first_S[s], stored.first_S[s] + stored.count_S[s]) for s in own_S])
+        rows_F = _rows(stored, own_S)
         times_F = stored.times_N[rows_F]
         edges = np.concatenate([[0.0], times_F[1:], [stored.end_S[own_S[-1]]]])
         low_of = dict(
