@@ -104,6 +104,17 @@ def test_train_save_load_evaluate_and_search(folder: Path, tmp_path: Path, name:
     library.update([folder], config=IndexConfig(fps=2.0, segment_frames=3))
     for colour, caption in SHOWN.items():
         assert colour in library.search(caption, k=1)[0].path
+    (hit,) = library.search("a fox jumps", k=1)
+    (why,) = library.explain("a fox jumps", [hit])
+    assert sum(frame.contribution or 0 for frame in why.frames) + why.rest == pytest.approx(hit.score, abs=1e-5)
+    assert {stream.name: stream.words for stream in why.streams} == {
+        "fusion": (),
+        "entity": ("fox",),
+        "action": ("jumps",),
+    }
+    assert [stream.share for stream in why.streams] == pytest.approx([1, 0, 0])
+    assert {stream.name for stream in why.streams if stream.experts} == {"fusion", "entity", "action"}
+    assert all((stream.increment is not None) == (name == "camoe-gare") for stream in why.streams)
 
 
 def test_towers_train_end_to_end_through_masked_sentences(folder: Path, tmp_path: Path) -> None:

@@ -81,6 +81,43 @@ def test_moments_are_spans_inside_their_videos(world: World) -> None:
     assert all(0 <= hit["start"] < hit["end"] <= 2.0 for hit in moments)
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_search_explains_its_answers(world: World, tmp_path: Path, trained: bool) -> None:
+    index = tmp_path / "films.index" if trained else world.index
+    if trained:
+        assert run("index", world.films, "--index", index, "--model", world.run).code == 0
+    words = ["search", "a green wall", "--index", index, "-k", 3]
+    hits = lines(run(*words, "--json"))
+    told = lines(run(*words, "--explain", "--json"))
+    assert [{key: value for key, value in row.items() if key != "explanation"} for row in told] == hits
+    for row in told:
+        why = row["explanation"]
+        assert sum(frame["contribution"] for frame in why["frames"]) + why["rest"] == pytest.approx(
+            row["score"], abs=1e-5
+        )
+        assert [word["text"] for word in why["words"]] == ["a", "green", "wall"]
+        assert (why["increment"] is not None) == trained
+    said = run(*words, "--explain")
+    assert said.code == 0
+    blocks = said.out.split("\n\n")
+    assert len(blocks) == 5  # the title, three answers, how to read them
+    for block, row in zip(blocks[1:4], told, strict=True):
+        answer, frames, words_line, *more = block.splitlines()
+        assert answer.split()[1] == f"{row['score']:.3f}"
+        assert Path(answer.split()[-1]).name == Path(row["path"]).name
+        best = max(row["explanation"]["frames"], key=lambda frame: frame["contribution"])
+        assert f"{best['contribution']:+.4f}" in frames
+        assert words_line.split()[1::2] == ["a", "green", "wall"]
+        assert [line.split()[0] for line in more] == (["increment"] if trained else [])
+
+
+def test_moments_are_explained_too(world: World) -> None:
+    words = ["search", "a green wall", "--index", world.index, "-k", 50, "--moments", "--json"]
+    plain, explained = lines(run(*words)), lines(run(*words, "--explain"))
+    assert len(plain) == len(explained) > 0
+    assert all(row["explanation"]["score"] == pytest.approx(row["score"], abs=2e-6) for row in explained)
+
+
 def test_embed_runs_the_towers_once(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["embed", "gare-folder", "--data", world.films, "--cache", tmp_path / "cache"]
     first = run(*words)

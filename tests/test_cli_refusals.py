@@ -45,6 +45,7 @@ def test_a_folder_without_videos(tmp_path: Path, name: str) -> None:
     assert f"no video files below {folder}: they are known by their endings, such as .mp4" in said.err
     assert run("search", "a dog", "--index", tmp_path / "index").out == "The index holds no video.\n"
     assert run("search", "a dog", "--index", tmp_path / "index", "--json").out == ""
+    assert run("search", "a dog", "--index", tmp_path / "index", "--explain").out == "The index holds no video.\n"
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:

@@ -52,6 +52,21 @@ def test_every_recipe_over_clip_can_be_built_and_scores(name: str, towers: ClipB
     assert method.score(*method.project(*inputs(12))).matrix_TV.shape == (2, 2)
 
 
+@pytest.mark.parametrize("name", [name for name in RECIPES if "msrvtt" in name])
+def test_every_recipe_over_clip_takes_its_scores_apart(name: str, towers: ClipBackbone) -> None:
+    method = build(recipe(name).method, towers).eval()
+    texts, videos = method.project(*inputs(12))
+    parts = method.explain(texts, videos)
+    assert parts is not None
+    torch.testing.assert_close(parts.matrix_TV, method.score(texts, videos).matrix_TV.detach(), atol=1e-5, rtol=0)
+
+
+def test_a_head_that_cannot_say_takes_nothing_apart(towers: ClipBackbone) -> None:
+    method = Method(name="bare", backbone=towers, head=nn.Identity())
+    assert method.explain(*inputs(2)) is None
+    assert method.kept_words("a dog runs") == {}
+
+
 def test_frame_positions_are_all_that_the_text_tower_has(towers: ClipBackbone) -> None:
     temporal = build(recipe("gare-msrvtt").method, towers).temporal
     assert temporal is not None

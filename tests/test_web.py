@@ -20,10 +20,11 @@ from fastapi.testclient import TestClient
 
 from reelseek.app.guard import is_loopback, shown
 from reelseek.app.web import MOST_CHARACTERS, STATIC, create_app, serve
-from reelseek.errors import ConfigError, IndexMismatch, UnreadableVideo
+from reelseek.errors import ConfigError, IndexError_, IndexMismatch, UnreadableVideo
 from reelseek.records import Hit
 
 HERE = "http://127.0.0.1:8765"
+SVG = "http://www.w3.org/2000/svg"  # the name of a language: nothing is fetched from there
 CONTENT = bytes(range(256)) * 40
 NAMES = ["walk.mp4", "tape.AVI", "a b & <i>'\"\N{GRINNING FACE}\nline.webm", "bytes \udcff.mkv"]
 
@@ -36,6 +37,7 @@ class Library:
         self.real = {os.path.realpath(path) for path in self.paths}
         self.asked, self.inside, self.most_inside = [], 0, 0
         self.gate, self.error, self.broken = None, None, []
+        self.explained = []
 
     def search(self, query, k, moments):
         self.asked.append((query, k, moments))
@@ -47,6 +49,12 @@ class Library:
         if self.error is not None:
             raise self.error
         return [Hit(path, 1.5, 4.0, 0.9 - 0.1 * place, 2.25) for place, path in enumerate(self.paths[:k])]
+
+    def explain(self, query, path, peak):
+        self.explained.append((query, path, peak))
+        if self.error is not None:
+            raise self.error
+        return {"query": query, "path": path, "score": 0.9, "words": [{"text": "<b>dog"}]}
 
     def status(self):
         known = {"model": "gare-offline", "trained_on": "motions", "directory": "/index \udcff"}
@@ -127,9 +135,9 @@ def test_every_answer_carries_the_security_headers(client, address):
 
 def test_page_has_no_inline_code_and_loads_nothing_from_outside():
     html = (STATIC / "index.html").read_text()
-    css = (STATIC / "page.css").read_text()
-    script = (STATIC / "page.js").read_text()
-    assert re.findall(r"<script\b[^>]*>(.*?)</script>", html, re.DOTALL) == [""]
+    css = (STATIC / "page.css").read_text() + (STATIC / "why.css").read_text()
+    script = (STATIC / "page.js").read_text() + (STATIC / "why.js").read_text().replace(SVG, "")
+    assert re.findall(r"<script\b[^>]*>(.*?)</script>", html, re.DOTALL) == ["", ""]
     assert not re.search(r"<style|\bstyle=|\bon\w+=", html)
     assert not re.search(r"//[a-z]", html + script.replace("// ", ""))
     assert "url(" not in css
@@ -139,7 +147,7 @@ def test_page_has_no_inline_code_and_loads_nothing_from_outside():
 
 def test_script_names_only_elements_that_the_page_has():
     html = (STATIC / "index.html").read_text()
-    script = (STATIC / "page.js").read_text()
+    script = (STATIC / "page.js").read_text() + (STATIC / "why.js").read_text()
     named = set(re.findall(r'byId\("(\w+)"\)', script))
     assert len(named) > 15
     assert named <= set(re.findall(r'\bid="(\w+)"', html))
@@ -229,6 +237,50 @@ def test_failing_searches_answer_a_sentence(library, camera, error, status, word
     assert answer.headers["x-content-type-options"] == "nosniff"
     library.error = None
     assert len(hits_of(client)) == len(NAMES)
+
+
+# ---- explanations
+
+
+def test_a_hit_is_explained_by_its_id_and_peak(client, library):
+    hit = hits_of(client)[1]
+    answer = client.get("/api/explain", params={"q": " a dog ", "id": hit["id"], "t": hit["peak"]})
+    assert answer.status_code == 200
+    body = answer.json()
+    assert library.explained == [("a dog", library.paths[1], 2.25)]
+    assert body.pop("seconds") >= 0
+    assert body == {"id": hit["id"], "query": "a dog", "score": 0.9, "words": [{"text": "<b>dog"}]}
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "words"),
+    [
+        ({"q": "  "}, 400, "Say what to look for."),
+        ({"q": "d" * (MOST_CHARACTERS + 1)}, 413, "The query has 20,001 characters"),
+        ({"id": "0" * 24}, 404, "This result is from an earlier start of the server. Search again."),
+        ({"id": "../../etc/passwd"}, 404, "This result is from an earlier start"),
+        ({"t": "nan"}, 400, "t: "),
+        ({"t": "-1"}, 400, "t: "),
+        ({"t": None}, 400, "t: "),
+        ({"q": None}, 400, "q: "),
+    ],
+)
+def test_explanations_that_cannot_be_asked_for(client, library, changed, status, words):
+    asked = {"q": "a dog", "id": hits_of(client)[0]["id"], "t": 2.25} | changed
+    asked = {name: value for name, value in asked.items() if value is not None}
+    assert sentence_of(client.get("/api/explain", params=asked), status).startswith(words)
+    assert library.explained == []
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("No."), 400), (IndexError_("It holds no such frame any more."), 503)]
+)
+def test_failing_explanations_answer_a_sentence(client, library, error, status):
+    ident = hits_of(client)[0]["id"]
+    library.error = error
+    answer = client.get("/api/explain", params={"q": "a dog", "id": ident, "t": 1})
+    assert sentence_of(answer, status) == str(error)
 
 
 def test_unknown_addresses_and_verbs(client):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -73,6 +74,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--disable-quic", "--autoplay-policy=no-user-gesture-required"]
@@ -253,9 +255,113 @@ def test_a_phone_scrolls_one_way_only(page_at: Open, width: int) -> None:
     page.locator(".card", has_text="a-very-long-name").tap()
     expect(page.locator("#player")).to_be_visible()
     assert_it_fits()
+    page.locator("#whyButton").tap()
+    expect(page.locator(".carrying li").first).to_be_visible()
+    assert_it_fits()
     box = page.locator("#close").bounding_box()
     assert box is not None
     assert 0 <= box["x"] <= width - box["width"]
+
+
+def test_why_a_film_was_found(page_at: Open) -> None:
+    page = page_at()
+    look_for(page, "a red wall")
+    hits = answers(page, "a red wall")
+    place = next(n for n, hit in enumerate(hits) if hit["playable"] and n < len(hits) - 1)
+    page.locator(".ask").nth(place).click()
+    expect(page.locator("#player")).to_be_visible()
+    expect(page.locator("#whyButton")).to_have_attribute("aria-expanded", "true")
+    asked = {"q": "a red wall", "id": hits[place]["id"], "t": str(hits[place]["peak"])}
+    why = page.request.get("/api/explain", params=asked).json()
+    assert why["score"] == pytest.approx(hits[place]["score"], abs=1e-6)
+    assert "path" not in why
+    expect(page.locator("#whySaid")).to_contain_text(f"The score {hits[place]['score']:.3f}")
+    expect(page.locator(".carrying li")).to_have_count(len(why["frames"]))
+    expect(page.locator(".words bdi")).to_have_text(["a", "red", "wall"])
+    wait_until(page, "[...document.querySelectorAll('.carrying img')].every((i) => i.complete && i.naturalWidth > 0)")
+    expect(page.locator(".map")).to_be_hidden()
+    page.locator("#why summary").click()
+    expect(page.locator(".map tbody td")).to_have_count(3 * len(why["frames"]))
+    # a line from the left edge through every stored frame to the right edge
+    drawn = page.evaluate("document.querySelector('#curve .line').getAttribute('d').split('L').length - 2")
+    assert drawn == len(why["curve"]) == 16
+    page.locator("#next").click()
+    expect(page.locator("#whySaid")).to_contain_text(f"The score {hits[place + 1]['score']:.3f}")
+    page.locator("#whyButton").click()
+    expect(page.locator("#why")).to_be_hidden()
+    expect(page.locator("#curve")).to_be_hidden()
+    page.locator("#whyButton").click()
+    expect(page.locator("#curve")).to_be_visible()
+    page.locator("#close").click()
+    page.locator(".card").first.click()
+    expect(page.locator("#player")).to_be_visible()
+    expect(page.locator("#why")).to_be_hidden()
+
+
+def test_the_curve_and_the_frames_lead_to_their_moments(page_at: Open) -> None:
+    page = page_at("?q=blue")
+    expect(page.locator("#said")).to_contain_text("best match first")
+    place = next(n for n, hit in enumerate(answers(page, "blue")) if hit["playable"])
+    page.locator(".ask").nth(place).click()
+    wait_until(page, "document.querySelector('video').readyState >= 2")
+    expect(page.locator(".carrying li").first).to_be_visible()
+    page.evaluate("document.querySelector('video').pause()")
+    at = "document.querySelector('video').currentTime"
+    curve = page.locator("#curve")
+    box, strip = curve.bounding_box(), page.locator("#player .strip").bounding_box()
+    assert box is not None
+    assert strip is not None
+    assert (box["x"], box["width"]) == (strip["x"], strip["width"])
+    page.mouse.click(box["x"] + box["width"] / 4, box["y"] + 20)
+    assert page.evaluate(at) == pytest.approx(4, abs=0.1)
+    curve.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(at) == pytest.approx(5, abs=0.1)
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate(at) == pytest.approx(3, abs=0.1)
+    assert str(curve.get_attribute("aria-valuetext")).startswith("0:03, match ")
+    page.keyboard.press("Home")
+    assert page.evaluate(at) == 0
+    page.keyboard.press("End")
+    assert page.evaluate(at) == pytest.approx(15, abs=0.1)
+    frame = page.locator(".carrying button").last
+    frame.focus()
+    page.keyboard.press("Enter")
+    told = re.match(r"Go to 0:(\d+): ", str(frame.get_attribute("aria-label")))
+    assert told is not None
+    assert page.evaluate(at) == pytest.approx(int(told[1]), abs=0.1)
+
+
+def test_a_film_that_no_browser_plays_is_explained_with_pictures(page_at: Open) -> None:
+    page = page_at("?q=red")
+    expect(page.locator("#said")).to_contain_text("best match first")
+    place = [hit["name"] for hit in answers(page, "red")].index("old.avi")
+    page.locator(".ask").nth(place).click()
+    expect(page.locator("#curve")).to_be_visible()
+    expect(page.locator(".words")).to_have_count(0)  # a query of one word
+    frame = page.locator(".carrying button").first
+    frame.click()
+    told = re.match(r"Go to 0:(\d+): ", str(frame.get_attribute("aria-label")))
+    assert told is not None
+    wait_until(page, f"document.querySelector('.still img').src.endsWith('?t={int(told[1])}.000')")
+    wait_until(page, "document.querySelector('.still img').naturalWidth > 0")
+
+
+def test_a_hostile_query_is_explained_as_text(page_at: Open) -> None:
+    page = page_at("?q=%3Cimg%20src%3Dx%20onerror%3Dwindow.harm%3D1%3E%20red")
+    page.locator(".ask").first.click()
+    expect(page.locator(".words bdi")).to_have_text(["<img", "src=x", "onerror=window.harm=1>", "red"])
+    assert page.locator("img[src=x]").count() == 0
+    assert page.evaluate("window.harm") is None
+
+
+def test_an_explanation_that_fails_is_said_in_a_sentence(page_at: Open) -> None:
+    page = page_at("?q=red", watched=False)  # the browser itself reports the broken request in the console
+    page.route("**/api/explain*", lambda route: route.abort())
+    page.locator(".ask").first.click()
+    expect(page.locator("#whySaid")).to_have_text("The server does not answer. Is reelseek serve still running?")
+    expect(page.locator("#curve")).to_be_hidden()
 
 
 LUMINANCE = """
@@ -279,7 +385,10 @@ def test_text_can_be_read_in_both_colour_schemes(page_at: Open, scheme: str) -> 
     expect(page.locator("#said")).to_contain_text("best match first")
     _, ground = page.evaluate(LUMINANCE, "body")
     assert ground < 0.05 if scheme == "dark" else ground > 0.8
-    for selector in ("#said", ".name", ".folder", ".value", "#model", ".switch small", ".box button", "summary"):
+    page.locator(".ask").first.click()
+    expect(page.locator(".carrying li").first).to_be_visible()
+    seen = ("#said", ".name", ".folder", ".value", "#model", ".switch small", ".box button", "summary")
+    for selector in (*seen, ".ask", "#whySaid", "#why h3", ".carrying .what", ".carrying .hint"):
         ink, paper = page.evaluate(LUMINANCE, selector)
         contrast = (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05)
         assert contrast >= 4.5, f"{selector}: {contrast:.1f}"

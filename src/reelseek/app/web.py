@@ -42,10 +42,17 @@ Result = TypeVar("Result")
 
 
 class SearchService(Protocol):
-    """What the page needs of an index. `search` is called from one thread at a time."""
+    """What the page needs of an index. `search` and `explain` are called from one thread at a time."""
 
     def search(self, query: str, k: int, moments: bool) -> Sequence[Hit]:
         """The best `k` videos, or with `moments` the best `k` spans. ValueError: a query that cannot be used."""
+        ...
+
+    def explain(self, query: str, path: str, peak: float) -> Mapping[str, Any]:
+        """Why the hit of `search(query)` with this path and peak has its score, as plain values.
+
+        Keys: those of `reelseek.index.explanation.Explanation`. ValueError: a query that cannot be used.
+        """
         ...
 
     def status(self) -> Mapping[str, Any]:
@@ -68,13 +75,13 @@ class SearchService(Protocol):
 def create_app(
     service: SearchService, *, thumbnail: Callable[[Path, float], bytes], token: str | None = None, waiting: int = 8
 ) -> FastAPI:
-    """The application: `/`, `/api/search`, `/api/status`, `/thumb/{id}`, `/video/{id}`, `/healthz`.
+    """The application: `/`, `/api/search`, `/api/explain`, `/api/status`, `/thumb/{id}`, `/video/{id}`, `/healthz`.
 
     Args:
         service: the index to search.
         thumbnail: (file, seconds) -> JPEG bytes; raises VideoError.
         token: asked of every request but `/healthz`, as `Authorization: Bearer` or once as `/?token=`.
-        waiting: searches that may stand in line behind the running one; the next is answered 429.
+        waiting: searches and explanations that may stand in line behind the running one; the next is answered 429.
 
     Raises:
         ConfigError: the token is empty.
@@ -105,13 +112,7 @@ def _add_search(app: FastAPI, service: SearchService, files: _Files, line: _Line
     async def search(
         q: str = "", k: Annotated[int, Query(ge=1, le=MOST_HITS)] = 24, moments: bool = False
     ) -> JSONResponse:
-        query = q.strip()
-        if not query:
-            raise HTTPException(400, "Say what to look for.")
-        if len(query) > MOST_CHARACTERS:
-            raise HTTPException(
-                413, f"The query has {len(query):,} characters; at most {MOST_CHARACTERS:,} can be used."
-            )
+        query = _query(q)
         begun = time.perf_counter()
         try:
             hits = await line.run(service.search, query, k, moments)
@@ -120,6 +121,19 @@ def _add_search(app: FastAPI, service: SearchService, files: _Files, line: _Line
         seconds = round(time.perf_counter() - begun, 4)
         answer = {"query": query, "moments": moments, "seconds": seconds, "hits": [_hit(hit, files) for hit in hits]}
         return JSONResponse(answer, headers={"Cache-Control": "no-store"})
+
+    @app.get("/api/explain")
+    async def explain(q: str, id: str, t: Annotated[float, Query(ge=0, allow_inf_nan=False)]) -> JSONResponse:
+        query, path = _query(q), files.path(id)
+        begun = time.perf_counter()
+        try:
+            known = await line.run(service.explain, query, path, t)
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from error
+        # a path does not travel: the page knows the file by its id
+        answer = {key: value for key, value in known.items() if key != "path"}
+        seconds = round(time.perf_counter() - begun, 4)
+        return JSONResponse({"id": id, "seconds": seconds, **answer}, headers={"Cache-Control": "no-store"})
 
     @app.get("/api/status")
     def status() -> JSONResponse:
@@ -130,6 +144,15 @@ def _add_search(app: FastAPI, service: SearchService, files: _Files, line: _Line
             "broken": [{"path": shown(file["path"]), "reason": shown(file["reason"])} for file in known["broken"]],
         }
         return JSONResponse(answer, headers={"Cache-Control": "no-store"})
+
+
+def _query(words: str) -> str:
+    query = words.strip()
+    if not query:
+        raise HTTPException(400, "Say what to look for.")
+    if len(query) > MOST_CHARACTERS:
+        raise HTTPException(413, f"The query has {len(query):,} characters; at most {MOST_CHARACTERS:,} can be used.")
+    return query
 
 
 def _add_media(app: FastAPI, files: _Files, thumbnail: Callable[[Path, float], bytes], line: _Line) -> None:
@@ -239,11 +262,16 @@ class _Files:
         self._paths[ident] = path
         return ident
 
-    def find(self, ident: str) -> tuple[Path, os.stat_result]:
-        """The file with its links resolved. HTTPException 404: unknown id, gone, or not of the index (any more)."""
+    def path(self, ident: str) -> str:
+        """The path as the search gave it. HTTPException 404: an unknown id."""
         path = self._paths.get(ident)
         if path is None:
             raise HTTPException(404, "This result is from an earlier start of the server. Search again.")
+        return path
+
+    def find(self, ident: str) -> tuple[Path, os.stat_result]:
+        """The file with its links resolved. HTTPException 404: unknown id, gone, or not of the index (any more)."""
+        path = self.path(ident)
         try:
             real = Path(path).resolve(strict=True)
             facts = real.stat()

@@ -69,7 +69,7 @@ def asked_parts(searcher: Searcher, loaded: Loaded, query: Query) -> list[AskedP
             texts.append(None)
             vectors.append(picture_vector(searcher.method, searcher.index.config, query.picture))
         else:
-            words = searcher.encode(part.what)
+            words = searcher.encode([part.what])
             texts.append(words)
             vectors.append(words.pooled_TD)
     with one_thread():

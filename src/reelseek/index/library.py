@@ -13,6 +13,8 @@ from reelseek.config import IndexConfig
 from reelseek.index.ask import Answer, Moments, ask
 from reelseek.index.build import IndexReport, update
 from reelseek.index.cards import check_model, is_index, open_index
+from reelseek.index.explain import explain
+from reelseek.index.explanation import Explanation
 from reelseek.index.filters import Filters
 from reelseek.index.query import Query
 from reelseek.index.search import Searcher
@@ -66,6 +68,13 @@ class Index:
     ) -> list[Answer]:
         """Queries of more than a sentence, and filters: `reelseek.index.ask.ask`."""
         return ask(self._current(), query, k, filters=filters, moments=moments, collapse=collapse, variety=variety)
+
+    def explain(self, query: str, hits: Sequence[Hit]) -> list[Explanation]:
+        """Why each hit of `search(query)` has its score: frames, words and the method's parts.
+
+        Raises as `reelseek.index.explain.explain` does.
+        """
+        return explain(self._current(), query, hits)
 
     def _current(self) -> Searcher:
         if self._searcher is None:

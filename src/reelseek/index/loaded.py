@@ -22,6 +22,10 @@ SCAN_ROWS = 2048
 """Frames turned to float32 at a time: a block that stays in the processor's cache (1024 to 4096 are as fast)."""
 
 
+SAME_TIME = 1e-3
+"""Seconds within which a time names a frame: it may have been rounded on its way."""
+
+
 class Loaded(NamedTuple):
     """Videos are numbered by their first path.
 
@@ -43,6 +47,22 @@ class Loaded(NamedTuple):
     passing_S: np.ndarray
     segments_V: list[np.ndarray]
     files: Mapping[str, IndexedFile]
+
+
+class Located(NamedTuple):
+    """Where a hit lies: all stored frames of its video, and the segment that was scored.
+
+    frames_ND: float16, in order of time. times_N: seconds. first, after: the segment's frames. start, end: the
+    segment's seconds. duration: where the last segment ends.
+    """
+
+    frames_ND: Tensor
+    times_N: np.ndarray
+    first: int
+    after: int
+    start: float
+    end: float
+    duration: float
 
 
 def load(index: IndexCard) -> Loaded:
@@ -103,11 +123,36 @@ def candidates(loaded: Loaded, coarse_S: np.ndarray, k: int, coarse: int) -> np.
 def gather(loaded: Loaded, picks_P: np.ndarray, device: torch.device) -> Videos:
     """Stored segments as a padded batch, in float32."""
     first_P, count_P = loaded.segments.first_S[picks_P], loaded.segments.count_S[picks_P]
-    steps_F = np.arange(count_P.max())
+    # As long as the index's longest: where a method counts padding, no score depends on what else was picked.
+    steps_F = np.arange(loaded.segments.count_S.max())
     mask_PF = torch.from_numpy(steps_F < count_P[:, None])
     rows_PF = np.minimum(first_P[:, None] + steps_F, (first_P + count_P - 1)[:, None])
     frames_PFD = loaded.frames_ND[torch.from_numpy(rows_PF)].float()
     return Videos(frames_VFD=(frames_PFD * mask_PF[..., None]).to(device), mask_VF=mask_PF.to(device))
+
+
+def located(loaded: Loaded, path: str, peak: float) -> Located | None:
+    """The segment that holds a file's frame at `peak` seconds; None where the index holds no such frame."""
+    file = loaded.files.get(path)
+    if file is None:
+        return None
+    video, stored = loaded.contents_V.index(file.content_hash), loaded.segments
+    own_S, rows_N = loaded.segments_V[video], rows_of(loaded, video)
+    times_N, ends_S = stored.times_N[rows_N], np.cumsum(stored.count_S[own_S])
+    nearest = int(np.abs(times_N - peak).argmin())
+    if abs(times_N[nearest] - peak) >= SAME_TIME:
+        return None
+    at = int(np.searchsorted(ends_S, nearest, side="right"))
+    s, after = own_S[at], int(ends_S[at])
+    return Located(
+        frames_ND=loaded.frames_ND[torch.from_numpy(rows_N)],
+        times_N=times_N,
+        first=after - int(stored.count_S[s]),
+        after=after,
+        start=float(stored.start_S[s]),
+        end=float(stored.end_S[s]),
+        duration=float(stored.end_S[own_S[-1]]),
+    )
 
 
 def rows_of(loaded: Loaded, video: int) -> np.ndarray:

@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reelseek.errors import IndexError_
 from reelseek.index import cards, store
 from reelseek.index.cards import IndexCard
-from reelseek.index.loaded import SCAN_ROWS, Loaded, candidates, gather, load
+from reelseek.index.loaded import SCAN_ROWS, Loaded, Located, candidates, gather, load, located
 from reelseek.index.places import Place, best_segments, moments_of
 from reelseek.index.segments import blank_video
-from reelseek.records import Hit, Method, Texts
+from reelseek.records import Hit, Method, Texts, Videos
 
 EXACT_SEGMENTS = 512
 """Segments scored exactly at a time: bounds memory when `coarse` is large."""
@@ -52,6 +53,11 @@ class Searcher:
     def loaded(self) -> Loaded:
         """What is searched now; a reload replaces it as a whole, so hold on to one."""
         return self._loaded
+
+    @property
+    def longest(self) -> int:
+        """Frames of the longest segment: all are padded to it when they are scored."""
+        return int(self._loaded.segments.count_S.max(initial=0))
 
     @property
     def segment_count(self) -> int:
@@ -92,17 +98,17 @@ class Searcher:
         hits: list[list[Hit]] = []
         for low in range(0, len(queries), QUERY_BLOCK):
             with torch.inference_mode():
-                block = [self.encode(query) for query in queries[low : low + QUERY_BLOCK]]
+                block = [self.encode([query]) for query in queries[low : low + QUERY_BLOCK]]
                 with one_thread():
                     scores_TN = scan(loaded.frames_ND, loaded.inverse_norms_N, torch.cat([t.pooled_TD for t in block]))
                 for texts, scores_N in zip(block, scores_TN, strict=True):
                     hits.append(self._rank(loaded, texts, scores_N, k, coarse, moments))
         return hits
 
-    def encode(self, query: str) -> Texts:
-        """A sentence as the method projects it, one row. Not empty."""
+    def encode(self, queries: Sequence[str]) -> Texts:
+        """Sentences as the method projects them. None is empty."""
         # A lone surrogate, from a terminal that sent bytes, is no character that a tokenizer takes.
-        texts = self.method.encode_texts([query.encode("utf-8", "replace").decode()])
+        texts = self.method.encode_texts([query.encode("utf-8", "replace").decode() for query in queries])
         return self.method.project(texts, self._blank)[0]
 
     def score(self, loaded: Loaded, texts: Texts, picks_P: np.ndarray) -> np.ndarray:
@@ -112,6 +118,22 @@ class Searcher:
             videos = gather(loaded, picks_P[low : low + EXACT_SEGMENTS], texts.pooled_TD.device)
             parts.append(self.method.score(texts, videos).matrix_TV[0].float().cpu().numpy())
         return np.concatenate(parts)
+
+    def sample(self, count: int) -> Videos:
+        """At most `count` segments, evenly spaced over the index in order of path and time."""
+        order_S = np.argsort(self._loaded.order_S)
+        picks_P = order_S[np.unique(np.linspace(0, len(order_S) - 1, min(count, len(order_S))).astype(np.int64))]
+        return gather(self._loaded, picks_P, self._blank.frames_VFD.device)
+
+    def locate(self, path: str, peak: float) -> Located:
+        """Where the hit with this path and this best frame's time in seconds lies.
+
+        Raises IndexError_ where the index holds no such frame (any more).
+        """
+        found = located(self._loaded, path, peak)
+        if found is None:
+            raise IndexError_(f"{self.index.directory}: holds no frame of {path} at {peak:g} s any more. Search again.")
+        return found
 
     def _rank(
         self, loaded: Loaded, texts: Texts, scores_N: np.ndarray, k: int, coarse: int, moments: bool

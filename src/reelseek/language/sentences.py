@@ -69,6 +69,22 @@ def stream_texts(
     return {stream: encode(captions, keep=_kept(captions, tokens_T, spans_T)) for stream, spans_T in words.items()}
 
 
+def kept_words(sentences: Sentences, caption: str, *, token_spans: TokenSpans) -> dict[str, Spans]:
+    """The characters that each stream's sentence of one caption is made of; the whole caption where it has no key word.
+
+    Raises ModelError as `reelseek.language.words.key_words` does.
+    """
+    (found,) = key_words([caption])
+    kept = {}
+    for stream in sentences.streams:
+        spans: Spans = getattr(found, WORDS_OF[stream])
+        if sentences.strategy == "rkw":
+            kept[stream] = spans or [(0, len(caption))]
+        else:
+            kept[stream] = _kept([caption], token_spans([caption]), [spans])[0]
+    return kept
+
+
 def _remaining(captions: Sequence[str], spans_T: Sequence[Spans]) -> list[str]:
     return [
         " ".join(caption[start:end] for start, end in spans) or caption

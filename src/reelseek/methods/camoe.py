@@ -25,6 +25,7 @@ from reelseek.methods.camoe_experts import AttentionExpert, MeanExpert, SqueezeE
 from reelseek.methods.clip4clip import MeanPoolHead
 from reelseek.methods.method import Head, Method
 from reelseek.records import Backbone, Scores, Texts, Videos
+from reelseek.score.parts import Parts
 from reelseek.score.similarity import check_mask, masked_mean
 
 FUSION = "fusion"
@@ -119,6 +120,28 @@ class CamoeHead(nn.Module):
         """What every text sees of every video in the fusion stream, as that stream's head has it: [T or 1, V, D]."""
         seen: Tensor = cast(Any, self.heads[FUSION]).pooled(texts._replace(streams=None), self.views(videos)[FUSION])
         return seen
+
+    def explain(self, texts: Texts, videos: Videos) -> Parts:
+        """Scores taken apart: every stream by its own head over its own mixture of the experts' frames, and their sum.
+
+        weights: the mean over the streams that the score is the sum of; at inference "fusion" that is one. Raises as
+        `score` does.
+        """
+        sentences, views = self._sentences(texts, self.streams), self.views(videos)
+        streams = {name: cast(Any, self.heads[name]).explain(sentences[name], views[name]) for name in self.streams}
+        counted = self.streams if self.inference == "sum" else (FUSION,)
+        experts = {
+            stream: dict(zip(self.mixed[stream], shares_VE.unbind(dim=1), strict=True))
+            for stream, shares_VE in self.shares(videos).items()
+        }
+        return Parts(
+            weights_TVF=torch.stack([streams[name].weights_TVF for name in counted]).mean(dim=0),
+            contributions_TVF=torch.stack([streams[name].contributions_TVF for name in counted]).sum(dim=0),
+            rest_TV=torch.stack([streams[name].rest_TV for name in counted]).sum(dim=0),
+            streams=streams,
+            counted=counted,
+            experts=experts,
+        )
 
     def views(self, videos: Videos) -> dict[str, Videos]:
         """The videos as every stream sees them: its mixture of the experts' frames [V, F, D], and the mask."""

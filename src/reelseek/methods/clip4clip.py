@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from reelseek.records import Scores, Texts, Videos
+from reelseek.score.parts import Parts, cosine_parts
 from reelseek.score.similarity import check_lengths, check_mask, cosine, masked_mean
 
 
@@ -36,6 +37,15 @@ class MeanPoolHead(nn.Module):
 
         Raises ValueError for an all-False mask row, and naming the row for a frame of zero or non-finite length.
         """
+        return masked_mean(self._scaled(videos), videos.mask_VF)
+
+    def explain(self, texts: Texts, videos: Videos) -> Parts:
+        """The scores taken apart, frame by frame; raises as `score` does."""
+        frames_VFD = self._scaled(videos).masked_fill(~videos.mask_VF[:, :, None], 0)
+        shares_VF = videos.mask_VF / videos.mask_VF.sum(dim=1, keepdim=True)
+        return cosine_parts(texts.pooled_TD[:, None], shares_VF[None], frames_VFD)
+
+    def _scaled(self, videos: Videos) -> Tensor:
         frames_VFD, mask_VF = videos
         check_mask(mask_VF, frames_VFD)
         if self.normalise_frames:
@@ -45,7 +55,7 @@ class MeanPoolHead(nn.Module):
             lengths_VF1 = torch.linalg.vector_norm(frames_VFD.masked_fill(padded_VF1, 1), dim=-1, keepdim=True)
             check_lengths(lengths_VF1.detach().squeeze(-1).square(), "video")
             frames_VFD = frames_VFD / lengths_VF1
-        return masked_mean(frames_VFD, mask_VF)
+        return frames_VFD
 
     def pooled(self, texts: Texts, videos: Videos) -> Tensor:
         """What every text sees of every video [1, V, D]: all the same."""

@@ -21,11 +21,21 @@ from torch.nn.functional import pad
 
 from reelseek.errors import ModelError
 from reelseek.methods.gare_factorised import baseline_scores, factorised_scores
-from reelseek.methods.gare_plain import Psi, Variant, draw_dropout, plain_scores, plain_scores_in_blocks, pool_frames
+from reelseek.methods.gare_plain import (
+    Psi,
+    Variant,
+    draw_dropout,
+    frame_shares,
+    plain_scores,
+    plain_scores_in_blocks,
+    pool_frames,
+)
 from reelseek.methods.gare_scorers import matrix_scorer
 from reelseek.methods.gare_words import word_scores
 from reelseek.records import Scores, Texts, Videos
-from reelseek.score.similarity import check_lengths, check_mask
+from reelseek.score.increments import dense_increments
+from reelseek.score.parts import Parts, cosine_parts, increment_parts
+from reelseek.score.similarity import check_lengths, check_mask, masked_mean
 
 AUTHORS_NAMES = {
     "q_proj": "cross_attn.q_proj",
@@ -198,6 +208,26 @@ class GareHead(nn.Module):
         """What every text sees of every video, before any increment [T, V, D]: for looking at a few hundred pairs."""
         return _pooled(self.variant, self._checked_texts(texts), self._checked_videos(videos))
 
+    def explain(self, texts: Texts, videos: Videos) -> Parts:
+        """The scores of evaluation taken apart, frame by frame, and what the increments are: for a few hundred pairs.
+
+        An increment of the text's side moves what every frame adds; one of the video's side is a vector of its own
+        beside the frames, and its product with the text is the rest. Raises as `score` does.
+        """
+        increments_TVD = dense_increments(self.score(texts, videos).increments)
+        texts, videos = self._checked_texts(texts), _zero_padded(self._checked_videos(videos))
+        texts_T1D = texts.pooled_TD[:, None]
+        shares_TVF = frame_shares(self.variant, texts.pooled_TD, videos).transpose(0, 1)
+        pooled_TVD = pool_frames(self.variant, texts.pooled_TD, videos)
+        counted = self.variant.padding == "counted"
+        mean_VD = videos.frames_VFD.mean(dim=1) if counted else masked_mean(videos.frames_VFD, videos.mask_VF)
+        if self.variant.side == "text":
+            parts = cosine_parts(texts_T1D + increments_TVD, shares_TVF, videos.frames_VFD)
+        else:
+            parts = cosine_parts(texts_T1D, shares_TVF, videos.frames_VFD, increments_TVD)
+        increment = increment_parts(self.variant.side, texts.pooled_TD, increments_TVD, pooled_TVD, mean_VD)
+        return parts._replace(increment=increment)
+
     def score_reference(self, texts: Texts, videos: Videos) -> Scores:
         """The same by the definition, pair by pair, with dense increments [T, V, D]; raises as `score` does."""
         return self._plain(texts, videos, plain_scores)
@@ -262,7 +292,17 @@ class BaselineHead(nn.Module):
         check_mask(videos.mask_VF, videos.frames_VFD)
         return _pooled(Variant(self.temperature), texts, videos)
 
+    def explain(self, texts: Texts, videos: Videos) -> Parts:
+        """The scores taken apart, frame by frame; raises as `score` does."""
+        check_mask(videos.mask_VF, videos.frames_VFD)
+        videos = _zero_padded(videos)
+        shares_VTF = frame_shares(Variant(self.temperature), texts.pooled_TD, videos)
+        return cosine_parts(texts.pooled_TD[:, None], shares_VTF.transpose(0, 1), videos.frames_VFD)
+
 
 def _pooled(variant: Variant, texts: Texts, videos: Videos) -> Tensor:
-    frames_VFD = videos.frames_VFD.masked_fill(~videos.mask_VF[:, :, None], 0)
-    return pool_frames(variant, texts.pooled_TD, Videos(frames_VFD, videos.mask_VF))
+    return pool_frames(variant, texts.pooled_TD, _zero_padded(videos))
+
+
+def _zero_padded(videos: Videos) -> Videos:
+    return Videos(videos.frames_VFD.masked_fill(~videos.mask_VF[:, :, None], 0), videos.mask_VF)

@@ -118,12 +118,15 @@ def pool_frames(variant: Variant, texts_TD: Tensor, videos: Videos) -> Tensor:
 
     Padded frames must be zero.
     """
+    return (frame_shares(variant, texts_TD, videos) @ videos.frames_VFD).transpose(0, 1)
+
+
+def frame_shares(variant: Variant, texts_TD: Tensor, videos: Videos) -> Tensor:
+    """The share [V, T, F] of every frame in what a text sees of its video, 0 for padded ones, which must be zero."""
     logits_VTF = (videos.frames_VFD @ texts_TD.T).mT / variant.temperature
     if variant.padding == "counted":
-        weights_VTF = logits_VTF.softmax(dim=2) * videos.mask_VF[:, None]
-    else:
-        weights_VTF = masked_softmax(logits_VTF, videos.mask_VF[:, None])
-    return (weights_VTF @ videos.frames_VFD).transpose(0, 1)
+        return logits_VTF.softmax(dim=2) * videos.mask_VF[:, None]
+    return masked_softmax(logits_VTF, videos.mask_VF[:, None])
 
 
 def plain_scores_in_blocks(

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from reelseek.errors import ConfigError
-from reelseek.language.sentences import Encode, Sentences, stream_texts
+from reelseek.language.sentences import Encode, Sentences, Spans, kept_words, stream_texts
 from reelseek.language.words import Progress, read_ahead
 from reelseek.records import Backbone, Preprocess, Scores, Texts, Videos
+from reelseek.score.parts import Parts
 from reelseek.score.similarity import masked_mean
 
 
@@ -175,11 +176,7 @@ class Method(nn.Module):
 
         Mixed precision ends here: a cosine in half precision, times a scale of 100, would be off by whole logits.
         """
-
-        def whole(tensor: Tensor) -> Tensor:
-            return tensor if tensor.dtype == torch.bool else tensor.to(self.log_scale.dtype)
-
-        texts, videos = texts.each(whole), videos.each(whole)
+        texts, videos = self._in_whole(texts, videos)
         with torch.autocast(self.log_scale.device.type, enabled=False):
             return cast(Head, self.head).score(texts, videos)
 
@@ -191,3 +188,29 @@ class Method(nn.Module):
         if prepare is None:
             return lambda texts: self.score(texts, videos).matrix_TV
         return cast(Callable[[Texts], Tensor], prepare(videos))
+
+    def explain(self, texts: Texts, videos: Videos) -> Parts | None:
+        """The scores of projected texts and videos taken apart (see `reelseek.score.parts`), without gradients.
+
+        Frames are those that `project` gives: behind a temporal module each has already seen its neighbours. None for a
+        head that cannot say. For a few hundred pairs: some numbers of width D a pair.
+        """
+        explain = getattr(self.head, "explain", None)
+        if explain is None:
+            return None
+        with torch.no_grad(), torch.autocast(self.log_scale.device.type, enabled=False):
+            return cast(Parts, explain(*self._in_whole(texts, videos)))
+
+    def kept_words(self, caption: str) -> dict[str, Spans]:
+        """For every further sentence of a caption the characters (start, end) it was made of, the whole where no word
+        was kept; {} for a method without further sentences.
+        """
+        if self.sentences is None:
+            return {}
+        return kept_words(self.sentences, caption, token_spans=self.backbone.token_spans)
+
+    def _in_whole(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:
+        def whole(tensor: Tensor) -> Tensor:
+            return tensor if tensor.dtype == torch.bool else tensor.to(self.log_scale.dtype)
+
+        return texts.each(whole), videos.each(whole)

@@ -6,6 +6,7 @@ import json
 import textwrap
 from argparse import Namespace
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,9 @@ def parse(words: Sequence[str]) -> Namespace:
     options.add_argument("--diverse", action="store_true", help="answers that differ from one another")
     options.add_argument(
         "--variety", type=float, default=DIVERSE, metavar="0..1", help="how much --diverse counts against the score"
+    )
+    options.add_argument(
+        "--explain", action="store_true", help="say below each answer which frames and words carried it"
     )
     options.add_argument("--model", default="", help="the model that made the index, if it has moved")
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
@@ -72,15 +76,21 @@ def _add_filters(options: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Print the best matches, best first."""
+    from reelseek.index.query import Query
+
     query = _query(arguments)
     if arguments.k < 1:
         raise ConfigError(f"-k {arguments.k}: it must be at least 1.")
     if arguments.moments and arguments.best_moment:
         raise ConfigError("--moments and --best-moment: give one of them.")
+    if arguments.explain and query != Query(text=query.text):
+        raise ConfigError("--explain: it takes apart what a sentence alone found; leave out the query's other parts.")
     filters = _filters(arguments)
+    from reelseek.app.account import HOW_TO_READ, account
     from reelseek.app.models import method_of_index
     from reelseek.index.ask import ask
     from reelseek.index.cards import open_index
+    from reelseek.index.explain import explain
     from reelseek.index.search import Searcher
 
     index = open_index(Path(arguments.index))
@@ -95,21 +105,28 @@ def run(arguments: Namespace) -> int:
         collapse=not arguments.show_duplicates,
         variety=arguments.variety if arguments.diverse else 0.0,
     )
+    hits = [(answer.path, answer.peak) for answer in answers]
+    explanations = explain(searcher, query.text, hits) if arguments.explain else []
     if arguments.json:
-        for answer in answers:
-            print(json.dumps(answer.plain()))
+        for answer, why in zip_longest(answers, explanations):
+            record = answer.plain()
+            print(json.dumps(record if why is None else {**record, "explanation": why.to_json()}))
         return 0
     if not answers:
         held = searcher.segment_count
         print("Nothing that may answer is left: see the filters." if held else "The index holds no video.")
         return 0
     words = printable(textwrap.shorten(str(query), 100, placeholder=" ..."))
-    table(
-        f"{words}   [{method.name} over {method.backbone.name}]",
-        ["", "score", "span", "path"],
-        [(str(number), *_row(answer)) for number, answer in enumerate(answers, 1)],
-        right=[0, 1],
-    )
+    title = f"{words}   [{method.name} over {method.backbone.name}]"
+    rows = [(str(number), *_row(answer)) for number, answer in enumerate(answers, 1)]
+    if not explanations:
+        table(title, ["", "score", "span", "path"], rows, right=[0, 1])
+        return 0
+    print(title)
+    for row, why in zip(rows, explanations, strict=True):
+        print("\n" + "   ".join(row))
+        print("\n".join(account(why)))
+    print(f"\n{HOW_TO_READ}")
     return 0
 
 

@@ -87,6 +87,13 @@ class Service:
             self._searcher = self._again()
             return True
 
+    def explain(self, query: str, path: str, peak: float) -> Mapping[str, Any]:
+        """Why the hit with this path and peak has its score."""
+        from reelseek.index.explain import explain
+
+        with self._lock:
+            return explain(self._searcher, query, [(path, peak)])[0].to_json()
+
     def status(self) -> Mapping[str, Any]:
         """The index and its model, as the page shows them."""
         return self._status

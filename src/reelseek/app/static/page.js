@@ -164,6 +164,12 @@ function card(hit, place, best) {
   button.title = `${hit.folder}/${hit.name}`;
   button.setAttribute("aria-label", `Result ${place + 1}: ${hit.name}, ${spanOf(hit)}, score ${hit.score.toFixed(3)}. Play.`);
   button.onclick = () => open(place);
+  const why = made.querySelector(".ask");
+  why.setAttribute("aria-label", `Why result ${place + 1}, ${hit.name}, was found`);
+  why.onclick = () => {
+    open(place);
+    showWhy(true);
+  };
   return made;
 }
 
@@ -246,6 +252,7 @@ function open(place) {
   if (hit.playable) startVideo(hit);
   else showStill(hit, `A browser cannot play ${hit.name.slice(hit.name.lastIndexOf("."))} files. Download it to watch it in a player.`);
   if (!player.open) player.showModal();
+  followWhy();
 }
 
 function startVideo(hit) {
@@ -314,6 +321,7 @@ video.addEventListener("timeupdate", () => {
 });
 player.addEventListener("close", () => {
   stopVideo();
+  showWhy(false);
   const button = results.querySelectorAll(".card")[playing];
   playing = -1;
   if (button) button.focus();
