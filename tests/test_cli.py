@@ -65,7 +65,7 @@ def test_index_search_update_move_remove(world: World, tmp_path: Path) -> None:
 def test_search_tells_the_same_as_table_and_as_json(world: World) -> None:
     hits = lines(run("search", "a", "green", "wall", "--index", world.index, "-k", 5, "--json"))
     assert len(hits) == 5
-    assert [set(hit) for hit in hits] == [{"path", "start", "end", "score", "peak"}] * 5
+    assert [set(hit) for hit in hits] == [{"path", "start", "end", "score", "peak", "probability"}] * 5
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
     assert all(Path(hit["path"]).is_file() and 0 <= hit["start"] <= hit["peak"] <= hit["end"] for hit in hits)
     told = run("search", "a green wall", "--index", world.index, "-k", 5)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from reelseek.index import store
+from reelseek.index.calibration import Calibration, calibration_of
 from reelseek.index.moments import spans
 from reelseek.index.segments import blank_video
 from reelseek.index.store import IndexCard, IndexedFile, StoredSegments
@@ -58,6 +59,7 @@ class Searcher:
         with torch.inference_mode():
             self._blank = blank_video(method)
         self._loaded = _load(index)
+        self._calibration: Calibration | None = None
 
     @property
     def segment_count(self) -> int:
@@ -71,7 +73,27 @@ class Searcher:
         index = store.open_index(self.index.directory)
         store.check_model(index, self.method.id, self.method.name)
         self.index, self._loaded = index, _load(index)
+        if self._calibration is not None:
+            self.calibrate()
         return True
+
+    def calibrate(self) -> Searcher:
+        """Give every hit its probability from now on, after `reload` too; returns itself.
+
+        What that needs is read from the index, or made and kept there (`reelseek.index.calibration`): some seconds the
+        first time after the index has changed.
+        """
+        loaded = self._loaded
+        encoded: list[Texts] = []
+
+        def score(queries: Sequence[str], picks_P: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                if not encoded:
+                    encoded.append(self.method.project(self.method.encode_texts(queries), self._blank)[0])
+                return self._score(loaded, encoded[0], picks_P)
+
+        self._calibration = calibration_of(self.index, loaded.segments, loaded.paths_V, loaded.video_S, score)
+        return self
 
     def search(self, query: str, k: int = 10, *, coarse: int = 256, moments: bool = False) -> list[Hit]:
         """The `k` best places for a query in any language the text tower knows, best first; [] from an empty index.
@@ -115,17 +137,24 @@ class Searcher:
     ) -> list[Hit]:
         coarse_S = np.maximum.reduceat(scores_N, loaded.segments.first_S)
         picks_P = _candidates(loaded, coarse_S, k, coarse)
-        exact_P = self._score(loaded, texts, picks_P)
+        calibration = self._calibration
+        if calibration is not None and calibration.segments is not loaded.segments:
+            calibration = None  # `reload` by another thread
+        anchors_A = picks_P[:0] if calibration is None else calibration.anchors_A
+        scored_Q = np.union1d(picks_P, anchors_A)
+        exact_Q = self._score(loaded, texts, scored_Q)[0]
+        exact_P, exact_A = (exact_Q[np.searchsorted(scored_Q, part)] for part in (picks_P, anchors_A))
         best_first = np.lexsort((loaded.order_S[picks_P], -exact_P))
         ranked = [(int(picks_P[p]), float(exact_P[p])) for p in best_first]
-        return _moments(loaded, ranked, scores_N, k) if moments else _videos(loaded, ranked, scores_N, k)
+        hits = _moments(loaded, ranked, scores_N, k) if moments else _videos(loaded, ranked, scores_N, k)
+        return hits if calibration is None else calibration.judge(hits, exact_A)
 
     def _score(self, loaded: _Loaded, texts: Texts, picks_P: np.ndarray) -> np.ndarray:
         parts = []
         for low in range(0, len(picks_P), EXACT_SEGMENTS):
             videos = _gather(loaded, picks_P[low : low + EXACT_SEGMENTS], texts.pooled_TD.device)
-            parts.append(self.method.score(texts, videos).matrix_TV[0].float().cpu().numpy())
-        return np.concatenate(parts)
+            parts.append(self.method.score(texts, videos).matrix_TV.float().cpu().numpy())
+        return np.concatenate(parts, axis=1)
 
 
 def scan(frames_ND: Tensor, inverse_norms_N: Tensor, queries_TD: Tensor) -> np.ndarray:

@@ -21,7 +21,9 @@ def parse(words: Sequence[str]) -> Namespace:
     options.add_argument("--moments", action="store_true", help="several spans of one video may answer")
     options.add_argument("--model", default="", help="the model that made the index, if it has moved")
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
-    options.add_argument("--json", action="store_true", help="one JSON object a line: path, start, end, score, peak")
+    options.add_argument(
+        "--json", action="store_true", help="one JSON object a line: path, start, end, score, peak, probability"
+    )
     return options.parse_args(list(words))
 
 
@@ -33,12 +35,13 @@ def run(arguments: Namespace) -> int:
     if arguments.k < 1:
         raise ConfigError(f"-k {arguments.k}: it must be at least 1.")
     from reelseek.app.models import method_of_index
+    from reelseek.index.calibration import nothing_matches
     from reelseek.index.search import Searcher
     from reelseek.index.store import open_index
 
     index = open_index(Path(arguments.index))
     method = method_of_index(index, arguments.model, arguments.device)
-    hits = Searcher(index, method).search(query, arguments.k, moments=arguments.moments)
+    hits = Searcher(index, method).calibrate().search(query, arguments.k, moments=arguments.moments)
     if arguments.json:
         for hit in hits:
             print(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in hit._asdict().items()}))
@@ -47,6 +50,7 @@ def run(arguments: Namespace) -> int:
         (
             str(number),
             f"{hit.score:.3f}",
+            "-" if hit.probability is None else f"{100 * hit.probability:.0f} %",
             f"{clock(hit.start)} - {clock(hit.end)}",
             short(hit.path),
         )
@@ -55,10 +59,11 @@ def run(arguments: Namespace) -> int:
     if not hits:
         print("The index holds no video.")
         return 0
-    table(
-        f"{printable(textwrap.shorten(query, 100, placeholder=' ...'))}   [{method.name} over {method.backbone.name}]",
-        ["", "score", "span", "path"],
-        rows,
-        right=[0, 1],
+    title = (
+        f"{printable(textwrap.shorten(query, 100, placeholder=' ...'))}   [{method.name} over {method.backbone.name}]"
     )
+    none = nothing_matches(hits)
+    if none:
+        title += "\nNothing here matches; the nearest are:"
+    table(title, ["", "score", "match", "span", "path"], rows, right=[0, 1, 2], dim=none)
     return 0
