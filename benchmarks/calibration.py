@@ -120,6 +120,11 @@ def main() -> None:
         "is the first hit the caption's own clip, by its probability": reliability(
             first, np.concatenate([right, np.zeros(len(outside), bool)])
         ),
+        "looked at after the judgement": {
+            "captions whose clip is the first hit": int(right.sum()),
+            "AUROC of those captions": round(area(chances_in[right], chances_out), 3),
+            "AUROC of the other captions": round(area(chances_in[~right], chances_out), 3),
+        },
         "seconds": {"fit": fitting, **costs},
         "load": os.getloadavg()[0],
     }

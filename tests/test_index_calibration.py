@@ -45,7 +45,8 @@ def by_path(hits: list[Hit]) -> dict[str, float | None]:
 def expected(videos: dict[str, torch.Tensor], query: str = QUERY) -> dict[str, float]:
     """Each video's probability from scores without an index; videos go by the names of their contents."""
     names = sorted(videos, key=lambda name: f"hash of {name}")
-    rows = [[fresh(FakeMethod(), words, videos)[name] for name in names] for words in (*background_queries(), query)]
+    found = [fresh(FakeMethod(), words, videos) for words in (*background_queries(), query)]
+    rows = [[scores[name] for name in names] for scores in found]
     best_TV = np.array([[max(score for score, _ in parts) for parts in row] for row in rows])
     first_TA = np.array([[parts[0][0] for parts in row] for row in rows])[:, : calibration.ANCHORS]
     background = calibrate.fit(best_TV[:-1], first_TA[:-1], np.arange(first_TA.shape[1]))

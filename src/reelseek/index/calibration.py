@@ -41,7 +41,11 @@ CELLS, LEAST_QUERIES = 8_000_000, 64
 BLOCK = 256
 """Segments scored at a time with all background queries."""
 DOUBT = 1 / 3
-"""Nothing matches when every hit is less probable than this: then about one such answer in ten is wrong."""
+"""Nothing matches when every hit is less probable than this.
+
+Of queries with an answer that was said of none to 28 % in the sets it was chosen on, of about half of the others; with
+the offline model on real clips, of half of both (`benchmarks/results/calibration.json`).
+"""
 
 Score = Callable[[Sequence[str], np.ndarray], np.ndarray]
 """Scores [B, P] of queries with picked segments [P]."""
