@@ -75,6 +75,29 @@ def test_search_tells_the_same_as_table_and_as_json(world: World) -> None:
     assert [Path(row.split()[-1]).name for row in rows] == [Path(hit["path"]).name for hit in hits]
 
 
+def test_search_says_how_probable_a_match_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["search", "a green wall", "--index", world.index, "-k", 5]
+    hits = lines(run(*words, "--json"))
+    assert all(0 <= hit["probability"] <= 1 for hit in hits)
+    for doubt, sentence in ((0.0, False), (1.1, True)):
+        monkeypatch.setattr("reelseek.index.calibration.DOUBT", doubt)
+        told = run(*words).out.splitlines()
+        assert [line.startswith("Nothing here matches") for line in told[:3]] == [False, sentence, False]
+        assert [line.split()[2:4] for line in told[-5:]] == [[f"{100 * hit['probability']:.0f}", "%"] for hit in hits]
+
+
+def test_an_index_of_two_videos_tells_no_probability(tmp_path: Path) -> None:
+    for name in ("red", "green"):
+        gradient(tmp_path / "two" / f"{name}.mp4", COLOURS[name])
+    assert run("index", tmp_path / "two", "--index", tmp_path / "index").code == 0
+    assert [hit["probability"] for hit in lines(run("search", "red", "--index", tmp_path / "index", "--json"))] == [
+        None
+    ] * 2
+    told = run("search", "red", "--index", tmp_path / "index").out
+    assert [line.split()[2] for line in told.splitlines()[-2:]] == ["-", "-"]
+    assert "Nothing here matches" not in told
+
+
 def test_moments_are_spans_inside_their_videos(world: World) -> None:
     moments = lines(run("search", "a green wall", "--index", world.index, "-k", 50, "--moments", "--json"))
     assert len(moments) >= len(COLOURS)

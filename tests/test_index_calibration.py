@@ -75,10 +75,11 @@ def test_probabilities_equal_those_of_fresh_scores(videos, index, monkeypatch, b
 
 
 def test_coarse_search_gives_its_hits_the_same_probabilities(index):
-    whole = by_path(searched(index))
-    part = Searcher(index, FakeMethod()).calibrate().search(QUERY, 3, coarse=1)
-    assert len(part) == 3
-    assert all(hit.probability == pytest.approx(whole[Path(hit.path).name], abs=1e-6) for hit in part)
+    whole = {hit[:3]: hit.probability for hit in searched(index)}
+    part = Searcher(index, FakeMethod()).calibrate().search(QUERY, 12, coarse=1)
+    same = [hit for hit in part if hit[:3] in whole]  # of the others it took another segment for the best
+    assert len(same) > 6
+    assert all(hit.probability == pytest.approx(whole[hit[:3]], abs=1e-6) for hit in same)
 
 
 def test_several_queries_and_moments_have_probabilities_too(index):

@@ -145,7 +145,7 @@ def _fingerprint(index: IndexCard, segments: StoredSegments) -> str:
 def _read(path: Path, mark: str, videos: int, owner_A: np.ndarray) -> tuple[bool, Background | None]:
     """Whether a sound fit of this fingerprint is there, and the fit."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             if str(kept["fingerprint"]) != mark:
                 return False, None
             if not kept["fitted"]:
