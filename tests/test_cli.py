@@ -65,7 +65,7 @@ def test_index_search_update_move_remove(world: World, tmp_path: Path) -> None:
 def test_search_tells_the_same_as_table_and_as_json(world: World) -> None:
     hits = lines(run("search", "a", "green", "wall", "--index", world.index, "-k", 5, "--json"))
     assert len(hits) == 5
-    assert all({"path", "start", "end", "score", "peak"} <= set(hit) for hit in hits)
+    assert all({"path", "start", "end", "score", "peak", "probability"} <= set(hit) for hit in hits)
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
     assert all(Path(hit["path"]).is_file() and 0 <= hit["start"] <= hit["peak"] <= hit["end"] for hit in hits)
     told = run("search", "a green wall", "--index", world.index, "-k", 5)
@@ -73,6 +73,29 @@ def test_search_tells_the_same_as_table_and_as_json(world: World) -> None:
     rows = told.out.splitlines()[-5:]
     assert [row.split()[1] for row in rows] == [f"{hit['score']:.3f}" for hit in hits]
     assert [Path(row.split()[-1]).name for row in rows] == [Path(hit["path"]).name for hit in hits]
+
+
+def test_search_says_how_probable_a_match_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["search", "a green wall", "--index", world.index, "-k", 5]
+    hits = lines(run(*words, "--json"))
+    assert all(0 <= hit["probability"] <= 1 for hit in hits)
+    for doubt, sentence in ((0.0, False), (1.1, True)):
+        monkeypatch.setattr("reelseek.index.calibration.DOUBT", doubt)
+        told = run(*words).out.splitlines()
+        assert [line.startswith("Nothing here matches") for line in told[:3]] == [False, sentence, False]
+        assert [line.split()[2:4] for line in told[-5:]] == [[f"{100 * hit['probability']:.0f}", "%"] for hit in hits]
+
+
+def test_an_index_of_two_videos_tells_no_probability(tmp_path: Path) -> None:
+    for name in ("red", "green"):
+        gradient(tmp_path / "two" / f"{name}.mp4", COLOURS[name])
+    assert run("index", tmp_path / "two", "--index", tmp_path / "index").code == 0
+    assert [hit["probability"] for hit in lines(run("search", "red", "--index", tmp_path / "index", "--json"))] == [
+        None
+    ] * 2
+    told = run("search", "red", "--index", tmp_path / "index").out
+    assert [line.split()[2] for line in told.splitlines()[-2:]] == ["-", "-"]
+    assert "Nothing here matches" not in told
 
 
 def test_moments_are_spans_inside_their_videos(world: World) -> None:

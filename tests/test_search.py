@@ -226,7 +226,7 @@ def test_real_clips_score_as_when_embedded_afresh(tmp_path):
     searcher = Searcher(cards.open_index(tmp_path / "index"), FakeMethod())
     for query, start in [("red", 0.0), ("blue", 1.5), ("green", 3.0)]:
         (hit,) = searcher.search(query)
-        assert hit == (str(path), start, start + 1.5, pytest.approx(1.0, abs=2e-3), pytest.approx(start, abs=1.1))
+        assert hit[:5] == (str(path), start, start + 1.5, pytest.approx(1.0, abs=2e-3), pytest.approx(start, abs=1.1))
         (moment,) = [m for m in searcher.search(query, moments=True) if m.score > 0.9]
         assert (moment.start, moment.end) == (start, start + 1.5)
     assert json.dumps(hit)

@@ -127,13 +127,17 @@ class Rescorer(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """One search result: a file, the span in seconds that matches, its score, and the best frame's time."""
+    """One search result: a file, the span in seconds that matches, its score, and the best frame's time.
+
+    probability: that it is a match, if a match was as likely as not beforehand; None where nothing is known of that.
+    """
 
     path: str
     start: float
     end: float
     score: float
     peak: float
+    probability: float | None = None
 
 
 class Backbone(Protocol):

@@ -136,8 +136,15 @@ def _plain_progress(title: str) -> Progress:
     return tell
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
-    """Print a table to stdout; `right` numbers the columns set flush right."""
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[int] = (),
+    dim: bool = False,
+) -> None:
+    """Print a table to stdout; `right` numbers the columns set flush right, `dim` greys the rows on a terminal."""
     from rich import box
     from rich.console import Console
     from rich.markup import escape
@@ -149,7 +156,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, 
     for number, column in enumerate(columns):
         sheet.add_column(escape(column), justify="right" if number in right else "left", overflow="fold")
     for row in rows:
-        sheet.add_row(*(escape(cell) for cell in row))
+        sheet.add_row(*(escape(cell) for cell in row), style="dim" if dim else None)
     width = None if sys.stdout.isatty() else UNFOLDED
     Console(width=width, highlight=False).print(sheet)
 

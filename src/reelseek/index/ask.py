@@ -47,7 +47,8 @@ class PartScore:
 class Answer:
     """One place that answers, and all that is known of it.
 
-    start, end, peak: seconds; peak is the best frame's time. scale: "cosine", or "deviations" from the library's
+    start, end, peak: seconds; peak is the best frame's time. probability: of a match, where it is known (see `Hit`):
+    for a sentence alone. scale: "cosine", or "deviations" from the library's
     average for a query of several parts (see `reelseek.index.evidence`). then: the later moment (start, end, peak) of
     an ordered query. alike: places that show the same footage and were left out for it. duration: of the file, in
     seconds. changed: its time of change, Unix time. metadata: its row of the table that filtered.
@@ -58,6 +59,7 @@ class Answer:
     end: float
     score: float
     peak: float
+    probability: float | None
     scale: str
     parts: tuple[PartScore, ...]
     then: tuple[float, float, float] | None
@@ -69,7 +71,7 @@ class Answer:
     def plain(self) -> dict[str, Any]:
         """All of it as values of JSON; numbers to six decimals, the time of change as ISO 8601 in UTC."""
         known = {
-            **{name: getattr(self, name) for name in ("path", "start", "end", "score", "peak", "scale")},
+            **{name: getattr(self, name) for name in ("path", "start", "end", "score", "peak", "probability", "scale")},
             "parts": [vars(part) for part in self.parts],
             "then": None if self.then is None else dict(zip(("start", "end", "peak"), self.then, strict=True)),
             "alike": [hit._asdict() for hit in self.alike],
@@ -201,6 +203,7 @@ def _answers(evidence: Evidence, groups: list[tuple[Place, list[Place]]], filter
     )
     table = {} if filters is None or filters.metadata is None else filters.metadata.of_files(loaded.files.values())
     answers = []
+    chances = _chances(evidence, [place for place, _ in groups])
     for number, (place, others) in enumerate(groups):
         file = loaded.files[loaded.paths_V[place.video]]
         parts = tuple(
@@ -209,7 +212,7 @@ def _answers(evidence: Evidence, groups: list[tuple[Place, list[Place]]], filter
         )
         answers.append(
             Answer(
-                *hit_of(loaded, place),
+                *hit_of(loaded, place)._replace(probability=chances[number]),
                 scale="cosine" if evidence.single else "deviations",
                 parts=parts,
                 then=place.then,
@@ -220,6 +223,19 @@ def _answers(evidence: Evidence, groups: list[tuple[Place, list[Place]]], filter
             )
         )
     return answers
+
+
+def _chances(evidence: Evidence, places: list[Place]) -> list[float | None]:
+    """How probable each place is as a match: known for a sentence alone."""
+    searcher, texts = evidence.searcher, evidence.asked[0].texts
+    if not evidence.single or texts is None:
+        return [None] * len(places)
+    # Filters may give a content another path than the one under which it is known there.
+    whole = searcher.loaded
+    if whole.segments is not evidence.loaded.segments:
+        return [None] * len(places)
+    hits = searcher.judge(whole, texts, [hit_of(whole, place) for place in places])
+    return [hit.probability for hit in hits]
 
 
 def _rounded(value: Any) -> Any:

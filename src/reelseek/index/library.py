@@ -50,10 +50,17 @@ class Index:
         """
         places = [Path(folder) for folder in folders]
         card = {**_card(self.method), **(model_card or {})}
-        return update(self.directory, places, self.method, model_card=card, config=config, progress=progress)
+        report = update(self.directory, places, self.method, model_card=card, config=config, progress=progress)
+        if report.added or report.removed:
+            Searcher(open_index(self.directory), self.method).calibrate()
+        return report
 
     def search(self, query: str, k: int = 10, *, moments: bool = False) -> list[Hit]:
-        """The best `k` videos, or with `moments` the best spans, best first; what was indexed meanwhile is found."""
+        """The best `k` videos, or with `moments` the best spans, best first; what was indexed meanwhile is found.
+
+        Every hit has its probability, in a library of three videos or more;
+        `reelseek.index.calibration.nothing_matches` says of the hits whether any of them is worth a look.
+        """
         return self._current().search(query, k, moments=moments)
 
     def ask(
@@ -78,7 +85,7 @@ class Index:
 
     def _current(self) -> Searcher:
         if self._searcher is None:
-            self._searcher = Searcher(open_index(self.directory), self.method)
+            self._searcher = Searcher(open_index(self.directory), self.method).calibrate()
         else:
             self._searcher.reload()
         return self._searcher

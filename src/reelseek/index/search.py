@@ -21,6 +21,7 @@ from torch import Tensor
 
 from reelseek.errors import IndexError_
 from reelseek.index import cards, store
+from reelseek.index.calibration import Calibration, calibration_of
 from reelseek.index.cards import IndexCard
 from reelseek.index.loaded import SCAN_ROWS, Loaded, Located, candidates, gather, load, located
 from reelseek.index.places import Place, best_segments, moments_of
@@ -48,6 +49,7 @@ class Searcher:
         with torch.inference_mode():
             self._blank = blank_video(method)
         self._loaded = load(index)
+        self._calibration: Calibration | None = None
 
     @property
     def loaded(self) -> Loaded:
@@ -71,7 +73,35 @@ class Searcher:
         index = cards.open_index(self.index.directory)
         cards.check_model(index, self.method.id, self.method.name)
         self.index, self._loaded = index, load(index)
+        if self._calibration is not None:
+            self.calibrate()
         return True
+
+    def calibrate(self) -> Searcher:
+        """Give every hit of a sentence its probability from now on, after `reload` too; returns itself.
+
+        What that needs is read from the index, or made and kept there (`reelseek.index.calibration`): some seconds the
+        first time after the index has changed.
+        """
+        loaded = self._loaded
+        encoded: list[Texts] = []
+
+        def score(queries: Sequence[str], picks_P: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                if not encoded:
+                    encoded.append(self.encode(queries))
+                return self.score_many(loaded, encoded[0], picks_P)
+
+        self._calibration = calibration_of(self.index, loaded.segments, loaded.paths_V, loaded.video_S, score)
+        return self
+
+    def judge(self, loaded: Loaded, texts: Texts, hits: list[Hit]) -> list[Hit]:
+        """The hits of one sentence with their probabilities, under the paths of `loaded`; as they are without them."""
+        calibration = self._calibration
+        # Another thread may have loaded the index again meanwhile.
+        if calibration is None or calibration.segments is not loaded.segments or not len(calibration.anchors_A):
+            return hits
+        return calibration.judge(hits, self.score(loaded, texts, calibration.anchors_A))
 
     def search(self, query: str, k: int = 10, *, coarse: int = 256, moments: bool = False) -> list[Hit]:
         """The `k` best places for a query in any language the text tower knows, best first; [] from an empty index.
@@ -113,11 +143,15 @@ class Searcher:
 
     def score(self, loaded: Loaded, texts: Texts, picks_P: np.ndarray) -> np.ndarray:
         """The method's own score [P] of one text with segments, in blocks."""
+        return np.asarray(self.score_many(loaded, texts, picks_P)[0])
+
+    def score_many(self, loaded: Loaded, texts: Texts, picks_P: np.ndarray) -> np.ndarray:
+        """The method's own scores [T, P] of texts with segments, in blocks."""
         parts = []
         for low in range(0, len(picks_P), EXACT_SEGMENTS):
             videos = gather(loaded, picks_P[low : low + EXACT_SEGMENTS], texts.pooled_TD.device)
-            parts.append(self.method.score(texts, videos).matrix_TV[0].float().cpu().numpy())
-        return np.concatenate(parts)
+            parts.append(self.method.score(texts, videos).matrix_TV.float().cpu().numpy())
+        return np.concatenate(parts, axis=1)
 
     def sample(self, count: int) -> Videos:
         """At most `count` segments, evenly spaced over the index in order of path and time."""
@@ -142,7 +176,7 @@ class Searcher:
         picks_P = candidates(loaded, coarse_S, k, coarse)
         ranked = best_first(loaded, picks_P, self.score(loaded, texts, picks_P))
         places = moments_of(loaded, ranked, scores_N) if moments else best_segments(loaded, ranked, scores_N)
-        return [hit_of(loaded, place) for place in islice(places, k)]
+        return self.judge(loaded, texts, [hit_of(loaded, place) for place in islice(places, k)])
 
 
 def best_first(loaded: Loaded, picks_P: np.ndarray, scores_P: np.ndarray) -> list[tuple[int, float]]:

@@ -89,13 +89,14 @@ def run(arguments: Namespace) -> int:
     from reelseek.app.account import HOW_TO_READ, account
     from reelseek.app.models import method_of_index
     from reelseek.index.ask import ask
+    from reelseek.index.calibration import nothing_matches
     from reelseek.index.cards import open_index
     from reelseek.index.explain import explain
     from reelseek.index.search import Searcher
 
     index = open_index(Path(arguments.index))
     method = method_of_index(index, arguments.model, arguments.device)
-    searcher = Searcher(index, method)
+    searcher = Searcher(index, method).calibrate()
     answers = ask(
         searcher,
         query,
@@ -118,9 +119,12 @@ def run(arguments: Namespace) -> int:
         return 0
     words = printable(textwrap.shorten(str(query), 100, placeholder=" ..."))
     title = f"{words}   [{method.name} over {method.backbone.name}]"
+    none = nothing_matches(answers)
+    if none:
+        title += "\nNothing here matches; the nearest are:"
     rows = [(str(number), *_row(answer)) for number, answer in enumerate(answers, 1)]
     if not explanations:
-        table(title, ["", "score", "span", "path"], rows, right=[0, 1])
+        table(title, ["", "score", "match", "span", "path"], rows, right=[0, 1, 2], dim=none)
         return 0
     print(title)
     for row, why in zip(rows, explanations, strict=True):
@@ -158,9 +162,10 @@ def _filters(arguments: Namespace) -> Filters:
     )
 
 
-def _row(answer: Answer) -> tuple[str, str, str]:
+def _row(answer: Answer) -> tuple[str, ...]:
     span = f"{clock(answer.start)} - {clock(answer.end)}"
     if answer.then is not None:
         span += f", then {clock(answer.then[0])} - {clock(answer.then[1])}"
     others = f"   (and {len(answer.alike)} alike)" if answer.alike else ""
-    return f"{answer.score:.3f}", span, short(answer.path) + others
+    match = "-" if answer.probability is None else f"{100 * answer.probability:.0f} %"
+    return f"{answer.score:.3f}", match, span, short(answer.path) + others
