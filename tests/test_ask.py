@@ -17,8 +17,9 @@ from PIL import Image
 
 from index_fakes import COLOURS, FakeMethod, clip, update
 from reelseek import Index
+from reelseek.config import IndexConfig
 from reelseek.errors import ConfigError, DataError, UnreadableVideo
-from reelseek.index import cards, evidence, store
+from reelseek.index import cards, evidence
 from reelseek.index.ask import ask
 from reelseek.index.evidence import standardised
 from reelseek.index.filters import Filters
@@ -73,7 +74,7 @@ def by_loops(searcher: Searcher, query: Query, over=None) -> tuple[list[dict], l
     segments, frames = [], []
     for part in query.parts():
         of_segments, of_frames = {}, {}
-        texts = None if part.role == "picture" else searcher.encode(part.what)
+        texts = None if part.role == "picture" else searcher.encode([part.what])
         wanted = (picture_vector(method, searcher.index.config, query.picture) if texts is None else texts.pooled_TD)[
             0
         ].double()
@@ -187,7 +188,9 @@ def test_a_plain_sentence_is_answered_as_by_the_searcher(searcher, moments):
         if moments == "one":
             hits = list({hit.path: hit for hit in reversed(hits)}.values())
             hits = sorted(hits, key=lambda hit: -hit.score)[:7]
-        assert [(a.path, a.start, a.end, a.score, a.peak) for a in answers] == [tuple(hit) for hit in hits]
+        assert [(a.path, a.start, a.end, a.score, a.peak, a.probability) for a in answers] == [
+            tuple(hit) for hit in hits
+        ]
         assert all(answer.scale == "cosine" for answer in answers)
         assert [answer.parts[0].score for answer in answers] == [answer.score for answer in answers]
 
@@ -402,7 +405,8 @@ def test_answers_tell_all_that_is_known(library, films):
     answer = library.ask(Query("red", then="blue"), 1)[0]
     plain = answer.plain()
     assert set(plain) == {
-        *("path", "start", "end", "score", "peak", "scale", "parts", "then", "alike", "duration", "changed", "metadata")
+        *("path", "start", "end", "score", "peak", "probability", "scale", "parts", "then", "alike"),
+        *("duration", "changed", "metadata"),
     }
     assert plain["then"] == {"start": 1.5, "end": 3.0, "peak": pytest.approx(1.5, abs=1.1)}
     assert plain["duration"] == 3.0
@@ -414,7 +418,7 @@ def test_answers_tell_all_that_is_known(library, films):
 
 def test_an_image_is_a_video_of_one_frame(image):
     method = FakeMethod()
-    vector_1D = picture_vector(method, store.IndexConfig(), image)
+    vector_1D = picture_vector(method, IndexConfig(), image)
     pixels = torch.tensor([150.0, 20, 130]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
     frames_1D = method.encode_frames((pixels - 127.5) / 127.5) @ method.projection_WD
     assert vector_1D[0].tolist() == pytest.approx(torch.nn.functional.normalize(frames_1D)[0].tolist(), abs=1e-5)
@@ -438,7 +442,7 @@ def test_a_transparent_image_lies_on_white_and_a_turned_one_is_set_upright(tmp_p
 
 
 def test_a_clip_is_the_mean_of_its_frames(films):
-    method, config = FakeMethod(), store.IndexConfig(fps=2.0, min_frames=2, segment_frames=4)
+    method, config = FakeMethod(), IndexConfig(fps=2.0, min_frames=2, segment_frames=4)
     whole = picture_vector(method, config, Clip(films / "rb.avi"))[0]
     red, blue = (picture_vector(method, config, Clip(films / "rb.avi", *span))[0] for span in ((0, 1.4), (1.6, 3)))
     assert cosine(whole, red + blue) > 0.999
@@ -447,7 +451,7 @@ def test_a_clip_is_the_mean_of_its_frames(films):
 
 def test_pictures_that_cannot_be_used(tmp_path, films):
     (tmp_path / "text.png").write_text("no image")
-    method, config = FakeMethod(), store.IndexConfig()
+    method, config = FakeMethod(), IndexConfig()
     for path, words in ((tmp_path / "text.png", "no image file"), (tmp_path / "none.png", "No such file")):
         with pytest.raises(UnreadableVideo, match=words):
             picture_vector(method, config, path)
@@ -468,7 +472,7 @@ def test_an_image_of_too_many_pixels_is_refused(tmp_path, monkeypatch):
     path = _png(tmp_path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(UnreadableVideo, match="too many pixels"):
-        picture_vector(FakeMethod(), store.IndexConfig(), path)
+        picture_vector(FakeMethod(), IndexConfig(), path)
 
 
 def test_a_table_that_names_nothing_is_refused_before_the_search(library, tmp_path):
@@ -477,3 +481,14 @@ def test_a_table_that_names_nothing_is_refused_before_the_search(library, tmp_pa
     (tmp_path / "t.csv").write_text("path,x\nnone.mp4,1\n")
     with pytest.raises(DataError, match="names no file of the index"):
         library.ask(Query("red"), filters=Filters(metadata=read_metadata(tmp_path / "t.csv")))
+
+
+def test_answers_have_the_probabilities_of_hits(library):
+    searcher = Searcher(cards.open_index(library.directory), FakeMethod()).calibrate()
+    hits = {hit.path: hit.probability for hit in searcher.search("red", 50)}
+    assert None not in hits.values()
+    answers = ask(searcher, Query("red"), 50, collapse=False)
+    assert {answer.path: answer.probability for answer in answers} == hits
+    below = Filters(below=(Path(answers[-1].path).parent,))
+    assert all(answer.probability is not None for answer in ask(searcher, Query("red"), 50, filters=below))
+    assert ask(searcher, Query("red", without=("blue",)), 1)[0].probability is None

@@ -13,8 +13,9 @@ import torch
 from index_fakes import FakeMethod, clip, update
 from reelseek import Index
 from reelseek.errors import IndexMismatch
-from reelseek.index import calibration, cards, search, store
+from reelseek.index import calibration, cards, store
 from reelseek.index.calibration import FILE, background_queries, nothing_matches
+from reelseek.index.loaded import load
 from reelseek.index.search import Searcher
 from reelseek.methods.gare import GareHead
 from reelseek.records import Hit, Scores
@@ -267,7 +268,7 @@ def test_an_update_is_followed_by_a_new_fit(tmp_path):
 
 def test_a_search_with_a_fit_of_what_was_loaded_before_gives_no_probability(index, monkeypatch):
     searcher = Searcher(index, FakeMethod()).calibrate()
-    searcher._loaded = search._load(index)
+    searcher._loaded = load(index)
     assert {hit.probability for hit in searcher.search(QUERY)} == {None}
 
 
