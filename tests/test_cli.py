@@ -76,7 +76,7 @@ def test_search_tells_the_same_as_table_and_as_json(world: World) -> None:
 
 
 def test_search_says_how_probable_a_match_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ["search", "a green wall", "--index", world.index, "-k", 5]
+    words = ["search", "a green wall", "--index", world.index, "-k", 5, "--probability"]
     hits = lines(run(*words, "--json"))
     assert all(0 <= hit["probability"] <= 1 for hit in hits)
     for doubt, sentence in ((0.0, False), (1.1, True)):
@@ -90,9 +90,10 @@ def test_an_index_of_two_videos_tells_no_probability(tmp_path: Path) -> None:
     for name in ("red", "green"):
         gradient(tmp_path / "two" / f"{name}.mp4", COLOURS[name])
     assert run("index", tmp_path / "two", "--index", tmp_path / "index").code == 0
-    assert [hit["probability"] for hit in lines(run("search", "red", "--index", tmp_path / "index", "--json"))] == [
-        None
-    ] * 2
+    assert [
+        hit["probability"]
+        for hit in lines(run("search", "red", "--index", tmp_path / "index", "--probability", "--json"))
+    ] == [None] * 2
     told = run("search", "red", "--index", tmp_path / "index").out
     assert [line.split()[2] for line in told.splitlines()[-2:]] == ["-", "-"]
     assert "Nothing here matches" not in told

@@ -272,16 +272,22 @@ def test_a_search_with_a_fit_of_what_was_loaded_before_gives_no_probability(inde
     assert {hit.probability for hit in searcher.search(QUERY)} == {None}
 
 
-def test_the_index_object_fits_at_its_update(tmp_path):
+def test_the_index_object_fits_when_asked_and_again_after_an_update(tmp_path):
     for number, colour in enumerate(("red", "green", "blue")):
         clip(tmp_path / "videos" / f"{number}.avi", [colour], seed=number)
     method = Counting()
     library = Index(tmp_path / "index", method)
     library.update([tmp_path / "videos"])
-    assert method.banks == 1
-    assert all(hit.probability is not None for hit in library.search("red"))
+    assert all(hit.probability is None for hit in library.search("red"))
+    assert method.banks == 0
+    assert all(hit.probability is not None for hit in library.calibrate().search("red"))
     library.update([tmp_path / "videos"])
+    assert all(hit.probability is not None for hit in library.search("red"))
     assert method.banks == 1
+    clip(tmp_path / "videos" / "white.avi", ["white"])
+    library.update([tmp_path / "videos"])
+    assert all(hit.probability is not None for hit in library.search("red"))
+    assert method.banks == 2
 
 
 def test_large_indexes_are_fitted_to_fewer_queries_of_every_subject(index, monkeypatch):

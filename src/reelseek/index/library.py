@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from reelseek.config import IndexConfig
 from reelseek.index.ask import Answer, Moments, ask
@@ -50,16 +50,12 @@ class Index:
         """
         places = [Path(folder) for folder in folders]
         card = {**_card(self.method), **(model_card or {})}
-        report = update(self.directory, places, self.method, model_card=card, config=config, progress=progress)
-        if report.added or report.removed:
-            Searcher(open_index(self.directory), self.method).calibrate()
-        return report
+        return update(self.directory, places, self.method, model_card=card, config=config, progress=progress)
 
     def search(self, query: str, k: int = 10, *, moments: bool = False) -> list[Hit]:
         """The best `k` videos, or with `moments` the best spans, best first; what was indexed meanwhile is found.
 
-        Every hit has its probability, in a library of three videos or more;
-        `reelseek.index.calibration.nothing_matches` says of the hits whether any of them is worth a look.
+        After `calibrate` every hit has its probability, in a library of three videos or more.
         """
         return self._current().search(query, k, moments=moments)
 
@@ -83,9 +79,18 @@ class Index:
         """
         return explain(self._current(), query, hits)
 
+    def calibrate(self) -> Self:
+        """Give every hit of a sentence its probability from now on; returns itself.
+
+        It is as good as the model (see the documentation of search);
+        `reelseek.index.calibration.nothing_matches` says of hits whether any of them is worth a look.
+        """
+        self._current().calibrate()
+        return self
+
     def _current(self) -> Searcher:
         if self._searcher is None:
-            self._searcher = Searcher(open_index(self.directory), self.method).calibrate()
+            self._searcher = Searcher(open_index(self.directory), self.method)
         else:
             self._searcher.reload()
         return self._searcher

@@ -56,8 +56,6 @@ def run(arguments: Namespace) -> int:
         return _look_after(directory, verb, [Path(path) for path in rest], as_json=arguments.json)
     from reelseek.app.models import method_for_index, model_card
     from reelseek.index.build import update
-    from reelseek.index.cards import open_index
-    from reelseek.index.search import Searcher
 
     method, source = method_for_index(directory, arguments.model, arguments.device)
     with progress("indexing") as tell:
@@ -69,8 +67,6 @@ def run(arguments: Namespace) -> int:
             config=_config(arguments, IndexConfig()),
             progress=tell,
         )
-    if report.added or report.removed:
-        Searcher(open_index(directory), method).calibrate()
     _tell(directory, report, as_json=arguments.json)
     if not (report.added or report.unchanged or report.moved or report.broken):
         print(f"no video files below {', '.join(map(printable, arguments.folders))}: {ENDINGS}", file=sys.stderr)

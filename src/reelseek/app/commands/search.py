@@ -37,6 +37,9 @@ def parse(words: Sequence[str]) -> Namespace:
         "--variety", type=float, default=DIVERSE, metavar="0..1", help="how much --diverse counts against the score"
     )
     options.add_argument(
+        "--probability", action="store_true", help="how probable each answer is as a match: as good as the model"
+    )
+    options.add_argument(
         "--explain", action="store_true", help="say below each answer which frames and words carried it"
     )
     options.add_argument("--model", default="", help="the model that made the index, if it has moved")
@@ -96,7 +99,9 @@ def run(arguments: Namespace) -> int:
 
     index = open_index(Path(arguments.index))
     method = method_of_index(index, arguments.model, arguments.device)
-    searcher = Searcher(index, method).calibrate()
+    searcher = Searcher(index, method)
+    if arguments.probability:
+        searcher.calibrate()
     answers = ask(
         searcher,
         query,
@@ -122,9 +127,10 @@ def run(arguments: Namespace) -> int:
     none = nothing_matches(answers)
     if none:
         title += "\nNothing here matches; the nearest are:"
-    rows = [(str(number), *_row(answer)) for number, answer in enumerate(answers, 1)]
+    columns = ["", "score", *(["match"] if arguments.probability else []), "span", "path"]
+    rows = [(str(number), *_row(answer, chance=arguments.probability)) for number, answer in enumerate(answers, 1)]
     if not explanations:
-        table(title, ["", "score", "match", "span", "path"], rows, right=[0, 1, 2], dim=none)
+        table(title, columns, rows, right=range(columns.index("span")), dim=none)
         return 0
     print(title)
     for row, why in zip(rows, explanations, strict=True):
@@ -162,10 +168,10 @@ def _filters(arguments: Namespace) -> Filters:
     )
 
 
-def _row(answer: Answer) -> tuple[str, ...]:
+def _row(answer: Answer, *, chance: bool) -> tuple[str, ...]:
     span = f"{clock(answer.start)} - {clock(answer.end)}"
     if answer.then is not None:
         span += f", then {clock(answer.then[0])} - {clock(answer.then[1])}"
     others = f"   (and {len(answer.alike)} alike)" if answer.alike else ""
     match = "-" if answer.probability is None else f"{100 * answer.probability:.0f} %"
-    return f"{answer.score:.3f}", match, span, short(answer.path) + others
+    return f"{answer.score:.3f}", *([match] if chance else []), span, short(answer.path) + others
