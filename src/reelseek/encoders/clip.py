@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ Precision = Literal["float32", "bfloat16", "auto"]
 _FRAMES_AT_ONCE = 32
 _FRAMES_PROBED = 4
 _TEXTS_AT_ONCE = 64
+_settling = threading.RLock()
 
 
 class ClipBackbone(nn.Module):
@@ -166,8 +168,9 @@ class ClipBackbone(nn.Module):
 
     def frames_in_torch(self, pixels_N3HW: Tensor) -> Tensor:
         """What `encode_frames` gives, by torch in the backbone's precision."""
-        if self.precision == "auto":
-            self.precision = "bfloat16" if probe_bf16(self, pixels_N3HW[:_FRAMES_PROBED]) else "float32"
+        with _settling:  # several threads encode
+            if self.precision == "auto":
+                self.precision = "bfloat16" if probe_bf16(self, pixels_N3HW[:_FRAMES_PROBED]) else "float32"
         half = self.precision == "bfloat16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             parts = [self.forward_frames(part) for part in torch.split(pixels_N3HW, _FRAMES_AT_ONCE)]
