@@ -3,10 +3,10 @@
     python benchmarks/indexing.py [FOLDER_OR_FILE ...] [--model offline] [--fps 1] [--opencv FOLDER]
 
 Without places it takes the clips that installed packages carry. Every round measures, in turn: an index made from
-nothing; decoding and preprocessing alone, by the threads that index; each stage on one thread; and, where --opencv is
-a folder with `pip install --target FOLDER opencv-python-headless`, a loop that takes the same frames by OpenCV, at
-every setting of its threads, alone and with the same tower behind it. Medians of the rounds, in wall time and in
-processor time, which counts other work on the machine little; the load is written down.
+nothing; all vectors without storing them, and decoding and preprocessing alone, by the same threads; each stage on one
+thread; and, where --opencv is a folder with `pip install --target FOLDER opencv-python-headless`, a loop that takes the
+same frames by OpenCV, at every setting of its threads, alone and with the same tower behind it. Medians of the rounds,
+in wall time and in processor time, which counts other work on the machine little; the load is written down.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ def stages(rows: Rows, paths: Sequence[Path], method: Any, choose: Callable[[flo
     timed(rows, "decode", lambda: small.extend(decode(path, choose, shape=spec).pixels_FHW3 for path in paths))
     timed(rows, "transform", lambda: ready.extend(preprocess(pixels, spec) for pixels in small))
     timed(rows, "encode", lambda: [method.encode_frames(pixels) for pixels in ready])
+    timed(rows, "encode in torch", lambda: [method.backbone.frames_in_torch(pixels) for pixels in ready])
     torch.set_num_threads(threads)
 
 
@@ -129,7 +130,8 @@ def report(rows: Rows, seconds: float, cores: int) -> dict[str, Any]:
         "of_the_possible": {
             "possible, video seconds a second": round(cores * seconds / sum(parts), 1),
             "reached": round(sum(parts) / cores / walls["index"], 3),
-            "of the processor time that it got": round(sum(parts) / busy["index"], 3),
+            "stages in the processor time of the index": round(sum(parts) / busy["index"], 3),
+            "stages in the processor time of the vectors": round(sum(parts) / busy["vectors"], 3),
         },
     }
     loops = [name for name in walls if name.startswith("opencv frames")]
@@ -181,6 +183,7 @@ def main() -> None:
     for _ in range(arguments.repeats):
         loads.append(os.getloadavg()[0])
         timed(rows, "index", lambda: make_index(paths, method, arguments.fps))
+        timed(rows, "vectors", lambda: list(embed_files(method, paths, choose, sampling_key="")))
         timed(rows, "frames", lambda: frames_alone(paths, method, choose))
         stages(rows, paths, method, choose)
         if arguments.opencv is not None:
