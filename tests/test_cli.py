@@ -149,7 +149,7 @@ def test_embed_runs_the_towers_once(world: World, tmp_path: Path, monkeypatch: p
     assert first.out.splitlines()[-1] == f"cache: {tmp_path / 'cache'}"
     assert "films train: 6 videos, 12 texts" in first.out
     assert "films test: 3 videos, 6 texts" in first.out
-    monkeypatch.setattr("reelseek.embed.decode", None)
+    monkeypatch.setattr("reelseek.embed_pipeline.decode", None)
     assert run(*words) == first
 
 

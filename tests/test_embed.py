@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from conftest import FakeMethod
-from reelseek import embed
+from reelseek import embed_pipeline
 from reelseek.config import SampleConfig
 from reelseek.data.pairs import Pairs
-from reelseek.embed import content_hash, embed_files, embed_pairs, embed_texts, pad_videos
+from reelseek.embed import embed_files, embed_pairs, embed_texts, pad_videos
+from reelseek.embed_pipeline import content_hash
 from reelseek.errors import DataError, ReelseekError, UnreadableVideo
 from reelseek.records import BrokenFile, EmbeddedVideo
 from reelseek.video.sample import middle
@@ -47,7 +48,7 @@ def test_cached_equals_fresh_and_nothing_is_decoded_twice(
     paths = sorted(colours.glob("*.mp4"))
     fresh = run(FakeMethod(), paths, None)
     run(FakeMethod(), paths, tmp_path / "cache")
-    monkeypatch.setattr(embed, "decode", lambda *args, **kwargs: pytest.fail("decoded again"))
+    monkeypatch.setattr(embed_pipeline, "decode", lambda *args, **kwargs: pytest.fail("decoded again"))
     method = FakeMethod()
     cached = run(method, paths, tmp_path / "cache")
     assert method.frames_encoded == 0
@@ -106,7 +107,7 @@ def test_long_files_come_in_chunks_and_chunks_equal_the_whole(
 ) -> None:
     path = clip(tmp_path / "long.mp4", (10, 100, 200), frames=60)
     whole = run(FakeMethod(), [path], None, 50)[0]
-    monkeypatch.setattr(embed, "CHUNK", 7)
+    monkeypatch.setattr(embed_pipeline, "CHUNK", 7)
     parts = run(FakeMethod(), [path], None, 50)[0]
     assert isinstance(whole, EmbeddedVideo)
     assert isinstance(parts, EmbeddedVideo)

@@ -190,7 +190,7 @@ class Rounding:
     def __init__(self, *, error: float, pause: dict[str, float]) -> None:
         self.error, self.pause = error, pause
 
-    def encode_frames(self, pixels_N3HW: torch.Tensor) -> torch.Tensor:
+    def frames_in_torch(self, pixels_N3HW: torch.Tensor) -> torch.Tensor:
         time.sleep(self.pause[self.precision])
         vectors_ND = torch.eye(len(pixels_N3HW))
         return vectors_ND + self.error * (self.precision == "bfloat16")

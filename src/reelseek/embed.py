@@ -1,9 +1,9 @@
 """Files and captions through a method's frozen towers, once: the one loop that training, evaluation and indexing share.
 
-Decoding runs in threads ahead of the encoder. With a cache folder, tower outputs are kept under the content hash of the
+With a cache folder, tower outputs are kept under the content hash of the
 file, the towers' identity, the preprocessing and the sampling; an interrupted run goes on where it stopped and an
-unchanged file is never decoded again. Not here: the cache's files (`reelseek.embed_cache`), projection and scores
-(`reelseek.methods`).
+unchanged file is never decoded again. Not here: the threads that decode and encode (`reelseek.embed_pipeline`), the
+cache's files (`reelseek.embed_cache`), projection and scores (`reelseek.methods`).
 
 Shapes: T texts, V videos, F frames of a video, N frames of one file, L tokens of a text, D width of a
 tower's output.
@@ -11,18 +11,13 @@ tower's output.
 
 from __future__ import annotations
 
-import hashlib
-import queue
-import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import replace
 from itertools import islice, repeat
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,14 +27,12 @@ from torch.nn.functional import pad
 from reelseek import embed_cache
 from reelseek.config import SampleConfig
 from reelseek.data.pairs import Pairs
-from reelseek.errors import DataError, UnreadableVideo, VideoError
-from reelseek.records import BrokenFile, EmbeddedVideo, Method, Preprocess, Texts, Videos
-from reelseek.video.decode import decode
+from reelseek.embed_pipeline import running
+from reelseek.errors import DataError
+from reelseek.records import BrokenFile, EmbeddedVideo, Method, Texts, Videos
 from reelseek.video.sample import sample_times
-from reelseek.video.transform import preprocess
 
-CHUNK = 64
-"""Frames decoded and encoded at a time: bounds memory for files of any length."""
+_AHEAD = 8
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -54,50 +47,6 @@ class EmbeddedPairs(NamedTuple):
     broken: list[BrokenFile]
 
 
-class _Chunk(NamedTuple):
-    pixels_F3HW: Tensor
-    times_F: np.ndarray
-
-
-class _Job:
-    """One file on its way: chunks of prepared frames, then an end (a cached result, a broken file, or None)."""
-
-    def __init__(self, path: Path, span: tuple[float, float] | None, choose: Callable[[float], np.ndarray]) -> None:
-        self.path = path
-        self.span = span
-        self.whole_file = choose
-        self.content_hash = ""
-        self.duration = 0.0
-        self.decode_seconds = 0.0
-        self.queue: queue.Queue[_Chunk | EmbeddedVideo | BrokenFile | BaseException | None] = queue.Queue(maxsize=2)
-
-    def choose(self, duration: float) -> np.ndarray:
-        """The times wanted of a file of this duration, all within the span if there is one."""
-        if self.span is None:
-            return self.whole_file(duration)
-        start, end = self.span
-        if start >= duration:
-            raise UnreadableVideo(f"{self.path}: it is {duration:.1f} s long, its span begins at {start:.1f} s.")
-        return start + self.whole_file(min(end, duration) - start)
-
-    @property
-    def cache_name(self) -> str:
-        """Content and span: what the cached frames were taken from."""
-        return self.content_hash if self.span is None else f"{self.content_hash}-{self.span[0]:.3f}-{self.span[1]:.3f}"
-
-
-def content_hash(path: Path) -> str:
-    """32 hexadecimal digits of BLAKE2b over the file's bytes. Raises UnreadableVideo if it cannot be read."""
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise UnreadableVideo(f"{path}: cannot be read ({error.strerror or error}).") from None
-    return digest.hexdigest()
-
-
 def embed_files(
     method: Method,
     paths: Iterable[Path],
@@ -107,36 +56,30 @@ def embed_files(
     spans: Iterable[tuple[float, float] | None] | None = None,
     keyframes: bool = False,
     cache: Path | None = None,
-    workers: int = 2,
+    workers: int | None = None,
 ) -> Iterator[EmbeddedVideo | BrokenFile]:
     """Tower outputs of every file, in input order; a file that cannot be read yields a BrokenFile and the rest go on.
 
     choose: from a duration in seconds to the times [N] of the frames wanted. sampling_key: names `choose` in the cache.
     spans: for each file the (start, end) in seconds that stands for it, or None for the whole file.
-    cache: folder, or None to keep nothing. workers: decoding threads.
+    cache: folder, or None to keep nothing. workers: threads, see `embed_pipeline.running`.
     """
     folder = None if cache is None else cache / embed_cache.key(method, sampling_key, keyframes)
-    stop = threading.Event()
+    files = len(paths) if isinstance(paths, Sized) else None
     waiting = zip(paths, repeat(None) if spans is None else spans, strict=False)
-    under_way: deque[_Job] = deque()
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="decode") as pool:
-        try:
-            while True:
-                for path, span in islice(waiting, workers + 2 - len(under_way)):
-                    job = _Job(Path(path), span, choose)
-                    under_way.append(job)
-                    pool.submit(_decode_job, job, method.preprocess, keyframes, folder, stop)
-                if not under_way:
-                    return
-                result = _finish(under_way[0], method)
-                job = under_way.popleft()
-                if folder is not None and isinstance(result, EmbeddedVideo) and not result.cached:
-                    embed_cache.write_video(folder, job.cache_name, result)
-                yield result
-        finally:
-            stop.set()
-            for job in under_way:
-                _drain(job)
+    under_way: deque[tuple[Path, Any]] = deque()
+    with running(method, keyframes=keyframes, folder=folder, workers=workers) as pipeline:
+        spare = max(1, pipeline.workers // files) if files else 1
+        while True:
+            for path, span in islice(waiting, _AHEAD + pipeline.workers - len(under_way)):
+                under_way.append((Path(path), pipeline.start(Path(path), span, choose, spare=spare)))
+            if not under_way:
+                return
+            path, started = under_way.popleft()
+            result, cache_name = pipeline.finish(path, started)
+            if folder is not None and cache_name and isinstance(result, EmbeddedVideo):
+                embed_cache.write_video(folder, cache_name, result)
+            yield result
 
 
 def embed_texts(
@@ -191,7 +134,7 @@ def embed_pairs(
     sample: SampleConfig,
     *,
     cache: Path | None = None,
-    workers: int = 2,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> EmbeddedPairs:
     """Tower outputs of all captions and videos of a split, padded to the longest video, with mask.
@@ -248,87 +191,6 @@ def pad_videos(rows: Sequence[Tensor]) -> Videos:
     frames_VFD = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
     lengths_V = torch.tensor([len(row) for row in rows])
     return Videos(frames_VFD=frames_VFD, mask_VF=torch.arange(frames_VFD.shape[1]) < lengths_V[:, None])
-
-
-def _decode_job(
-    job: _Job,
-    spec: Preprocess,
-    keyframes: bool,
-    folder: Path | None,
-    stop: threading.Event,
-) -> None:
-    end: EmbeddedVideo | BrokenFile | BaseException | None = None
-    try:
-        job.content_hash = content_hash(job.path)
-        end = None if folder is None else embed_cache.read_video(folder, job.cache_name, job.path, job.content_hash)
-        if end is None:
-            _decode_chunks(job, spec, keyframes, stop)
-    except VideoError as error:
-        end = BrokenFile(job.path, str(error))
-    except MemoryError:
-        end = BrokenFile(job.path, f"{job.path}: its frames do not fit into memory.")
-    except BaseException as error:  # a defect of ours: it must reach the caller, not end a silent thread
-        end = error
-    finally:
-        job.queue.put(end)
-
-
-def _decode_chunks(job: _Job, spec: Preprocess, keyframes: bool, stop: threading.Event) -> None:
-    times_N = np.empty(0)
-
-    def first(duration: float) -> np.ndarray:
-        nonlocal times_N
-        times_N = job.choose(duration)
-        return times_N[:CHUNK]
-
-    start = 0
-    while not stop.is_set():
-        begun = time.perf_counter()
-        wanted = first if start == 0 else (lambda _, low=start: times_N[low : low + CHUNK])
-        frames = decode(job.path, wanted, keyframes=keyframes, shape=spec)
-        pixels = preprocess(frames.pixels_FHW3, spec)
-        job.duration = frames.duration
-        job.decode_seconds += time.perf_counter() - begun
-        job.queue.put(_Chunk(pixels, frames.times_F))
-        start += CHUNK
-        if start >= len(times_N):
-            return
-
-
-def _finish(job: _Job, method: Method) -> EmbeddedVideo | BrokenFile:
-    features: list[Tensor] = []
-    times: list[np.ndarray] = []
-    encode_seconds = 0.0
-    while True:
-        item = job.queue.get()
-        if isinstance(item, EmbeddedVideo | BrokenFile):
-            return item
-        if isinstance(item, BaseException):
-            raise item
-        if item is None:
-            break
-        begun = time.perf_counter()
-        features.append(method.encode_frames(item.pixels_F3HW).float().cpu())
-        times.append(item.times_F)
-        encode_seconds += time.perf_counter() - begun
-    return EmbeddedVideo(
-        path=job.path,
-        content_hash=job.content_hash,
-        frames_ND=torch.cat(features),
-        times_N=np.concatenate(times),
-        duration=job.duration,
-        decode_seconds=job.decode_seconds,
-        encode_seconds=encode_seconds,
-    )
-
-
-def _drain(job: _Job) -> None:
-    """Make room in a queue that nobody reads any more, so that its decoding thread can end."""
-    while True:
-        try:
-            job.queue.get_nowait()
-        except queue.Empty:
-            return
 
 
 def _texts_part(method: Method, captions: list[str], cache: Path | None) -> Texts:

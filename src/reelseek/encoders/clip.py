@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reelseek.encoders import hub
+from reelseek.encoders.compiled import CompiledTower
 from reelseek.encoders.spans import Spans, kept_tokens
 from reelseek.errors import ModelError
 from reelseek.records import Preprocess, Texts
@@ -27,6 +29,7 @@ Precision = Literal["float32", "bfloat16", "auto"]
 _FRAMES_AT_ONCE = 32
 _FRAMES_PROBED = 4
 _TEXTS_AT_ONCE = 64
+_settling = threading.RLock()
 
 
 class ClipBackbone(nn.Module):
@@ -50,6 +53,7 @@ class ClipBackbone(nn.Module):
         self.preprocess = preprocess
         self.precision = precision
         self.name = str(model.config.model_type)
+        self.compiled = CompiledTower(_FrameTower(model), self.frames_in_torch)
         self.context = int(model.config.text_config.max_position_embeddings)
         self.text_width = self.frame_width = _joint_width(model.config)
         self._settings = json.dumps(
@@ -160,12 +164,28 @@ class ClipBackbone(nn.Module):
 
     def encode_frames(self, pixels_N3HW: Tensor) -> Tensor:
         """Frame vectors [N, D] of normalised pixels [N, 3, S, S], without gradients; not of unit length."""
-        if self.precision == "auto":
-            self.precision = "bfloat16" if probe_bf16(self, pixels_N3HW[:_FRAMES_PROBED]) else "float32"
+        return self.compiled(pixels_N3HW)
+
+    def frames_in_torch(self, pixels_N3HW: Tensor) -> Tensor:
+        """What `encode_frames` gives, by torch in the backbone's precision."""
+        with _settling:  # several threads encode
+            if self.precision == "auto":
+                self.precision = "bfloat16" if probe_bf16(self, pixels_N3HW[:_FRAMES_PROBED]) else "float32"
         half = self.precision == "bfloat16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             parts = [self.forward_frames(part) for part in torch.split(pixels_N3HW, _FRAMES_AT_ONCE)]
         return torch.cat(parts)
+
+
+class _FrameTower(nn.Module):
+    """The image side alone, as a function of pixels."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels_N3HW: Tensor) -> Tensor:
+        return _vector(self.model.get_image_features(pixel_values=pixels_N3HW, return_dict=True)).float()
 
 
 def load_clip(
@@ -190,7 +210,7 @@ def load_clip(
 class _HalfCapable(Protocol):
     precision: Precision
 
-    def encode_frames(self, pixels_N3HW: Tensor) -> Tensor: ...
+    def frames_in_torch(self, pixels_N3HW: Tensor) -> Tensor: ...
 
 
 def probe_bf16(backbone: _HalfCapable, example_N3HW: Tensor) -> bool:
@@ -206,7 +226,7 @@ def probe_bf16(backbone: _HalfCapable, example_N3HW: Tensor) -> bool:
             runs = []
             for _ in range(3):
                 start = time.perf_counter()
-                vectors[precision] = backbone.encode_frames(example_N3HW).cpu()
+                vectors[precision] = backbone.frames_in_torch(example_N3HW).cpu()
                 runs.append(time.perf_counter() - start)
             seconds[precision] = min(runs)
     finally:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from reelseek.encoders import efficientnet, minilm
+from reelseek.encoders.compiled import CompiledTower
 from reelseek.encoders.spans import Spans, kept_tokens
 from reelseek.errors import ModelError
 from reelseek.records import Preprocess, Texts, Videos
@@ -52,6 +53,7 @@ class OfflineBackbone(nn.Module):
         self.preprocess = PREPROCESS
         self.precision = precision
         self.frame_tower = efficientnet.fold(efficientnet.load_efficientnet())
+        self.compiled = CompiledTower(self.frame_tower, self.frames_in_torch)
         self.text_tower = minilm.load_minilm()
         self.tokenizer = minilm.load_tokenizer()
         self.id = f"offline-{_source_hash()}"
@@ -96,6 +98,10 @@ class OfflineBackbone(nn.Module):
 
     def encode_frames(self, pixels_N3HW: Tensor) -> Tensor:
         """Pooled features [N, 1280] of pixels [N, 3, 224, 224] prepared as `preprocess` says; not normalised."""
+        return self.compiled(pixels_N3HW)
+
+    def frames_in_torch(self, pixels_N3HW: Tensor) -> Tensor:
+        """What `encode_frames` gives, by torch in the backbone's precision."""
         with torch.inference_mode():
             parts = [
                 self.frame_tower(

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from reelseek.embed import content_hash
+from reelseek.embed_pipeline import content_hash
 from reelseek.errors import IndexError_, VideoError
 from reelseek.index.store import IndexedFile, Stored
 from reelseek.video.files import find_videos
