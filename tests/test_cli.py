@@ -94,7 +94,7 @@ def test_an_index_of_two_videos_tells_no_probability(tmp_path: Path) -> None:
         hit["probability"]
         for hit in lines(run("search", "red", "--index", tmp_path / "index", "--probability", "--json"))
     ] == [None] * 2
-    told = run("search", "red", "--index", tmp_path / "index").out
+    told = run("search", "red", "--index", tmp_path / "index", "--probability").out
     assert [line.split()[2] for line in told.splitlines()[-2:]] == ["-", "-"]
     assert "Nothing here matches" not in told
 

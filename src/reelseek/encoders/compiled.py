@@ -130,7 +130,7 @@ class CompiledModel:
         with warnings.catch_warnings(), torch.inference_mode():
             # Tracing warns of numbers that it fixes: sizes of the pictures, which stay.
             warnings.simplefilter("ignore")
-            traced = torch.jit.trace(tower, example_N3HW[:1], check_trace=False)
+            traced = torch.jit.trace(tower, example_N3HW[:1], check_trace=False)  # type: ignore[no-untyped-call]
             model = openvino.convert_model(traced, example_input=example_N3HW[:1])
         model.reshape([-1, *example_N3HW.shape[1:]])
         settings = {
@@ -148,7 +148,7 @@ class CompiledModel:
         size = max(1, min(_FRAMES_AT_ONCE, -(-len(pixels_N3HW) // lanes)))
         found: list[Tensor] = []
         under_way: deque[Any] = deque()
-        for part in pixels_N3HW.float().split(size):
+        for part in torch.split(pixels_N3HW.float(), size):
             if len(under_way) == lanes:
                 found.append(self._taken(under_way.popleft()))
             request = self._request()
