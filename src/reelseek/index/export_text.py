@@ -47,7 +47,8 @@ def json_lines(query: str, hits: Sequence[Hit]) -> Export:
 def csv_table(query: str, hits: Sequence[Hit]) -> Export:
     """A header and one row a hit, with the columns of `json_lines`."""
     file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator="\n")
+    # by the standard, and so that a return in a name is put in quotes
+    writer = csv.writer(file, lineterminator="\r\n")
     writer.writerow(["query", "rank", *Hit._fields])
     for rank, hit in enumerate(hits, 1):
         writer.writerow([_cell(query), rank, *map(_cell, _numbers(hit).values())])

@@ -108,7 +108,8 @@ def _span(path: Path, start: float, end: float) -> _Span:
         # whole pictures; but a still that is on screen for long is cut into
         if low - first.start <= period or (cursor.after is None and low >= first.end):
             low = first.start
-        high = max(timeline.ticks(end), low + period)
+        high = timeline.ticks(end)
+        high = max(high + (timeline.seconds(high) < end - 1e-5), low + period)
         key = first.start
         tick, codec = cast(Fraction, stream.time_base), stream.codec_context.codec.canonical_name
         guessed = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
@@ -131,7 +132,7 @@ def _copyable(path: Path, span: _Span, mode: str) -> tuple[list[int], str]:
         return [], "AVI states no times for pictures that are stored out of order"
     if span.codec not in COPIED:
         return [], f"players of MP4 know no {span.codec}"
-    if mode == "exact" and span.low - span.key > span.period:
+    if mode == "exact" and span.key != span.low:
         return [], "the start lies between key frames"
     shown_N: list[int] = []
     kept = 0

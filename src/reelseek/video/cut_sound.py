@@ -70,8 +70,12 @@ def sound_packets(path: Path, sound: Sound, track: AudioStream) -> Iterator[Pack
     if not sound.copied:
         yield from _encoded(path, sound, track)
         return
+    # samples, for the source's own unit may be as long as a packet (AVI)
+    unit = Fraction(1, sound.rate)
     for packet in _packets(path, sound, early=0.0):
-        packet.pts = packet.dts = cast(int, packet.pts) - round(Fraction(sound.start) / packet.time_base)
+        time, length = cast(int, packet.pts) * packet.time_base, (packet.duration or 0) * packet.time_base
+        packet.pts = packet.dts = round((time - Fraction(sound.start)) / unit)
+        packet.duration, packet.time_base = round(length / unit), unit
         packet.stream = track
         yield packet
 

@@ -19,6 +19,8 @@ from av.container import InputContainer
 from reelseek.video.container import open_video, read_timeline
 
 DAY = 24 * 3600
+ROUNDED = 0.001
+"""Seconds by which a frame's time may be off and still be that frame's: some containers round to a millisecond."""
 
 
 class FrameClock(NamedTuple):
@@ -46,9 +48,8 @@ class FrameClock(NamedTuple):
 
         At least one frame, never behind the last one.
         """
-        # a frame's own time, through floats, is still that frame's
-        low = min(max(0, math.floor(start * self.rate + 1e-4)), self.frames - 1)
-        high = min(max(low + 1, math.ceil(end * self.rate - 1e-4)), self.frames)
+        low = min(max(0, math.floor((start + ROUNDED) * self.rate)), self.frames - 1)
+        high = min(max(low + 1, math.ceil((end - ROUNDED) * self.rate)), self.frames)
         return low, high
 
 
