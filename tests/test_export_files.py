@@ -247,7 +247,7 @@ def test_search_cuts_as_asked(index: Path, tmp_path: Path) -> None:
     assert "(copied" in copied.err
     assert "(encoded" not in copied.err
     late = [hit for hit in hits if hit["start"] > 0]
-    assert exact.err.count("(encoded, for the start lies between key frames; no sound)") == len(late)
+    assert exact.err.count("(encoded: the start lies between key frames; no sound)") == len(late)
 
 
 def test_search_of_an_empty_index_writes_nothing(tmp_path: Path) -> None:

@@ -67,7 +67,12 @@ def contact_sheet(query: str, hits: Sequence[Hit], pictures: Sequence[Image.Imag
         else:
             fitted = _fitted(picture)
             sheet.paste(fitted, (left + (WIDTH - fitted.width) // 2, top + (HEIGHT - fitted.height) // 2))
-        _line(draw, (left, top + HEIGHT + 14), f"{place + 1}  {shown(Path(hit.path).name)}", 14, INK, WIDTH)
+        # apart, so that a name written from right to left does not take the rank along
+        rank = f"{place + 1}  "
+        _line(draw, (left, top + HEIGHT + 14), rank, 14, INK, WIDTH)
+        indent = math.ceil(_font(rank, 14)[0].getlength(rank))
+        name = shown(Path(hit.path).name)
+        _line(draw, (left + indent, top + HEIGHT + 14), name, 14, INK, WIDTH - indent)
         facts = f"{_clock(hit.start)} – {_clock(hit.end)}   score {hit.score:.3f}"
         _line(draw, (left, top + HEIGHT + 34), facts, 13, FAINT, WIDTH)
     return sheet

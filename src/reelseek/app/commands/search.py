@@ -108,7 +108,7 @@ def _told(written: Written) -> str:
     hit, cut = written.hit, written.cut
     if hit is None or cut is None:
         return ""
-    words = "copied" if cut.copied else f"encoded, for {cut.why}"
+    words = "copied" if cut.copied else f"encoded: {cut.why}"
     extra = [
         f"{seconds:.1f} s {where}"
         for seconds, where in ((hit.start - cut.start, "before"), (cut.end - hit.end, "after"))
