@@ -12,6 +12,7 @@ ReelseekError
 ├── ConfigError           a setting that does not exist or has a wrong value
 ├── CheckpointError       a run folder that is damaged or of another kind
 ├── TrainingError         a training run that cannot go on
+├── ExportError           results that cannot be written as asked
 └── IndexError_           an index directory that cannot be used as asked
     ├── NotAnIndex            the directory is something else
     ├── IndexMismatch         made by another model
@@ -69,6 +70,10 @@ class CheckpointError(ReelseekError):
 
 class TrainingError(ReelseekError):
     """A training run that cannot go on: its loss is not a number."""
+
+
+class ExportError(ReelseekError):
+    """Results that cannot be written as asked: a file is in the way, or the format cannot hold them."""
 
 
 class IndexError_(ReelseekError):

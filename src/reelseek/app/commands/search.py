@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import textwrap
 from argparse import Namespace
 from collections.abc import Sequence
@@ -10,11 +11,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reelseek.app.terminal import Parser, clock, parser, printable, short, table
+from reelseek.app.terminal import Parser, parser, printable
 from reelseek.errors import ConfigError
 
 if TYPE_CHECKING:
-    from reelseek.index.ask import Answer
     from reelseek.index.filters import Filters
     from reelseek.index.query import Query
 
@@ -45,6 +45,21 @@ def parse(words: Sequence[str]) -> Namespace:
     options.add_argument("--model", default="", help="the model that made the index, if it has moved")
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     options.add_argument("--json", action="store_true", help="one JSON object a line: all that is known of an answer")
+    options.add_argument(
+        "--out",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="also write the answers, by the ending: .jsonl .csv .srt .vtt .edl .otio .png .jpg, or clips into a "
+        "folder (a name with / at its end); may be given several times",
+    )
+    options.add_argument("--overwrite", action="store_true", help="let --out replace files")
+    options.add_argument(
+        "--cut",
+        choices=["exact", "copy"],
+        default="exact",
+        help="clips: exact encodes where key frames do not allow a copy; copy starts at the key frame before instead",
+    )
     return options.parse_args(list(words))
 
 
@@ -89,10 +104,13 @@ def run(arguments: Namespace) -> int:
     if arguments.explain and query != Query(text=query.text):
         raise ConfigError("--explain: it takes apart what a sentence alone found; leave out the query's other parts.")
     filters = _filters(arguments)
-    from reelseek.app.account import HOW_TO_READ, account
+    if arguments.out:
+        from reelseek.index.export import check_outs
+
+        check_outs(arguments.out, overwrite=arguments.overwrite)
+    from reelseek.app.answers import show, write
     from reelseek.app.models import method_of_index
     from reelseek.index.ask import ask
-    from reelseek.index.calibration import nothing_matches
     from reelseek.index.cards import open_index
     from reelseek.index.explain import explain
     from reelseek.index.search import Searcher
@@ -111,32 +129,23 @@ def run(arguments: Namespace) -> int:
         collapse=not arguments.show_duplicates,
         variety=arguments.variety if arguments.diverse else 0.0,
     )
-    hits = [(answer.path, answer.peak) for answer in answers]
-    explanations = explain(searcher, query.text, hits) if arguments.explain else []
+    explanations = explain(searcher, query.text, [(a.path, a.peak) for a in answers]) if arguments.explain else []
     if arguments.json:
         for answer, why in zip_longest(answers, explanations):
             record = answer.plain()
             print(json.dumps(record if why is None else {**record, "explanation": why.to_json()}))
-        return 0
-    if not answers:
+    elif not answers:
         held = searcher.segment_count
         print("Nothing that may answer is left: see the filters." if held else "The index holds no video.")
-        return 0
-    words = printable(textwrap.shorten(str(query), 100, placeholder=" ..."))
-    title = f"{words}   [{method.name} over {method.backbone.name}]"
-    none = nothing_matches(answers)
-    if none:
-        title += "\nNothing here matches; the nearest are:"
-    columns = ["", "score", *(["match"] if arguments.probability else []), "span", "path"]
-    rows = [(str(number), *_row(answer, chance=arguments.probability)) for number, answer in enumerate(answers, 1)]
-    if not explanations:
-        table(title, columns, rows, right=range(columns.index("span")), dim=none)
-        return 0
-    print(title)
-    for row, why in zip(rows, explanations, strict=True):
-        print("\n" + "   ".join(row))
-        print("\n".join(account(why)))
-    print(f"\n{HOW_TO_READ}")
+    else:
+        words = printable(textwrap.shorten(str(query), 100, placeholder=" ..."))
+        title = f"{words}   [{method.name} over {method.backbone.name}]"
+        show(title, answers, explanations, probability=arguments.probability)
+    for out in arguments.out:
+        if answers:
+            write(str(query), answers, out, overwrite=arguments.overwrite, mode=arguments.cut)
+        else:
+            print(f"{printable(out)}: nothing is written", file=sys.stderr)
     return 0
 
 
@@ -166,12 +175,3 @@ def _filters(arguments: Namespace) -> Filters:
         where=tuple(parse_condition(condition) for condition in arguments.where),
         metadata=read_metadata(Path(arguments.metadata)) if arguments.metadata else None,
     )
-
-
-def _row(answer: Answer, *, chance: bool) -> tuple[str, ...]:
-    span = f"{clock(answer.start)} - {clock(answer.end)}"
-    if answer.then is not None:
-        span += f", then {clock(answer.then[0])} - {clock(answer.then[1])}"
-    others = f"   (and {len(answer.alike)} alike)" if answer.alike else ""
-    match = "-" if answer.probability is None else f"{100 * answer.probability:.0f} %"
-    return f"{answer.score:.3f}", *([match] if chance else []), span, short(answer.path) + others

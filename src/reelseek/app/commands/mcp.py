@@ -1,0 +1,42 @@
+"""`reelseek mcp`: the index as tools for an assistant, over standard input and output."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from reelseek.app.terminal import parser
+from reelseek.errors import ConfigError
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """--index DIR [--read DIR ...] [--model M]."""
+    options = parser(
+        "mcp", "Answer an assistant that speaks the Model Context Protocol, over standard input and output."
+    )
+    options.add_argument("--index", required=True, metavar="DIR", help="an index made by `reelseek index`")
+    options.add_argument(
+        "--read", action="append", default=[], metavar="DIR", help="a folder whose images and clips a query may name"
+    )
+    options.add_argument("--model", default="", help="the model that made the index, if it has moved")
+    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    return options.parse_args(list(words))
+
+
+def run(arguments: Namespace) -> int:
+    """Serve until the other side closes."""
+    try:
+        from reelseek.app.mcp import create_server
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "mcp":
+            raise
+        raise ConfigError('the Model Context Protocol needs the package mcp: pip install "reelseek[mcp]".') from None
+    from reelseek.app.models import method_of_index
+    from reelseek.index.cards import open_index
+    from reelseek.index.search import Searcher
+
+    index = open_index(Path(arguments.index))
+    searcher = Searcher(index, method_of_index(index, arguments.model, arguments.device))
+    create_server(searcher, readable=[Path(folder) for folder in arguments.read]).run("stdio")
+    return 0

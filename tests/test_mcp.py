@@ -1,0 +1,118 @@
+"""The index as tools: a client in the process asks as an assistant would, another over standard pipes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client, StdioServerParameters
+from PIL import Image
+
+import cli_world
+from index_fakes import FakeMethod, clip, update
+from reelseek.app.mcp import create_server
+from reelseek.index.cards import open_index
+from reelseek.index.search import Searcher
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("mcp")
+    for number, colours in enumerate((["red"], ["green"], ["red", "blue"])):
+        clip(place / "videos" / f"{'-'.join(colours)}.mp4", colours, seed=number)
+    (place / "videos" / "broken.mp4").write_bytes(b"no video")
+    update(place / "index", place / "videos")
+    Image.new("RGB", (32, 32), (30, 200, 40)).save(place / "green.png")
+    (place / "elsewhere").mkdir()
+    Image.new("RGB", (32, 32), (30, 200, 40)).save(place / "elsewhere" / "green.png")
+    return place / "index"
+
+
+def asked(index: Path, work: Callable[[Client], Awaitable[Any]], **options: Any) -> Any:
+    async def run() -> Any:
+        async with Client(create_server(Searcher(open_index(index), FakeMethod()), **options)) as client:
+            return await work(client)
+
+    return asyncio.run(run())
+
+
+def call(index: Path, tool: str, arguments: dict[str, Any], **options: Any) -> Any:
+    found = asked(index, lambda client: client.call_tool(tool, arguments), **options)
+    return found.content[0].text if found.is_error else found.structured_content
+
+
+def names(answer: Any) -> list[str]:
+    return [Path(hit["path"]).name for hit in answer["hits"]]
+
+
+def test_the_tools_say_what_they_take(index: Path) -> None:
+    tools = {tool.name: tool for tool in asked(index, lambda client: client.list_tools()).tools}
+    assert tools.keys() == {"search", "explain", "index_status"}
+    assert {"text", "image", "clip", "then", "without", "k"} <= set(tools["search"].input_schema["properties"])
+    assert all(tool.description for tool in tools.values())
+
+
+def test_searching(index: Path) -> None:
+    assert names(call(index, "search", {"text": "green", "k": 1})) == ["green.mp4"]
+    answer = call(index, "search", {"text": "red", "then": "blue"})
+    assert names(answer)[0] == "red-blue.mp4"
+    assert answer["hits"][0]["then"]["end"] == pytest.approx(3.0, abs=0.1)
+    assert "red-blue.mp4" not in names(call(index, "search", {"text": "red", "without": ["blue"], "k": 1}))
+    assert names(call(index, "search", {"text": "red", "since": "2999-01-01"})) == []
+
+
+def test_pictures_that_may_be_read(index: Path) -> None:
+    image = str(index.parent / "green.png")
+    assert "may not read it" in call(index, "search", {"image": image})
+    assert names(call(index, "search", {"image": image, "k": 1}, readable=[index.parent])) == ["green.mp4"]
+    inside = [str(file) for file in Searcher(open_index(index), FakeMethod()).loaded.files]
+    assert len(names(call(index, "search", {"clip": f"{inside[0]}@0-1"}))) >= 1
+    link = index.parent / "videos" / "link.png"
+    if not link.exists():
+        link.symlink_to(index.parent / "elsewhere" / "green.png")
+    for outside in (str(link), str(index.parent / "videos" / ".." / "elsewhere" / "green.png"), "/etc/passwd"):
+        assert "may not read it" in call(index, "search", {"image": outside}, readable=[index.parent / "videos"])
+
+
+def test_refusals_are_sentences(index: Path) -> None:
+    assert "the query is empty" in call(index, "search", {})
+    assert "is no date" in call(index, "search", {"text": "red", "since": "soon"}) or "date" in call(
+        index, "search", {"text": "red", "since": "soon"}
+    )
+    assert "holds no frame" in call(index, "explain", {"query": "red", "path": "/nowhere.mp4", "peak": 0.0})
+    assert "100" in call(index, "search", {"text": "red", "k": 1000})
+    assert "2000" in call(index, "search", {"text": "x" * 5000})
+
+
+def test_why_and_what_there_is(index: Path) -> None:
+    hit = call(index, "search", {"text": "green", "k": 1})["hits"][0]
+    why = call(index, "explain", {"query": "green", "path": hit["path"], "peak": hit["peak"]})
+    assert why["score"] == pytest.approx(hit["score"], abs=1e-5)
+    status = call(index, "index_status", {})
+    assert (status["videos"], len(status["broken"])) == (3, 1)
+    assert "broken.mp4" in status["broken"][0]["path"]
+
+
+def test_over_standard_pipes(tmp_path: Path) -> None:
+    films = cli_world.films(tmp_path / "films")
+    assert cli_world.run("index", films, "--index", tmp_path / "index").code == 0
+    words = ["-m", "reelseek", "mcp", "--index", str(tmp_path / "index")]
+    server = StdioServerParameters(command=sys.executable, args=words, env=dict(os.environ))
+
+    async def run() -> Any:
+        async with Client(server) as client:
+            return await client.call_tool("search", {"text": "red", "k": 2})
+
+    found = asyncio.run(run())
+    assert len(found.structured_content["hits"]) == 2
+
+
+def test_without_the_package(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mcp.server", None)
+    monkeypatch.delitem(sys.modules, "reelseek.app.mcp", raising=False)
+    assert 'pip install "reelseek[mcp]"' in cli_world.refused(2, "mcp", "--index", index)
