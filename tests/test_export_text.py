@@ -44,10 +44,11 @@ def test_json_lines_keep_everything() -> None:
 def test_csv_keeps_what_text_can_and_escapes_the_rest() -> None:
     found = hits('/a/b, "c".mp4', ODD)
     read = list(csv.reader(io.StringIO(content(csv_table(EVIL, found)).decode("utf-8"), newline="")))
-    assert read[0] == ["query", "rank", "path", "start", "end", "score", "peak"]
+    assert read[0] == ["query", "rank", "path", "start", "end", "score", "peak", "probability"]
     assert [row[2] for row in read[1:]] == [found[0].path, ODD.replace("\udce9", "\\udce9")]
     assert {row[0] for row in read[1:]} == {EVIL.replace("\udce9", "\\udce9")}
-    assert [tuple(map(float, row[3:])) for row in read[1:]] == [tuple(hit)[1:] for hit in found]
+    assert [tuple(map(float, row[3:7])) for row in read[1:]] == [tuple(hit)[1:5] for hit in found]
+    assert {row[7] for row in read[1:]} == {""}  # it was not asked for
 
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t=", "\r=", "\n=", "＝", "  ="])

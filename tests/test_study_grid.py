@@ -267,7 +267,7 @@ def test_what_runs_read_is_embedded_before_processes_start(
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
     prepare(plan, deadline=FOREVER, progress=progress)
     assert [stage.split()[0] for stage in stages] == ["embedding"] * 3  # both arms read the same videos
-    monkeypatch.setattr("reelseek.embed._decode_chunks", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("reelseek.embed_pipeline.decode", lambda *_, **__: pytest.fail("decoded again"))
     found = run_grid(plan, jobs=1, deadline=FOREVER, tell=lambda status: None)
     assert (len(found.results), found.failed) == (4, {})
     prepare(plan, deadline=FOREVER, progress=lambda stage: pytest.fail("nothing is left to embed"))
