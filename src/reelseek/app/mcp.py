@@ -19,6 +19,7 @@ from reelseek.errors import ConfigError, ReelseekError
 from reelseek.index.ask import ask
 from reelseek.index.explain import explain
 from reelseek.index.filters import Filters, parse_time
+from reelseek.index.library import status
 from reelseek.index.query import Query, parse_clip
 from reelseek.index.search import Searcher
 from reelseek.index.store import list_files
@@ -100,27 +101,11 @@ def create_server(searcher: Searcher, *, readable: Sequence[Path] = ()) -> MCPSe
 
         def answer() -> dict[str, Any]:
             searcher.reload()
-            return status(searcher)
+            return status(searcher, list_files(searcher.index.directory))
 
         return _or_sentence(answer)
 
     return server
-
-
-def status(searcher: Searcher) -> dict[str, Any]:
-    """The index and its model. Keys: model, trained_on, directory; videos, segments, seconds; broken."""
-    index = searcher.index
-    files = list_files(index.directory)
-    good = [file for file in files if file.status == "ok"]
-    return {
-        "model": index.model.get("name", ""),
-        "trained_on": index.model.get("trained_on", ""),
-        "directory": str(index.directory),
-        "videos": len(good),
-        "segments": searcher.segment_count,
-        "seconds": sum(file.duration for file in good),
-        "broken": [{"path": str(file.path), "reason": file.reason} for file in files if file.status != "ok"],
-    }
 
 
 def _or_sentence(answer: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:

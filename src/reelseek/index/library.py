@@ -100,6 +100,25 @@ class Index:
         return list_files(self.directory)
 
 
+def status(searcher: Searcher, files: Sequence[IndexedFile]) -> dict[str, Any]:
+    """What an index holds, as a page or a program is told it.
+
+    Keys: model, trained_on, directory (str); videos, segments (int); seconds (float, of video); broken (list of
+    {path, reason}).
+    """
+    good = [file for file in files if file.status == "ok"]
+    model = searcher.index.model
+    return {
+        "model": model["name"],
+        "trained_on": model.get("trained_on", ""),
+        "directory": str(searcher.index.directory),
+        "videos": len(good),
+        "segments": searcher.segment_count,
+        "seconds": sum(file.duration for file in good),
+        "broken": [{"path": str(file.path), "reason": file.reason} for file in files if file.status != "ok"],
+    }
+
+
 def _card(method: Method) -> dict[str, Any]:
     settings = getattr(method, "config", {})
     backbone = str(settings.get("backbone", ""))

@@ -103,18 +103,10 @@ class Service:
         return path in self._paths
 
     def _look(self) -> None:
+        from reelseek.index.library import status
         from reelseek.index.store import list_files
 
-        index = self._searcher.index
-        files = list_files(index.directory)
+        files = list_files(self._searcher.index.directory)
         good = [file for file in files if file.status == "ok"]
         self._paths = {os.path.realpath(file.path) for file in good}
-        self._status = {
-            "model": index.model["name"],
-            "trained_on": index.model["trained_on"],
-            "directory": str(index.directory),
-            "videos": len(good),
-            "segments": self._searcher.segment_count,
-            "seconds": sum(file.duration for file in good),
-            "broken": [{"path": str(file.path), "reason": file.reason} for file in files if file.status != "ok"],
-        }
+        self._status = status(self._searcher, files)
