@@ -53,7 +53,14 @@ def write(query: str, answers: Sequence[Answer], out: str, *, overwrite: bool, m
     Two moments in order are one span, from the beginning of the first to the end of the later one.
     """
     hits = [
-        Hit(answer.path, answer.start, answer.end if answer.then is None else answer.then[1], answer.score, answer.peak)
+        Hit(
+            answer.path,
+            answer.start,
+            answer.end if answer.then is None else answer.then[1],
+            answer.score,
+            answer.peak,
+            answer.probability,
+        )
         for answer in answers
     ]
     for one in write_results(query, hits, out, overwrite=overwrite, mode=mode):
