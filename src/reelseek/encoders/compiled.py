@@ -25,8 +25,9 @@ from torch import Tensor, nn
 SETTING = "REELSEEK_OPENVINO"
 """Environment variable: 0 keeps frames in torch."""
 
-PATIENCE = 256
-"""Frames that torch encodes first: making the model takes about a second, which fewer frames would not bring in."""
+PATIENCE = 1024
+"""Frames that torch encodes first: making and trying the model takes some three seconds of two cores, which about 600
+frames bring in again (16 ms a frame by torch, 10 by OpenVINO, on two cores with AVX2)."""
 
 TOLERANCE = 1e-4
 """Largest distance of a frame's vector to torch's in float32, in parts of its length; rounding to float16 is 5e-4."""
