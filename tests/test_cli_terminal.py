@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,4 +56,9 @@ def test_clock(seconds: float, shown: str) -> None:
 
 def test_names_cannot_write_to_the_terminal_as_they_like() -> None:
     assert printable("a\x1b[31mb\n\udcff\u202ec é 猫") == "a\\x1b[31mb\\n\\udcff\\u202ec é 猫"
+
+
+def test_a_path_is_told_in_its_shorter_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert short(str(tmp_path / "a" / "b.mp4")) == "a/b.mp4"
     assert short("/tmp") == "/tmp"
