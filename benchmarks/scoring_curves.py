@@ -71,6 +71,8 @@ def draw(curves: dict[str, list[dict[str, float]]], file: Path) -> None:
         if "bound_seconds" in points[0]:
             axis.plot(values, [entry["bound_seconds"] for entry in points], marker=".", ls="--", label="products alone")
         axis.set(xlabel=name, xscale="log", yscale="log", title="training step" if name == "batch" else "scoring")
+        axis.set_xticks(values, labels=[str(value) for value in values], rotation=45)
+        axis.set_xticks([], minor=True)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("seconds")
     axes[0].legend(frameon=False)
