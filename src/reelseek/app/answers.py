@@ -14,7 +14,6 @@ from reelseek.app.terminal import clock, printable, short, table, tell_broken
 from reelseek.index.ask import Answer
 from reelseek.index.calibration import nothing_matches
 from reelseek.index.explanation import Explanation
-from reelseek.index.export import write_results
 from reelseek.records import BrokenFile, Hit
 
 if TYPE_CHECKING:
@@ -52,6 +51,9 @@ def write(query: str, answers: Sequence[Answer], out: str, *, overwrite: bool, m
 
     Two moments in order are one span, from the beginning of the first to the end of the later one.
     """
+    # Pictures and videos are loaded for it, which a search without files need not wait for.
+    from reelseek.index.export import write_results
+
     hits = [
         Hit(
             answer.path,
