@@ -1,8 +1,8 @@
 """Whether probabilities tell queries that a library answers from queries that it does not.
 
-FOLDER/manifest.json names captioned clips (`calibration_queries`): 50 of their captions, and 50 sentences about things
-in none of them, are searched for in an index of all clips, model offline. Query lists, then settings
-(`calibration_settings.py`), were fixed and committed before this was run. A query counts by the greatest probability
+FOLDER/manifest.json names captioned clips. 50 queries that they answer and 50 that none answers, in two sets
+(`calibration_queries`), are searched for in an index of all clips, model offline. Query lists and settings
+(`calibration_settings.py`) were fixed before this was run. A query counts by the greatest probability
 among its first ten hits. Prints, and writes benchmarks/results/calibration.json: the area under the ROC curve with a
 bootstrap interval over queries, beside that of the plain best score; what "nothing here matches" gets right; how often
 the probabilities come true; what fitting and searching cost.
@@ -20,7 +20,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-from calibration_queries import absent, in_library
+from calibration_queries import absent, in_library, matched
 
 import reelseek
 from reelseek.index.build import update
@@ -73,39 +73,21 @@ def seconds_a_search(searcher: Searcher, queries: list[str]) -> float:
     return float(np.median(times))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
-    options = parser.parse_args()
-    method = reelseek.load("offline")
-    inside, outside = in_library(options.folder), absent()
-    with tempfile.TemporaryDirectory() as place:
-        directory = Path(place) / "index"
-        files = sorted(
-            {
-                (options.folder / clip["file"])
-                for clip in json.loads((options.folder / "manifest.json").read_text(encoding="utf-8"))
-            }
-        )
-        update(directory, files, method, model_card={})
-        plain = Searcher(open_index(directory), method)
-        begun = time.perf_counter()
-        searcher = Searcher(open_index(directory), method).calibrate()
-        fitting = time.perf_counter() - begun
-        found_in = searcher.search_many([caption for caption, _ in inside], K)
-        found_out = searcher.search_many(outside, K)
-        costs = {"plain": seconds_a_search(plain, outside), "with probabilities": seconds_a_search(searcher, outside)}
+def judged(searcher: Searcher, inside: list[tuple[str, str]], outside: list[str]) -> dict[str, object]:
+    """What the probabilities of one set of queries are worth; prints the worst ones."""
+    found_in = searcher.search_many([query for query, _ in inside], K)
+    found_out = searcher.search_many(outside, K)
     chances_in, chances_out = (np.array([best(hits) for hits in found]) for found in (found_in, found_out))
     scores_in, scores_out = (np.array([hits[0].score for hits in found]) for found in (found_in, found_out))
-    right = np.array(
-        [Path(hits[0].path).name == Path(file).name for hits, (_, file) in zip(found_in, inside, strict=True)]
-    )
+    names = [[Path(hit.path).name for hit in hits] for hits in found_in]
+    right = np.array([found[0] == Path(file).name for found, (_, file) in zip(names, inside, strict=True)])
     first = np.array([hits[0].probability for hits in (*found_in, *found_out)])
-    result = {
-        "date": date.today().isoformat(),
-        "clips": len(files),
-        "queries": {"in the library": len(inside), "absent": len(outside), "background": len(background_queries())},
-        "model": method.id,
+    for title, words, chances, order in (
+        ("absent, but probable", outside, chances_out, np.argsort(-chances_out)),
+        ("with an answer, but improbable", [query for query, _ in inside], chances_in, np.argsort(chances_in)),
+    ):
+        print(title, *(f"  {chances[n]:.2f} {words[n]}" for n in order[:6]), sep="\n")
+    return {
         "AUROC": round(area(chances_in, chances_out), 3),
         "95 % interval": interval(chances_in, chances_out),
         "AUROC of the best score": round(area(scores_in, scores_out), 3),
@@ -117,22 +99,43 @@ def main() -> None:
         "is there an answer, by the greatest probability": reliability(
             np.concatenate([chances_in, chances_out]), np.repeat([True, False], [len(inside), len(outside)])
         ),
-        "is the first hit the caption's own clip, by its probability": reliability(
+        "is the first hit the query's own clip, by its probability": reliability(
             first, np.concatenate([right, np.zeros(len(outside), bool)])
         ),
-        "looked at after the judgement": {
-            "captions whose clip is the first hit": int(right.sum()),
-            "AUROC of those captions": round(area(chances_in[right], chances_out), 3),
-            "AUROC of the other captions": round(area(chances_in[~right], chances_out), 3),
-        },
+        "queries whose clip is the first hit": int(right.sum()),
+        "AUROC of those": round(area(chances_in[right], chances_out), 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    options = parser.parse_args()
+    method = reelseek.load("offline")
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place) / "index"
+        clips = json.loads((options.folder / "manifest.json").read_text(encoding="utf-8"))
+        files = sorted({options.folder / clip["file"] for clip in clips})
+        update(directory, files, method, model_card={})
+        plain = Searcher(open_index(directory), method)
+        begun = time.perf_counter()
+        searcher = Searcher(open_index(directory), method).calibrate()
+        fitting = time.perf_counter() - begun
+        sets = {
+            "matched": judged(searcher, *matched()),
+            "captions": judged(searcher, in_library(options.folder), absent()),
+        }
+        costs = {"plain": seconds_a_search(plain, absent()), "with probabilities": seconds_a_search(searcher, absent())}
+    result = {
+        "date": date.today().isoformat(),
+        "clips": len(files),
+        "queries": "50 with an answer, 50 without",
+        "background queries": len(background_queries()),
+        "model": method.id,
+        **sets,
         "seconds": {"fit": fitting, **costs},
         "load": os.getloadavg()[0],
     }
-    for title, words, chances, order in (
-        ("absent, but probable", outside, chances_out, np.argsort(-chances_out)),
-        ("with an answer, but improbable", [caption for caption, _ in inside], chances_in, np.argsort(chances_in)),
-    ):
-        print(title, *(f"  {chances[n]:.2f} {words[n]}" for n in order[:6]), sep="\n")
     print(json.dumps(result, indent=1))
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
 
