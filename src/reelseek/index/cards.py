@@ -19,6 +19,7 @@ from reelseek.errors import IndexError_, IndexMismatch, NotAnIndex
 from reelseek.index.disk import LOCK, writes
 
 CARD = "index.json"
+MARKS = "marks.jsonl"
 FORMAT = 2
 """2: the tables may lie in a folder of their own. An index that was never switched is still written as 1."""
 
@@ -101,7 +102,7 @@ def is_index(directory: Path) -> bool:
     """Whether `directory` holds an index; False for a free place. Raises NotAnIndex when something else is there."""
     if (directory / CARD).is_file():
         return True
-    if directory.exists() and (not directory.is_dir() or {*os.listdir(directory)} - {LOCK, f"{CARD}.part"}):
+    if directory.exists() and (not directory.is_dir() or {*os.listdir(directory)} - {LOCK, MARKS, f"{CARD}.part"}):
         raise NotAnIndex(f"{directory}: holds other things than an index. Name a new or an empty directory.")
     return False
 
