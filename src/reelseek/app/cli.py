@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "embed": "run videos and captions of a benchmark through the frozen towers once, into a cache",
     "index": "make or update the index of folders of videos; list, remove, compact",
     "search": "find videos and moments by text",
+    "mark": "say of an answer of a search whether it is right; list what was said",
     "mcp": "answer an assistant that speaks the Model Context Protocol",
     "serve": "open the search page on this machine",
     "train": "train a method by recipe, for instance gare-msrvtt",
