@@ -28,7 +28,9 @@ def parse(words: Sequence[str]) -> Namespace:
     options.usage = "reelseek mark --index DIR (QUERY PATH [--at SECONDS] (--good|--bad|--undo) | --list [--json])"
     options.add_argument("words", nargs="*", metavar="QUERY PATH", help="what was looked for, and a file of the index")
     options.add_argument("--index", required=True, metavar="DIR", help="an index made by `reelseek index`")
-    options.add_argument("--at", default="", metavar="TIME", help="the moment meant, as 90 or 1:30; else the whole file")
+    options.add_argument(
+        "--at", default="", metavar="TIME", help="the moment meant, as 90 or 1:30; else the whole file"
+    )
     options.add_argument("--good", action="store_true", help="it is a right answer")
     options.add_argument("--bad", action="store_true", help="it is a wrong answer")
     options.add_argument("--undo", action="store_true", help="take the mark back")
