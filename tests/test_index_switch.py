@@ -68,7 +68,7 @@ def test_a_switch_is_one_step_and_gives_what_a_new_index_would(index: Path, vide
             update(index, videos, method=OLD)
 
     report = switch(index, NEW, model_card=CARD, progress=progress)
-    assert (report.added, len(report.broken)) == (3, 0)
+    assert (report.added, [broken.path for broken in report.broken]) == (3, [videos / "broken.mp4"])
     assert seen[-1] == (4, 4)
     assert best(index, "green", NEW) == "green.mp4"
     with pytest.raises(IndexMismatch):

@@ -10,7 +10,8 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from reelseek.index.judged import JudgedQuery, Span, folded
+from reelseek.index.judged import JudgedQuery, Span
+from reelseek.index.marks import folded
 
 HELD_OUT = 0.4
 """Share of the groups that nothing is learnt from."""

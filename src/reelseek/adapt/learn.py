@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 from reelseek.adapt.examples import Example
 from reelseek.index.judged import Span, relevance
 from reelseek.index.loaded import Loaded, gather
+from reelseek.index.search import Searcher
 from reelseek.losses.contrastive import judged_info_nce
 from reelseek.methods.method import Method
 from reelseek.methods.text_head import TextHead
@@ -34,6 +35,7 @@ SEGMENTS = 4
 JUDGED = 4
 """Right videos, and as many wrong ones, of a text that a step looks at."""
 LEARNING_RATE = 3e-3
+_NONE = np.empty(0, np.int64)
 
 
 class Setting(NamedTuple):
@@ -49,7 +51,7 @@ class Material(NamedTuple):
     meant: the segments that were found right, by row and video, where those are not all segments of the video.
     """
 
-    method: Method
+    searcher: Searcher
     loaded: Loaded
     examples: Sequence[Example]
     texts: Texts
@@ -58,8 +60,9 @@ class Material(NamedTuple):
     meant: Mapping[tuple[int, int], np.ndarray]
 
 
-def material(method: Method, loaded: Loaded, examples: Sequence[Example], texts: Texts) -> Material:
+def material(searcher: Searcher, examples: Sequence[Example], texts: Texts) -> Material:
     """What training reads of a library."""
+    loaded = searcher.loaded
     right_TV, wrong_TV = relevance(examples, loaded.contents_V)
     meant = {}
     for row, video in np.argwhere(right_TV).tolist():
@@ -67,7 +70,7 @@ def material(method: Method, loaded: Loaded, examples: Sequence[Example], texts:
         found_S = found_right(loaded, video, examples[row].right[loaded.contents_V[video]])
         if len(found_S) < len(own_S):
             meant[row, video] = found_S
-    return Material(method, loaded, examples, texts, right_TV, wrong_TV, meant)
+    return Material(searcher, loaded, examples, texts, right_TV, wrong_TV, meant)
 
 
 def found_right(loaded: Loaded, video: int, spans: Sequence[Span]) -> np.ndarray:
@@ -93,13 +96,14 @@ def learn(
     device = data.texts.pooled_TD.device
     head = TextHead(data.texts.pooled_TD.shape[1], setting.rank, seed=seed).to(device)
     optimiser = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE)
-    scale = data.method.logit_scale.detach()
+    method = cast(Method, data.searcher.method)
+    scale = method.logit_scale.detach()
     for step in range(1, stops[-1] + 1):
         batch_B = np.sort(rng.choice(rows, min(TEXTS, len(rows)), replace=False))
         picks_P = pick(data, batch_B, rng)
         texts = data.texts.each(itemgetter(batch_B))
         moved = head(texts)
-        scores_BP = data.method.score(moved, gather(data.loaded, picks_P, device)).matrix_TV
+        scores_BP = method.score(moved, gather(data.loaded, picks_P, device)).matrix_TV
         matrix_BV, right_BV = by_video(data, batch_B, picks_P, scores_BP)
         shift_B = (moved.pooled_TD - texts.pooled_TD).square().sum(dim=1)
         shift = (shift_B / texts.pooled_TD.square().sum(dim=1)).mean()
@@ -117,16 +121,19 @@ def pick(data: Material, batch_B: np.ndarray, rng: np.random.Generator) -> np.nd
     picked: set[int] = set()
     for row in batch_B.tolist():
         for judged_TV in (data.right_TV, data.wrong_TV):
-            some = rng.permutation(np.flatnonzero(judged_TV[row]))[:JUDGED].tolist()
+            some = _some(np.flatnonzero(judged_TV[row]), JUDGED, rng)
             judged.update(some)
             for video in some:
-                if (row, video) in data.meant:
-                    picked.update(rng.permutation(data.meant[row, video])[:SEGMENTS].tolist())
+                picked.update(_some(data.meant.get((row, video), _NONE), SEGMENTS, rng))
     others = np.setdiff1d(np.arange(len(data.loaded.contents_V)), sorted(judged))
-    free = min(len(others), max(0, VIDEOS - len(judged)))
-    for video in [*sorted(judged), *rng.choice(others, free, replace=False).tolist()]:
-        picked.update(rng.permutation(data.loaded.segments_V[video])[:SEGMENTS].tolist())
+    for video in [*sorted(judged), *_some(others, max(0, VIDEOS - len(judged)), rng)]:
+        picked.update(_some(data.loaded.segments_V[video], SEGMENTS, rng))
     return np.array(sorted(picked))
+
+
+def _some(numbers: np.ndarray, most: int, rng: np.random.Generator) -> list[int]:
+    few = numbers if len(numbers) <= most else rng.choice(numbers, most, replace=False)
+    return [int(number) for number in few]
 
 
 def by_video(data: Material, batch_B: np.ndarray, picks_P: np.ndarray, scores_BP: Tensor) -> tuple[Tensor, Tensor]:

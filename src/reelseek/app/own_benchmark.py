@@ -1,4 +1,4 @@
-"""`reelseek evaluate` of an index: the queries that were marked, put to its own videos; or two indexes on the same ones.
+"""`reelseek evaluate` of an index: the marked queries, put to its own videos; or two indexes on the same ones.
 
 An index is a model, a sampling rate and perhaps a head, so that this compares any of them. Everything that is said of
 benchmarks holds here: numbers with their protocol, intervals over queries, paired tests.
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -184,8 +183,8 @@ def _protocol(index: IndexCard, queries: Judged, left_out: int, videos: int, tie
         "bank_texts": 0,
         "bank_videos": 0,
         "transductive": False,
-        "relevance": f"{queries.right} marks right, {queries.wrong} wrong; the best-placed right video counts; unjudged "
-        "videos count as not right",
+        "relevance": f"{queries.right} marks right, {queries.wrong} wrong; the best-placed right video counts; "
+        "unjudged videos count as not right",
         "contrasts": {},
         "frames": sampling.segment_frames,
         "sampling": f"{sampling.fps:g} frames a second in segments of at most {sampling.segment_frames}"

@@ -113,10 +113,11 @@ def bring_up(
         store.write_files(tables, plan.kept + plan.ready, replace=True)
     report = _embed(index, method, plan, progress, cache)
     drop_leftovers(tables)
+    asked = None if files is None else set(files)
     broken = [
         BrokenFile(row.path, row.reason)
         for row in store.read_files(tables)
-        if row.status == "broken" and is_below(row.path, places)
+        if row.status == "broken" and (is_below(row.path, places) if asked is None else row.path in asked)
     ]
     return report._replace(broken=broken)
 
@@ -154,8 +155,10 @@ def compact(directory: Path) -> None:
         store.repair(index.tables)
         drop_leftovers(index.tables)
         if index.previous is not None:
-            cards.create(replace(index, previous=None))
+            index = replace(index, previous=None)
+            cards.create(index)
         store.drop_tables(directory, keep=index.tables)
+        cards.drop_heads(index)
 
 
 def _open(directory: Path, method: Method, config: IndexConfig | None) -> IndexCard:

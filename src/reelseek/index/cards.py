@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,6 +87,29 @@ def _card_of(directory: Path, card: Mapping[str, Any]) -> IndexCard:
 def is_folder_name(name: str) -> bool:
     """Whether a name below an index is that of another model's tables."""
     return re.fullmatch(r"model-[0-9a-f]+", name) is not None
+
+
+def head_folder(index: IndexCard) -> Path | None:
+    """Where the text head of an index's model is, below the index; None for a model without.
+
+    Raises NotAnIndex for a name that is no folder of an index.
+    """
+    name = index.model.get("head")
+    if name is None:
+        return None
+    if not isinstance(name, str) or re.fullmatch(r"head-[0-9a-f]+", name) is None:
+        raise NotAnIndex(f"{index.directory}: {name!r} is no head of an index.")
+    return index.directory / name
+
+
+def drop_heads(index: IndexCard) -> None:
+    """Delete the text heads that neither this card nor the one before it names. Call it under the lock."""
+    cards = [index, *([index.previous] if index.previous is not None else [])]
+    kept = {folder for folder in map(head_folder, cards) if folder is not None}
+    with writes(index.directory):
+        for path in index.directory.glob("head-*"):
+            if path not in kept and path.is_dir():
+                shutil.rmtree(path)
 
 
 def check_model(index: IndexCard, method_id: str, method_name: str) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from reelseek.index.loaded import Loaded
-from reelseek.index.marks import Mark
+from reelseek.index.marks import Mark, folded
 from reelseek.index.search import Searcher
 from reelseek.records import Texts
 
@@ -50,11 +50,6 @@ class Judged(NamedTuple):
     wrong: int
     gone: int
     unanswerable: int
-
-
-def folded(query: str) -> str:
-    """What two ways to write one query have in common: case and spaces do not count."""
-    return " ".join(query.split()).casefold()
 
 
 def judged(marks: Iterable[Mark], contents: Iterable[str]) -> Judged:

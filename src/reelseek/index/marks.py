@@ -40,6 +40,11 @@ class Mark(NamedTuple):
     at: float
 
 
+def folded(query: str) -> str:
+    """What two ways to write one query have in common: case and spaces do not count."""
+    return " ".join(query.split()).casefold()
+
+
 def keep_mark(directory: Path, mark: Mark) -> None:
     """Append a mark; the mark of the same query, content and frame (to the millisecond) before it counts no more.
 

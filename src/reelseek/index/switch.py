@@ -2,7 +2,8 @@
 
 The new model's tables grow in a folder of their own while searches go on over the old ones. One atomic write of the
 card then makes them the index; the old tables stay, so that the switch can be taken back, until `compact` deletes them.
-A switch that is killed goes on where it stopped when the same model is asked for again.
+A switch that is killed goes on where it stopped when the same model is asked for again. A model that differs in what it
+makes of texts alone takes the tables as they are.
 Not here: how files become segments (`reelseek.index.build`), the card (`reelseek.index.store`).
 """
 
@@ -12,6 +13,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,23 @@ def switch(
         report = bring_up(new, method, [], files=files, progress=progress, cache=cache)
         cards.create(replace(new, previous=replace(old, previous=None)))
     return report._replace(seconds=time.perf_counter() - begun)
+
+
+def switch_texts(directory: Path, method_id: str, *, before: str, model_card: Mapping[str, Any]) -> cards.IndexCard:
+    """Make a method that gives the same vectors for videos the index's model, over the tables as they are, in one step.
+
+    before: id of the model that it takes the place of; `roll_back` brings that back. Returns the new card.
+    Raises IndexMismatch where the index has another model by now; IndexLocked; NotAnIndex.
+    """
+    cards.open_index(directory)
+    with locked(directory):
+        old = cards.open_index(directory)
+        cards.check_model(old, before, str(old.model.get("name")))
+        model = {**model_card, "id": method_id, "backbone": old.model["backbone"]}
+        created = datetime.now(UTC).isoformat()
+        card = replace(old, model=model, created=created, previous=replace(old, previous=None))
+        cards.create(card)
+    return card
 
 
 def roll_back(directory: Path) -> cards.IndexCard:

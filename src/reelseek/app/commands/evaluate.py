@@ -62,9 +62,8 @@ def run(arguments: Namespace) -> int:
     """Print the metrics with their protocol, and the comparison; write files if asked."""
     from reelseek.app.results import comparison, results_record, run_record
     from reelseek.evaluation_bank import check_rescoring
-    from reelseek.report import write_report
-
     from reelseek.index.cards import CARD
+    from reelseek.report import write_report
 
     config = run_config(arguments)
     check_rescoring(config.evaluate)

@@ -74,20 +74,24 @@ def run(arguments: Namespace) -> int:
 
 
 def _switch(directory: Path, rest: Sequence[str], arguments: Namespace) -> int:
-    from reelseek.app.models import load_method, model_card
+    from reelseek.app.models import load_method, method_of_index, model_card
     from reelseek.index.cards import open_index
     from reelseek.index.switch import switch
 
     if rest:
         raise ConfigError("`reelseek index switch` takes no files or folders: it embeds all that the index knows.")
-    source = arguments.model or str(open_index(directory).model["source"])
-    method = load_method(source, arguments.device)
+    old = open_index(directory)
+    source = arguments.model or str(old.model["source"])
+    if arguments.model:
+        method, head = load_method(source, arguments.device), ""
+    else:  # other settings of the same model, its head included
+        method, head = method_of_index(old, "", arguments.device), str(old.model.get("head", ""))
     with progress(f"embedding by {method.name}") as tell:
         report = switch(
             directory,
             method,
-            model_card=model_card(method, source),
-            config=_config(arguments, open_index(directory).config),
+            model_card=model_card(method, source, head=head),
+            config=_config(arguments, old.config),
             progress=tell,
         )
     _tell(directory, report, as_json=arguments.json)

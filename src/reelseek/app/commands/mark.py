@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 from reelseek.app.terminal import clock, parser, printable, short, table
 from reelseek.errors import ConfigError, IndexError_
 
+SHOWN = 0.1
+"""Seconds within which a time names a mark: the list shows tenths."""
+
 if TYPE_CHECKING:
     from reelseek.index.store import IndexedFile
 
@@ -33,7 +36,9 @@ def parse(words: Sequence[str]) -> Namespace:
     )
     options.add_argument("--good", action="store_true", help="it is a right answer")
     options.add_argument("--bad", action="store_true", help="it is a wrong answer")
-    options.add_argument("--undo", action="store_true", help="take the mark back")
+    options.add_argument(
+        "--undo", action="store_true", help="take back what was marked (without --at: all of the file)"
+    )
     options.add_argument("--list", action="store_true", help="show the marks that count")
     options.add_argument("--json", action="store_true", help="the list as one JSON object a line")
     return options.parse_args(list(words))
@@ -60,7 +65,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _judge(directory: Path, query: str, file: IndexedFile, arguments: Namespace) -> int:
-    from reelseek.index.marks import Mark, drop_mark, keep_mark
+    from reelseek.index.marks import Mark, drop_mark, folded, keep_mark, read_marks
     from reelseek.index.query import parse_seconds
 
     start, end = 0.0, file.duration
@@ -70,8 +75,16 @@ def _judge(directory: Path, query: str, file: IndexedFile, arguments: Namespace)
             raise ConfigError(f"--at {arguments.at}: {printable(file.path.name)} lasts {clock(file.duration)}.")
     told = f"{printable(query)!r}, {short(str(file.path))}" + (f" at {clock(start)}" if arguments.at else "")
     if arguments.undo:
-        if not drop_mark(directory, query, str(file.path), start):
+        meant = [
+            mark
+            for mark in read_marks(directory)
+            if (folded(mark.query), mark.content_hash) == (folded(query), file.content_hash)
+            and (not arguments.at or abs(mark.peak - start) < SHOWN)
+        ]
+        if not meant:
             raise IndexError_(f"{told}: there is no such mark. `reelseek mark --list` shows them.")
+        for mark in meant:
+            drop_mark(directory, mark.query, mark.path, mark.peak)
         print(f"taken back: {told}")
         return 0
     mark = Mark(query, str(file.path), file.content_hash, start, end, start, arguments.good, time.time())
@@ -81,7 +94,7 @@ def _judge(directory: Path, query: str, file: IndexedFile, arguments: Namespace)
 
 
 def _list(directory: Path, *, as_json: bool) -> int:
-    from reelseek.index.marks import read_marks
+    from reelseek.index.marks import folded, read_marks
     from reelseek.index.store import list_files
 
     marks = read_marks(directory)
@@ -106,6 +119,6 @@ def _list(directory: Path, *, as_json: bool) -> int:
         )
         for mark, path in zip(marks, now, strict=True)
     ]
-    queries = len({mark.query for mark in marks})
-    table(f"{directory}: {len(marks)} marks of {queries} queries", ["", "query", "at", "path"], rows, right=[2])
+    queries = len({folded(mark.query) for mark in marks})
+    table(f"{directory}: {len(marks)} marks, {queries} queries", ["", "query", "at", "path"], rows, right=[2])
     return 0
