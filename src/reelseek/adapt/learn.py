@@ -112,7 +112,7 @@ def learn(
         loss.backward()
         optimiser.step()
         if step in stops:
-            yield deepcopy(head).eval()
+            yield deepcopy(head).eval().requires_grad_(False)
 
 
 def pick(data: Material, batch_B: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -36,9 +36,7 @@ def parse(words: Sequence[str]) -> Namespace:
     )
     options.add_argument("--good", action="store_true", help="it is a right answer")
     options.add_argument("--bad", action="store_true", help="it is a wrong answer")
-    options.add_argument(
-        "--undo", action="store_true", help="take back what was marked (without --at: all of the file)"
-    )
+    options.add_argument("--undo", action="store_true", help="take back what was marked of the file, or --at a time")
     options.add_argument("--list", action="store_true", help="show the marks that count")
     options.add_argument("--json", action="store_true", help="the list as one JSON object a line")
     return options.parse_args(list(words))
