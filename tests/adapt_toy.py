@@ -47,7 +47,7 @@ class Towers(nn.Module):
         rows = []
         for caption in captions:
             numbers = [float(word) for word in re.findall(r"\d+", caption)][:3] or [len(caption) % 7, 1.0, 2.0]
-            rows.append(torch.tensor((numbers + [0.0, 0.0])[:3]) / 127.5 - 1)
+            rows.append(torch.tensor([*numbers, 0.0, 0.0][:3]) / 127.5 - 1)
         pooled_TD = torch.tanh(2 * torch.stack(rows) @ self.lift_3D) @ self.turn_DD
         tokens_TLD = torch.stack([pooled_TD, pooled_TD.flip(0)], dim=1)
         return Texts(pooled_TD, tokens_TLD, torch.ones(len(rows), 2, dtype=torch.bool))

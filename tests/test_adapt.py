@@ -211,7 +211,7 @@ def test_learning_is_reproducible_and_leaves_the_method_alone(index: Path) -> No
         assert torch.equal(a.up_DR, b.up_DR)
     assert not torch.equal(runs[0][0].up_DR, runs[0][1].up_DR)
     assert searcher.method.id == before
-    strong = list(learn(data, range(12), Setting(4, 1e6), [5], seed=7))[0]
+    (strong,) = learn(data, range(12), Setting(4, 1e6), [5], seed=7)
     assert float(strong.up_DR.norm()) < float(runs[0][1].up_DR.norm())
 
 

@@ -347,15 +347,8 @@ def test_the_offline_model_and_a_trained_run_can_be_taught(tmp_path: Path, monke
     for place in (world.index, trained):
         for number in range(30):
             name = list(cli_world.COLOURS)[number % 12]
-            words = [
-                "mark",
-                "--index",
-                place,
-                f"query {number} of a {name} wall",
-                world.films / f"{name}.mp4",
-                "--good",
-            ]
-            assert run(*words).code == 0
+            words = [f"query {number} of a {name} wall", world.films / f"{name}.mp4", "--good"]
+            assert run("mark", "--index", place, *words).code == 0
         before = run("search", "a red wall", "--index", place, "--json").out
         said = run("adapt", "--index", place)
         assert said.code == 0, said

@@ -49,7 +49,8 @@ def test_the_map_and_the_score_are_their_definition_in_loops() -> None:
     means = masked_mean(unit, videos.mask_VF).tolist()
     for t, text in enumerate(plain.pooled_TD.tolist()):
         inner = [sum(a * x for a, x in zip(row, text, strict=True)) for row in head.down_RD.tolist()]
-        moved = [x + sum(b * h for b, h in zip(row, inner, strict=True)) for x, row in zip(text, head.up_DR.tolist())]
+        up = head.up_DR.tolist()
+        moved = [text[d] + sum(up[d][r] * inner[r] for r in range(len(inner))) for d in range(len(text))]
         scale = math.sqrt(sum(x * x for x in text)) / math.sqrt(sum(x * x for x in moved))
         expected = [x * scale for x in moved]
         assert found.pooled_TD[t].tolist() == pytest.approx(expected, abs=1e-5)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -103,11 +103,11 @@ def teach(
     """
     sides = divide(examples, seen=seen, seed=seed)
     _check(sides.train, sides.held_out)
-    method: Method = searcher.method  # type: ignore[assignment]
+    method = cast(Method, searcher.method)
     for parameter in method.parameters():
         parameter.requires_grad_(False)
     ordered = [*sides.train, *sides.held_out]
-    data = material(searcher, ordered, _encoded(searcher, method, [example.text for example in ordered]))
+    data = material(searcher, ordered, encode_without_head(searcher, [example.text for example in ordered]))
     train, held_out = range(len(sides.train)), range(len(sides.train), len(ordered))
     choice = choose(data, list(train), progress)
     (head,) = learn(data, list(train), choice.setting, [max(1, choice.steps)], seed=seed)
@@ -147,10 +147,11 @@ def _check(train: Sequence[Example], held_out: Sequence[Example]) -> None:
         )
 
 
-def _encoded(searcher: Searcher, method: Method, texts: Sequence[str]) -> Texts:
-    """Texts as the method projects them without a head."""
+def encode_without_head(searcher: Searcher, texts: Sequence[str]) -> Texts:
+    """Texts as the index's method projects them without a head."""
     from reelseek.embed import join_texts
 
+    method = cast(Method, searcher.method)
     with torch.inference_mode():
         blank = blank_video(method)
         parts = []
