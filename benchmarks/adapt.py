@@ -34,7 +34,7 @@ from reelseek.data.pairs import Pairs
 from reelseek.errors import DataError
 from reelseek.index.build import update
 from reelseek.index.cards import open_index
-from reelseek.index.judged import judged, linked
+from reelseek.index.judged import alike, judged
 from reelseek.index.marks import Mark, folded
 from reelseek.index.search import Searcher
 from reelseek.rank.compare import paired_difference
@@ -75,7 +75,7 @@ def fresh(searcher: Searcher, outcome: Outcome, examples: Sequence[Example]) -> 
     data = material(searcher, examples, encode_without_head(searcher, [example.text for example in examples]))
     rows = range(len(examples))
     before, after = ranks_of(data, None, rows), ranks_of(data, outcome.head, rows)
-    difference = paired_difference(after, before, mean_reciprocal_rank, groups_T=linked(data.right_TV))
+    difference = paired_difference(after, before, mean_reciprocal_rank, groups_T=alike(data.right_TV))
     return {
         "queries": len(examples),
         "MRR before": mean_reciprocal_rank(before),

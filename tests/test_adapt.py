@@ -18,7 +18,7 @@ from reelseek.adapt.outcome import Outcome, teach
 from reelseek.errors import DataError
 from reelseek.index import cards
 from reelseek.index.cards import MARKS
-from reelseek.index.judged import JudgedQuery, judged, linked, relevance, video_scores
+from reelseek.index.judged import JudgedQuery, alike, judged, relevance, video_scores
 from reelseek.index.marks import Mark, folded, read_marks
 from reelseek.index.search import Searcher
 from reelseek.index.store import list_files
@@ -73,9 +73,12 @@ def test_marks_become_queries() -> None:
     assert wrong_TV.tolist() == [[False, True, False]]
 
 
-def test_queries_with_a_right_video_in_common_are_linked() -> None:
-    right_TV = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 1], [0, 0, 1, 0]], bool)
-    assert linked(right_TV).tolist() == [0, 1, 1, 0, 1]
+def test_queries_with_the_same_right_videos_are_alike() -> None:
+    right_TV = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 1], [1, 0, 0], [0, 1, 1], [0, 0, 1]], bool)
+    group_T = alike(right_TV)
+    for a in range(6):
+        for b in range(6):
+            assert (group_T[a] == group_T[b]) == (right_TV[a].tolist() == right_TV[b].tolist())
 
 
 def test_a_video_scores_its_best_segment(index: Path) -> None:

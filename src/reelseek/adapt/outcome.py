@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-import torch
 
 from reelseek.adapt.choose import Choice, choose, ranks_of
 from reelseek.adapt.examples import HELD_OUT, Example, digest, divide
 from reelseek.adapt.learn import learn, material
 from reelseek.errors import DataError
+from reelseek.index.judged import alike, encode_in_parts
 from reelseek.index.marks import folded
 from reelseek.index.search import Searcher
 from reelseek.index.segments import blank_video
@@ -27,10 +27,10 @@ from reelseek.rank.metrics import mean_reciprocal_rank, recall_at
 from reelseek.records import Texts
 
 FEWEST = 6
-"""Groups held out, at least. Were n groups all better by chance, they would be in 2 of 2^n cases all better or all
-worse: from 6 on that is rarer than 1 in 20, so that with fewer no result at all could be told from chance."""
+"""Groups held out, at least; queries with the same right videos are one group. By chance n groups are all better or all
+worse in 2 of 2^n cases: from 6 on that is rarer than 1 in 20, so that with fewer no result could be told from chance.
+"""
 SAMPLES = 5000
-TEXTS_AT_ONCE = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +38,9 @@ class Outcome:
     """What teaching came to.
 
     ranks: of the held-out examples by name: "no head" where the index has one now, "before", "after". difference: of
-    the mean reciprocal rank, after minus before, groups drawn whole. shared: held-out examples that have a right video
-    in common with an example learnt from. learnt: digests of the texts learnt from.
+    the mean reciprocal rank, after minus before; queries with the same right videos are drawn together. shared:
+    held-out examples that have a right video in common with an example learnt from. learnt: digests of the texts
+    learnt from.
     """
 
     head: TextHead
@@ -121,7 +122,7 @@ def teach(
         found["before"],
         mean_reciprocal_rank,
         samples=SAMPLES,
-        groups_T=[example.group for example in sides.held_out],
+        groups_T=alike(data.right_TV[list(held_out)]),
     )
     known = {content for example in sides.train for content in example.right}
     return Outcome(
@@ -137,7 +138,8 @@ def teach(
 
 
 def _check(train: Sequence[Example], held_out: Sequence[Example]) -> None:
-    learning, judging = (len({example.group for example in side}) for side in (train, held_out))
+    learning = len({example.group for example in train})
+    judging = len({frozenset(example.right) for example in held_out})
     if judging < FEWEST or learning < 2:
         raise DataError(
             f"{len(train) + len(held_out)} marked queries and captions are too few: {judging} independent ones fell to "
@@ -149,13 +151,11 @@ def _check(train: Sequence[Example], held_out: Sequence[Example]) -> None:
 
 def encode_without_head(searcher: Searcher, texts: Sequence[str]) -> Texts:
     """Texts as the index's method projects them without a head."""
-    from reelseek.embed import join_texts
-
     method = cast(Method, searcher.method)
-    with torch.inference_mode():
-        blank = blank_video(method)
-        parts = []
-        for low in range(0, len(texts), TEXTS_AT_ONCE):
-            clean = [text.encode("utf-8", "replace").decode() for text in texts[low : low + TEXTS_AT_ONCE]]
-            parts.append(method.project_without_head(method.encode_texts(clean), blank)[0])
-    return join_texts(parts).each(torch.clone)  # outside inference mode: tensors that training may use
+    blank = blank_video(method)
+
+    def encode(some: list[str]) -> Texts:
+        whole = [text.encode("utf-8", "replace").decode() for text in some]
+        return method.project_without_head(method.encode_texts(whole), blank)[0]
+
+    return encode_in_parts(encode, texts)

@@ -22,7 +22,7 @@ from reelseek.errors import ConfigError, DataError
 from reelseek.evaluation import Evaluation
 from reelseek.index import cards
 from reelseek.index.cards import IndexCard
-from reelseek.index.judged import Judged, judged, linked, relevance, video_scores
+from reelseek.index.judged import Judged, alike, encode_in_parts, judged, relevance, video_scores
 from reelseek.index.marks import read_marks
 from reelseek.index.search import Searcher
 from reelseek.index.store import list_files
@@ -66,9 +66,9 @@ def run(arguments: Namespace, config: RunConfig) -> int:
     for one in found:
         results["runs"].append(run_record(printable(one.name), one.evaluation, one.method))
     _show(found, printable(arguments.marks or names[0]))
-    if len(found) == 2:
+    groups_T = alike(found[0].evaluation.pairs.relevance_TV(corrected=True))
+    if len(found) == 2 and len(set(groups_T)) > 1:
         (a, _, first, *_), (b, _, second, *_) = found
-        groups_T = linked(first.pairs.relevance_TV(corrected=True))
         for metric in ("R@1", "R@5", "MRR"):
             row = comparison(
                 printable(a), first, printable(b), second, metric, measure=MEASURES.get(metric), groups_T=groups_T
@@ -123,15 +123,15 @@ def _measure(name: str, queries: Judged, videos: dict[str, Path], config: RunCon
     if not videos.keys() <= position.keys():
         raise DataError(f"{name}: it changed while it was read. Run the same command again.")
     columns = [position[content] for content in videos]
-    texts = searcher.encode([query.text for query in queries.queries])
+    texts = encode_in_parts(searcher.encode, [query.text for query in queries.queries])
     matrix_TV = video_scores(searcher, loaded, texts)[:, columns]
     right_TV, wrong_TV = relevance(queries.queries, list(videos))
     ties, samples = config.evaluate.ties, config.evaluate.bootstrap
     ranks_T = ranks(matrix_TV, right_TV, ties)
     metrics = {**retrieval_metrics(matrix_TV, right_TV, ties), "MRR": mean_reciprocal_rank(ranks_T)}
     intervals = {}
-    if samples:
-        groups_T = linked(right_TV)
+    groups_T = alike(right_TV)
+    if samples and len(set(groups_T)) > 1:
         intervals["text_to_video"] = {
             metric: bootstrap_interval(ranks_T, MEASURES.get(metric, metric), samples=samples, groups_T=groups_T)
             for metric in metrics

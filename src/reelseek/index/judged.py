@@ -8,7 +8,7 @@ Shapes: T queries, V videos of the library in the order of `Loaded.contents_V`, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from reelseek.embed import join_texts
 from reelseek.index.loaded import Loaded
 from reelseek.index.marks import Mark, folded
 from reelseek.index.search import Searcher
@@ -23,6 +24,7 @@ from reelseek.records import Texts
 
 SCORES_AT_ONCE = 1 << 25
 """Scores of texts with segments held at a time: bounds memory at 128 MiB."""
+TEXTS_AT_ONCE = 32
 
 Span = tuple[float, float]
 
@@ -82,16 +84,20 @@ def relevance(queries: Sequence[JudgedQuery], contents_V: Sequence[str]) -> tupl
     return right_TV, wrong_TV
 
 
-def linked(right_TV: np.ndarray) -> np.ndarray:
-    """A number for each query [T], the same for queries that are connected by right videos in common.
+def alike(right_TV: np.ndarray) -> np.ndarray:
+    """A number for each query [T], the same for queries whose right videos are the same.
 
     Such queries succeed and fail together: intervals draw whole groups.
     """
-    group_T = np.arange(len(right_TV))
-    for column in np.flatnonzero(right_TV.sum(axis=0) > 1):
-        joined = group_T[right_TV[:, column]]
-        group_T[np.isin(group_T, joined)] = joined.min()
-    return group_T
+    _, group_T = np.unique(right_TV, axis=0, return_inverse=True)
+    return np.asarray(group_T.reshape(-1))
+
+
+def encode_in_parts(encode: Callable[[list[str]], Texts], texts: Sequence[str]) -> Texts:
+    """Any number of texts encoded and projected, some at a time; the tensors may be used in training."""
+    with torch.inference_mode():
+        parts = [encode(list(texts[low : low + TEXTS_AT_ONCE])) for low in range(0, len(texts), TEXTS_AT_ONCE)]
+    return join_texts(parts).each(torch.clone)
 
 
 def video_scores(searcher: Searcher, loaded: Loaded, texts: Texts) -> np.ndarray:
