@@ -42,7 +42,7 @@ from reelseek.rank.metrics import mean_reciprocal_rank
 
 RESULTS = Path(__file__).parent / "results" / "adapt.json"
 SIZES = (10, 30, 100, 300)
-CONTROLS = (100, 300)
+CONTROLS = (300,)
 WRONG = 2
 
 

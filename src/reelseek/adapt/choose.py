@@ -19,7 +19,7 @@ from reelseek.methods.text_head import TextHead
 from reelseek.rank.metrics import mean_reciprocal_rank
 from reelseek.rank.ranking import ranks
 
-SETTINGS = (Setting(8, 0.0), Setting(8, 1.0), Setting(64, 0.0), Setting(64, 1.0))
+SETTINGS = (Setting(8, 3.0), Setting(64, 3.0), Setting(64, 0.0))
 STOPS = (25, 50, 100, 200)
 """Steps after which a head is looked at: one training gives the heads of all of them."""
 

@@ -1,7 +1,7 @@
 """A text head trained on examples over the vectors that an index stores, by InfoNCE through the method's own score.
 
 A video's score is that of its best segment, as in a search; the right videos of a text are looked at where they were
-found right. Videos without a judgement are negatives as in any batch, those marked wrong are negatives that never miss.
+found right. Videos without a judgement are negatives as in any batch; those marked wrong are among them at every step.
 Not here: which settings are good (`reelseek.adapt.choose`).
 Shapes: T texts, V videos, S segments of the index, P picked segments, B texts of a batch, D width.
 """

@@ -51,7 +51,8 @@ class TextHead(nn.Module):
         """Sentence vectors [T, D], each at its old length."""
         moved_TD = texts_TD + texts_TD @ self.down_RD.T @ self.up_DR.T
         lengths_T1, moved_T1 = (x.norm(dim=-1, keepdim=True).clamp_min(1e-12) for x in (texts_TD, moved_TD))
-        return moved_TD * (lengths_T1 / moved_T1)
+        scaled_TD: Tensor = moved_TD * (lengths_T1 / moved_T1)
+        return scaled_TD
 
 
 def head_of(tensors: Mapping[str, Tensor]) -> TextHead:
