@@ -114,11 +114,29 @@ def tell(name: str, row: dict[str, Any]) -> None:
     )
 
 
+def keep(searcher: Searcher, rows: list[dict[str, Any]], controls: list[dict[str, Any]]) -> None:
+    """Write what is measured so far."""
+    results = {
+        "date": date.today().isoformat(),
+        "cores": os.cpu_count(),
+        "clips": len(searcher.loaded.contents_V),
+        "model": searcher.method.id,
+        "settings tried": [setting._asdict() for setting in SETTINGS],
+        "steps tried": list(STOPS),
+        "learning rate": LEARNING_RATE,
+        "marked queries": rows,
+        "shuffled marks": controls,
+    }
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
 def main() -> None:
     """Run it all; some minutes, most of them rendering and embedding."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="numbers of marked queries")
     options.add_argument("--folder", default="", help="where the library is kept for another run")
-    folder = Path(options.parse_args().folder or tempfile.mkdtemp())
+    arguments = options.parse_args()
+    folder = Path(arguments.folder or tempfile.mkdtemp())
     begun = time.perf_counter()
     splits = motions.generate(folder / "clips", train=220, val=1, test=100, seed=3, knobs=Knobs(objects=16))
     assert splits.train is not None
@@ -138,10 +156,11 @@ def main() -> None:
     everything = [Mark(text, "", content, 0.0, 1e6, 0.0, True, 0.0) for text, right in own.items() for content in right]
     unseen = examples_of(judged(everything, searcher.loaded.contents_V).queries, [])
     rows = []
-    for size in SIZES:
+    for size in arguments.sizes:
         marks = simulated(searcher, {text: known[text] for text in captions[:size]})
         rows.append(measure(searcher, marks, unseen))
         tell(f"{size} marked queries", rows[-1])
+        keep(searcher, rows, [])
     controls = []
     for size in CONTROLS:
         answers = [known[text] for text in captions[:size]]
@@ -149,18 +168,7 @@ def main() -> None:
         shuffled = {text: answers[at] for text, at in zip(captions[:size], mixed, strict=True)}
         controls.append(measure(searcher, simulated(searcher, shuffled), unseen))
         tell(f"{size} queries with shuffled marks", controls[-1])
-    results = {
-        "date": date.today().isoformat(),
-        "cores": os.cpu_count(),
-        "clips": len(searcher.loaded.contents_V),
-        "model": method.id,
-        "settings tried": [setting._asdict() for setting in SETTINGS],
-        "steps tried": list(STOPS),
-        "learning rate": LEARNING_RATE,
-        "marked queries": rows,
-        "shuffled marks": controls,
-    }
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        keep(searcher, rows, controls)
 
 
 if __name__ == "__main__":

@@ -342,6 +342,8 @@ def test_marks_measure_indexes_alone(index: Path) -> None:
 def test_the_offline_model_and_a_trained_run_can_be_taught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = cli_world.build(tmp_path)
     monkeypatch.setattr(Outcome, "helps", property(lambda self: True))
+    choice = choosing.Choice(Setting(8, 0.0), 20, 0.0, 1.0)
+    monkeypatch.setattr("reelseek.adapt.outcome.choose", lambda *_: choice)
     trained = tmp_path / "trained.index"
     assert run("index", world.films, "--index", trained, "--model", world.run).code == 0
     for place in (world.index, trained):
