@@ -406,7 +406,7 @@ def test_answers_tell_all_that_is_known(library, films):
     plain = answer.plain()
     assert set(plain) == {
         *("path", "start", "end", "score", "peak", "probability", "scale", "parts", "then", "alike"),
-        *("duration", "changed", "metadata"),
+        *("duration", "changed", "metadata", "heard"),
     }
     assert plain["then"] == {"start": 1.5, "end": 3.0, "peak": pytest.approx(1.5, abs=1.1)}
     assert plain["duration"] == 3.0
