@@ -26,7 +26,7 @@ from reelseek.errors import IndexError_, IndexMismatch
 from reelseek.index import cards, kept, store, subtitles
 from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked, writes
-from reelseek.index.plan import Plan, find, is_below, make_plan
+from reelseek.index.plan import Plan, as_planned, find, is_below, make_plan
 from reelseek.index.segments import any_text, blank_video, cut_segments
 from reelseek.index.store import IndexedFile
 from reelseek.records import BrokenFile, EmbeddedVideo, Method
@@ -35,6 +35,7 @@ from reelseek.video.sample import fixed_fps
 BATCH_VIDEOS = 64
 BATCH_SECONDS = 10.0
 """A commit is made after so many videos or so many seconds: what a kill can cost."""
+CHANGED = "was changed while it was read; the next update reads it again."
 
 
 class IndexReport(NamedTuple):
@@ -266,6 +267,8 @@ def _embed(
     with _Batch(index.tables) as batch, torch.inference_mode():
         text = any_text(method)
         for group, result in zip(plan.groups, results, strict=True):
+            if isinstance(result, EmbeddedVideo) and frames is None and not as_planned(group[0]):
+                result = BrokenFile(result.path, f"{result.path}: {CHANGED}")
             if isinstance(result, EmbeddedVideo):
                 if frames is None:
                     keeper.finish(result.path, result.content_hash)
@@ -326,7 +329,7 @@ class _Batch:
     def add_broken(self, reason: str, group: list[IndexedFile]) -> None:
         for row in group:
             # Permission can be given without a trace in size or time.
-            size = row.size if os.access(row.path, os.R_OK) else -1
+            size = row.size if os.access(row.path, os.R_OK) and not reason.endswith(CHANGED) else -1
             self._add(row._replace(size=size, status="broken", reason=reason))
 
     def _add(self, row: IndexedFile) -> None:

@@ -138,6 +138,12 @@ def _is_gone(path: Path) -> bool:
     return False
 
 
+def as_planned(row: IndexedFile) -> bool:
+    """Whether a file still has the size and time of change that it had when the plan was made."""
+    now = _look(row.path)
+    return (now.size, now.mtime_ns) == (row.size, row.mtime_ns)
+
+
 def is_below(path: Path, places: Sequence[Path]) -> bool:
     """Whether a path is one of `places` or lies below one."""
     return any(path == place or str(path).startswith(str(place).rstrip("/") + "/") for place in places)

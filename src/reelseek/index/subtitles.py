@@ -171,7 +171,7 @@ def follow(directory: Path, rows: Sequence[IndexedFile], places: Sequence[Path])
             part.replace(folder / name)
         for name in there - wanted.keys():
             if name.split("-")[0] not in kept or name.endswith(".part"):
-                (folder / name).unlink()
+                (folder / name).unlink(missing_ok=True)
     return Followed(len(wanted), read_now, damaged, broken)
 
 
