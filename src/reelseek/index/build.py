@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -272,7 +273,8 @@ def _embed(
             if isinstance(result, EmbeddedVideo):
                 if frames is None:
                     keeper.finish(result.path, result.content_hash)
-                table = cut_segments(result, group[0].size, method, text, index)
+                with one_thread():
+                    table = cut_segments(result, group[0].size, method, text, index)
                 if table is None:
                     result = BrokenFile(result.path, f"{result.path}: the model gives no usable vector for its frames.")
                 else:
@@ -298,6 +300,17 @@ def _embed(
         decode_seconds=decode_seconds,
         encode_seconds=encode_seconds,
     )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One processor thread for small steps: the others have pictures to encode, and each step would wait for them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Batch:
