@@ -205,6 +205,6 @@ def test_the_command(videos: Path, tmp_path: Path) -> None:
     said = cli_world.run("index", videos, "--index", index, "--segments", "shots", "--fps", 2)
     assert said.code == 0, said
     assert cards.open_index(index).config.segments == "shots"
-    assert [row[1] for row in segments(index) if row[0] == "cuts.mp4"] == [0.0, 1.5, 4.5]
+    assert [row[1] for row in segments(index) if row[0] == "cuts.mp4"] == [0.0, 1.5, 5.0]
     assert "made with" in cli_world.refused(1, "index", videos, "--index", index, "--segments", "windows")
     assert shots.LEAST == 2

@@ -338,12 +338,12 @@ def test_queries_without_words_are_refused(searcher: Searcher, videos: Path) -> 
 
 def test_the_command(tmp_path: Path) -> None:
     films, index = cli_world.films(tmp_path / "films"), tmp_path / "i"
-    (films / "brown.srt").write_text("1\n00:00:00,500 --> 00:00:01,000\nthe president \x1b[31mspeaks\n")
+    (films / "brown.srt").write_text("1\n00:00:00,500 --> 00:00:01,000\nthe president\x1b[31m speaks\n")
     said = cli_world.run("index", films, "--index", index)
     assert "1 of 1 subtitle files read." in said.out
     found = cli_world.run("search", "the president speaks", "--index", index, "--subtitles", "-k", 3)
     assert found.code == 0, found
-    assert 'brown.mp4   said at 0:00.5: "the president [31mspeaks"' in found.out
+    assert 'brown.mp4   said at 0:00.5: "the president [31m speaks"' in found.out
     assert "\x1b" not in found.out
     assert found.out.count("said at") == 1
     plain = cli_world.run("search", "the president speaks", "--index", index, "-k", 3)

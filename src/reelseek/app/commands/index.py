@@ -70,8 +70,9 @@ def run(arguments: Namespace) -> int:
     """Update the index and say what was done; broken files are counted on stderr with their reasons."""
     directory = Path(arguments.index)
     verb, *rest = arguments.folders
-    if arguments.watch and verb in VERBS:
-        raise ConfigError(f"--watch follows folders; `reelseek index {verb}` takes none.")
+    if verb in VERBS and (arguments.watch or arguments.keep_frames):
+        name = "--watch" if arguments.watch else "--keep-frames"
+        raise ConfigError(f"{name} is for indexing folders; `reelseek index {verb}` takes none.")
     if verb == "switch":
         return _switch(directory, rest, arguments)
     if verb in VERBS:
