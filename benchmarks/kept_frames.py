@@ -2,7 +2,7 @@
 
 Indexes the videos (without places the clips that installed packages carry) without and with `--keep-frames yes`, then
 changes the settings of both, which embeds everything again: from the videos, and from the frames kept. Tells times, the
-kept frames' size an hour of video, the cosine of the vectors of both ways, and how far the answers of 247 queries agree.
+size of the kept frames, the cosine of the vectors of both ways, and how far the answers of 247 queries agree.
 With --resize 224 the encoder wants its frames at that size, as CLIP does, so that kept frames are resized twice.
 """
 

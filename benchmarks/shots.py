@@ -2,8 +2,8 @@
 
 Takes frames of every video at the sampling rate of an index, joins runs of 2 to 11 of them from videos drawn by chance
 into 300 films of 2 to 7 shots, and compares the cuts found with the joins. Without places the videos are drawn: moving
-patches under changing light. A cut inside a video of one's own counts as wrong, since nobody has listed those: precision
-is then a lower bound. Adds a row to benchmarks/results/shots.json.
+patches under changing light. A cut inside one of the videos counts as wrong, since nobody has listed those: with files
+precision is a lower bound. Adds a row to benchmarks/results/shots.json.
 """
 
 from __future__ import annotations
