@@ -33,7 +33,8 @@ from reelseek.index.loaded import Loaded
 from reelseek.index.moments import ALIKE
 from reelseek.index.pictures import picture_vector
 from reelseek.index.query import Part, Query, Role
-from reelseek.index.search import Searcher, one_thread, scan
+from reelseek.index.scan import scan
+from reelseek.index.search import Searcher
 from reelseek.records import Texts
 
 REFERENCE_SEGMENTS = 512
@@ -72,8 +73,8 @@ def asked_parts(searcher: Searcher, loaded: Loaded, query: Query) -> list[AskedP
             words = searcher.encode([part.what])
             texts.append(words)
             vectors.append(words.pooled_TD)
-    with one_thread():
-        cosines_AN = scan(loaded.frames_ND, loaded.inverse_norms_N, torch.cat([v.float().cpu() for v in vectors]))
+    queries_AD = torch.cat([vector.float().cpu() for vector in vectors])
+    cosines_AN = scan(loaded.frames_ND.pieces, loaded.inverse_norms_N, queries_AD)
     return [AskedPart(*row) for row in zip(parts, texts, cosines_AN, strict=True)]
 
 
