@@ -1,13 +1,14 @@
 """Exact search at scale: a synthetic index on disk, its start, its memory, its scan beside FAISS, and its updates.
 
     python benchmarks/search_million.py                                  # 1,000,000 frames of width 512; 3 GB of disk
-    python benchmarks/search_million.py --curve 100000 300000 1000000 3000000 10000000     # also the curve; 25 GB
+    python benchmarks/search_million.py --vectors 100000 300000 1000000 3000000 10000000   # 25 GB, and 12 of memory
     python benchmarks/search_million.py --many-files 100000              # what an index of so many files costs
 
 Frames are clustered: a thousand scenes, videos of 400 frames (one a second) that each stay near one, 12 frames a
 segment. FAISS is `pip install "reelseek[bench]"`: a flat index of the same vectors in float16 (SQfp16, inner product),
 which takes one thread for one query; with two threads it searches two halves (`IndexShards`). Both are asked in turn.
-A process of its own measures each start. The text tower is left out. Writes results/search_{million,growth,files}.json.
+A process of its own measures each start. The text tower is left out. Writes results/search_million.{json,png}
+and results/search_files.json.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -35,7 +38,6 @@ from reelseek.index import build, cards, store
 from reelseek.index.cards import IndexCard, open_index
 from reelseek.index.disk import locked
 from reelseek.index.search import Searcher, scan
-from reelseek.index.segments import any_text, cut_segments
 from reelseek.index.store import IndexedFile
 from reelseek.methods.clip4clip import MeanPoolHead
 from reelseek.records import EmbeddedVideo, Preprocess, Scores, Texts, Videos
@@ -72,16 +74,45 @@ class Towers:
         return self.head.score(texts, videos)
 
 
+@cache
 def scenes(width: int) -> Tensor:
     return torch.randn(SCENES, width, generator=torch.Generator().manual_seed(0))
 
 
+@cache
+def noise(width: int) -> Tensor:
+    return torch.randn(1 << 15, width, generator=torch.Generator().manual_seed(1))
+
+
 def video(number: int, frames: int, width: int, folder: Path) -> EmbeddedVideo:
-    dice = torch.Generator().manual_seed(1 + number)
-    middle_1D = scenes(width)[number % SCENES] + NEAR * torch.randn(1, width, generator=dice)
-    frames_ND = torch.nn.functional.normalize(middle_1D + LOOSE * torch.randn(frames, width, generator=dice))
+    # Two draws from one pool of noise: drawing afresh would take longer than writing.
+    own, low = (7919 * number) % (1 << 15), (104729 * number) % ((1 << 15) - frames)
+    middle_D = scenes(width)[number % SCENES] + NEAR * noise(width)[own]
+    frames_ND = torch.nn.functional.normalize(middle_D + LOOSE * noise(width)[low : low + frames])
     name = f"{number:07d}.mp4"
     return EmbeddedVideo(folder / name, f"{number:032x}", frames_ND, np.arange(frames, dtype=float), float(frames))
+
+
+def segments_of(videos: Sequence[EmbeddedVideo], width: int) -> Any:
+    """What `reelseek.index.segments.cut_segments` makes of videos of equal length, all at once."""
+    each, most = len(videos[0].times_N), IndexConfig().segment_frames
+    lows = np.arange(0, each, most)
+    count_S = np.tile(np.minimum(most, each - lows), len(videos)).astype(np.int32)
+    offsets = pa.array(np.append(0, np.cumsum(count_S)), pa.int32())
+    half_ND = torch.cat([one.frames_ND for one in videos]).half().numpy()
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(half_ND.ravel()), width)
+    times_N = np.tile(np.arange(each, dtype=float), len(videos))
+    columns = [
+        pa.array(np.repeat([one.content_hash for one in videos], len(lows))),
+        pa.array(np.ones(len(count_S), np.int64)),
+        pa.array(np.tile(np.arange(len(lows), dtype=np.int32), len(videos))),
+        pa.array(np.tile(lows.astype(float), len(videos))),
+        pa.array(np.tile(np.append(lows[1:], each).astype(float), len(videos))),
+        pa.array(count_S),
+        pa.ListArray.from_arrays(offsets, pa.array(times_N)),
+        pa.ListArray.from_arrays(offsets, vectors),
+    ]
+    return pa.table(columns, schema=store.segments_schema(width))
 
 
 def make_index(place: Path, frames: int, width: int, each: int, *, files: bool = True) -> dict[str, float]:
@@ -90,16 +121,16 @@ def make_index(place: Path, frames: int, width: int, each: int, *, files: bool =
     folder.mkdir(parents=True)
     method = Towers(width)
     index = IndexCard(directory, {"name": method.name, "id": method.id}, IndexConfig(), width, "now")
-    text, writing, videos = any_text(method), 0.0, -(-frames // each)
+    writing, videos = 0.0, frames // each
     with locked(directory):
         cards.create(index)
         for low in range(0, videos, BATCH):
             numbers = range(low, min(low + BATCH, videos))
-            made = [video(number, min(each, frames - each * number), width, folder) for number in numbers]
-            tables = [cut_segments(one, 1, method, text, index) for one in made]
+            made = [video(number, each, width, folder) for number in numbers]
+            table = segments_of(made, width)
             rows = [row_of(one, make_file=files) for one in made]
             begun = time.perf_counter()
-            store.append_segments(directory, tables)
+            store.append_segments(directory, [table])
             store.write_files(directory, rows)
             writing += time.perf_counter() - begun
         begun = time.perf_counter()
@@ -133,16 +164,17 @@ def start(place: Path, width: int) -> dict[str, Any]:
     """From opening the index to the first answer, in a process that has done nothing before; then memory."""
     method = Towers(width)
     before = memory()
-    begun = time.perf_counter()
+    begun, cpu = time.perf_counter(), time.process_time()
     searcher = Searcher(open_index(place / "index"), method)
     loaded = time.perf_counter() - begun
     searcher.search("the first")
-    first = time.perf_counter() - begun
+    first, cpu = time.perf_counter() - begun, time.process_time() - cpu
     for number in range(20):
         searcher.search(f"query {number}")
     after = memory()
     grown = {name: after[name] - before[name] for name in after}
-    return {"load_seconds": loaded, "first_answer_seconds": first, "before_mb": before, "grown_mb": grown}
+    seconds = {"load_seconds": loaded, "first_answer_seconds": first, "first_answer_cpu_seconds": cpu}
+    return {**seconds, "before_mb": before, "grown_mb": grown}
 
 
 def forget(place: Path) -> None:
@@ -163,7 +195,8 @@ def in_turn(calls: dict[str, Callable[[int], Any]], times: int) -> dict[str, dic
             call(number)
             taken[name].append(1e3 * (time.perf_counter() - begun))
     return {
-        name: {"p50_ms": float(np.median(row)), "p95_ms": float(np.quantile(row, 0.95))} for name, row in taken.items()
+        name: {"p50_ms": float(np.median(row)), "p95_ms": float(np.quantile(row, 0.95)), "best_ms": min(row)}
+        for name, row in taken.items()
     }
 
 
@@ -257,7 +290,8 @@ def updates(place: Path, width: int, each: int) -> dict[str, float]:
         return time.perf_counter() - begun
 
     def change(step: int) -> None:
-        (folder / f"{number + step:07d}.mp4").write_bytes(b"x")
+        # No other file is as long, so none has to be read to see that this one is new.
+        (folder / f"{number + step:07d}.mp4").write_bytes(b"x" * (2 + step))
 
     def bring_up() -> None:
         report = build.update(directory, [folder], Towers(width), model_card={})
@@ -313,12 +347,16 @@ def tell(word: str, rows: dict[str, Any]) -> None:
 def rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.4g}")
+    if isinstance(value, list):
+        return [rounded(entry) for entry in value]
     return {key: rounded(entry) for key, entry in value.items()} if isinstance(value, dict) else value
 
 
 def machine() -> dict[str, Any]:
     cpu = [row.split(":")[1].strip() for row in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in row]
-    return {"cpu": cpu[0], "cores": len(cpu), "torch": torch.__version__, "python": platform.python_version()}
+    found = {"cpu": cpu[0], "cores": len(cpu), "torch": torch.__version__, "python": platform.python_version()}
+    # Other work on the machine makes seconds longer; what is asked in turn stays comparable.
+    return {**found, "load_average": round(os.getloadavg()[0], 1)}
 
 
 def write(name: str, args: argparse.Namespace, results: Any) -> None:
@@ -327,10 +365,51 @@ def write(name: str, args: argparse.Namespace, results: Any) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(told, indent=2) + "\n")
 
 
+def draw(points: list[dict[str, Any]], file: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    start, disk = "start, in the page cache", "start, read from disk"
+    panels: dict[str, dict[str, Callable[[dict[str, Any]], float]]] = {
+        "index, seconds": {
+            "append": lambda row: row["build"]["append_seconds"],
+            "tidy and copy": lambda row: row["build"]["tidy_seconds"],
+        },
+        "start, seconds": {
+            "to the first answer": lambda row: row[start]["first_answer_seconds"],
+            "from disk": lambda row: row[disk]["first_answer_seconds"],
+        },
+        "search, ms": {
+            "one query": lambda row: row["whole search"]["p50_ms"],
+            "scan, 1 thread": lambda row: row["top 10 frames, threads 1"]["reelseek"]["p50_ms"],
+            "scan, 2 threads": lambda row: row["top 10 frames, threads 2"]["reelseek"]["p50_ms"],
+        },
+        "update, seconds": {
+            "nothing new": lambda row: row["update"]["unchanged_seconds"],
+            "one video more": lambda row: row["update"]["add_one_video_seconds"],
+            "reload": lambda row: row["update"]["reload_seconds"],
+        },
+    }
+    sizes = [row["frames"] for row in points]
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(14, 3.6), layout="constrained")
+    for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+        for name, value in lines.items():
+            axis.plot(sizes, [value(row) for row in points], marker="o", label=name)
+        axis.set(xlabel="frame vectors", xscale="log", yscale="log", title=title)
+        axis.set_xticks(sizes, labels=[f"{size / 1e6:g} M" for size in sizes], rotation=45)
+        axis.set_xticks([], minor=True)
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False)
+    figure.savefig(file, dpi=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vectors", type=int, default=1_000_000)
-    parser.add_argument("--curve", type=int, nargs="*", default=[])
+    parser.add_argument(
+        "--vectors", type=int, nargs="+", default=[1_000_000], help="sizes; others measured before stay"
+    )
     parser.add_argument("--many-files", type=int, default=0)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--each", type=int, default=400, help="frames of a video")
@@ -352,13 +431,16 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=args.folder) as name:
             place = Path(name) / "library"
             made = make_index(place, args.many_files * args.each, args.width, args.each)
-            rows = {"files": args.many_files, "build": made, "start": child("start", place, args)}
+            rows: dict[str, Any] = {"files": args.many_files, "build": made, "start": child("start", place, args)}
             write("search_files", args, rows | {"update": child("updates", place, args)})
         return
-    if not args.curve:
-        write("search_million", args, measure(args.vectors, args))
-        return
-    write("search_growth", args, [measure(frames, args) for frames in args.curve])
+    file = RESULTS / "search_million.json"
+    points = {row["frames"]: row for row in json.loads(file.read_text())["results"]} if file.exists() else {}
+    for frames in args.vectors:
+        points[frames] = measure(frames, args) | {"machine": machine()}
+        rows = [points[size] for size in sorted(points)]
+        write("search_million", args, rows)
+        draw(rows, RESULTS / "search_million.png")
 
 
 if __name__ == "__main__":

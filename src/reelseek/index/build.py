@@ -115,8 +115,8 @@ def bring_up(
     drop_leftovers(tables)
     broken = [
         BrokenFile(row.path, row.reason)
-        for row in store.read_files(tables)
-        if row.status == "broken" and is_below(row.path, places)
+        for row in store.read_files(tables, status="broken")
+        if is_below(row.path, places)
     ]
     return report._replace(broken=broken)
 
@@ -287,18 +287,17 @@ class _Batch:
 
 def _forget_elsewhere(index: IndexCard) -> None:
     """What an index no longer holds must not stay on the disk in the tables of an earlier or a coming model."""
-    known = {(row.path, row.content_hash) for row in store.read_files(index.tables)}
-    for tables in store.all_tables(index.directory):
-        if tables != index.tables:
-            rows = store.read_files(tables)
-            left = [row for row in rows if (row.path, row.content_hash) in known]
-            if len(left) < len(rows):
-                store.write_files(tables, left, replace=True)
-                drop_leftovers(tables)
+    others = [tables for tables in store.all_tables(index.directory) if tables != index.tables]
+    known = {(row.path, row.content_hash) for row in store.read_files(index.tables)} if others else set()
+    for tables in others:
+        rows = store.read_files(tables)
+        left = [row for row in rows if (row.path, row.content_hash) in known]
+        if len(left) < len(rows):
+            store.write_files(tables, left, replace=True)
+            drop_leftovers(tables)
 
 
 def drop_leftovers(tables: Path) -> None:
     """Delete the vectors of contents that no file has, and tidy both tables up."""
-    live = {row.content_hash for row in store.read_files(tables) if row.status == "ok"}
-    store.delete_contents(tables, store.contents(tables).keys() - live)
+    store.delete_contents(tables, store.contents(tables).keys() - store.named_contents(tables))
     store.tidy(tables)

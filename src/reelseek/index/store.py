@@ -116,9 +116,21 @@ def list_files(directory: Path) -> list[IndexedFile]:
     return read_files(open_index(directory).tables)
 
 
-def read_files(tables: Path) -> list[IndexedFile]:
-    """All rows of the files table in a folder of tables, sorted by path; none where there is no table yet."""
-    return _rows(read_again(tables, lambda: _table(tables / FILES)))
+def read_files(tables: Path, *, status: str = "") -> list[IndexedFile]:
+    """All rows of the files table in a folder of tables, or those of one status, sorted by path.
+
+    None where there is no table yet.
+    """
+    table = read_again(tables, lambda: _table(tables / FILES))
+    return _rows(table.filter(pa.compute.equal(table["status"], status)) if status and table is not None else table)
+
+
+def named_contents(tables: Path) -> set[str]:
+    """The contents of all readable files."""
+    table = read_again(tables, lambda: _table(tables / FILES, ["content_hash", "status"]))
+    if table is None:
+        return set()
+    return set(table.filter(pa.compute.equal(table["status"], "ok"))["content_hash"].to_pylist())
 
 
 def write_files(tables: Path, rows: Iterable[IndexedFile], *, replace: bool = False) -> None:
@@ -285,9 +297,10 @@ def _table(path: Path, columns: list[str] | None = None) -> Any:
 
 
 def _rows(table: Any) -> list[IndexedFile]:
-    rows = [] if table is None else list(zip(*(column.to_pylist() for column in table), strict=True))
-    files = [IndexedFile(Path(os.fsdecode(row[0])), *row[1:]) for row in rows]
-    return sorted(files, key=lambda file: os.fsencode(file.path))
+    if table is None:
+        return []
+    columns = (column.to_pylist() for column in table.sort_by("path"))
+    return [IndexedFile(Path(os.fsdecode(path)), *cells) for path, *cells in zip(*columns, strict=True)]
 
 
 def _cells(row: IndexedFile) -> tuple[Any, ...]:
