@@ -35,9 +35,12 @@ from torch import Tensor
 
 from reelseek.config import IndexConfig
 from reelseek.index import build, cards, store
+from reelseek.index.ask import ask
 from reelseek.index.cards import IndexCard, open_index
 from reelseek.index.disk import locked
-from reelseek.index.search import Searcher, scan
+from reelseek.index.query import Query
+from reelseek.index.scan import scan
+from reelseek.index.search import Searcher
 from reelseek.index.store import IndexedFile
 from reelseek.methods.clip4clip import MeanPoolHead
 from reelseek.records import EmbeddedVideo, Preprocess, Scores, Texts, Videos
@@ -263,8 +266,14 @@ def scans(place: Path, width: int, queries: int) -> dict[str, Any]:
         if halves:
             rows["ratio"] = rows["reelseek"]["p50_ms"] / rows["faiss"]["p50_ms"]  # type: ignore[assignment]
         results[f"top 10 frames, threads {threads}"] = rows
-    for name, moments in (("whole search", False), ("whole search, moments", True)):
-        results[name] = in_turn({"x": lambda n, m=moments: searcher.search(f"q{n}", moments=m)}, queries)["x"]
+    results |= in_turn(
+        {
+            "whole search": lambda n: searcher.search(f"q{n}"),
+            "whole search, moments": lambda n: searcher.search(f"q{n}", moments=True),
+            "whole search, duplicates collapsed": lambda n: ask(searcher, Query(text=f"q{n}")),
+        },
+        queries,
+    )
     results["16 queries at once"] = in_turn(
         {
             "x": lambda n: scan(
@@ -408,7 +417,7 @@ def draw(points: list[dict[str, Any]], file: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--vectors", type=int, nargs="+", default=[1_000_000], help="sizes; others measured before stay"
+        "--vectors", type=int, nargs="+", default=[1_000_000], help="sizes; what was measured of others stays"
     )
     parser.add_argument("--many-files", type=int, default=0)
     parser.add_argument("--width", type=int, default=512)

@@ -109,7 +109,7 @@ def ask(
     loaded = searcher.loaded
     if filters is not None and loaded.files:
         loaded = narrowed(loaded, filters.passing(list(loaded.files.values())))
-    videos = len(np.unique(loaded.video_S[loaded.passing_S]))
+    videos = np.count_nonzero(np.bincount(loaded.video_S[loaded.passing_S]))
     if not videos:
         return []
     with torch.inference_mode():

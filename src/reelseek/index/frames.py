@@ -25,7 +25,6 @@ Shapes: N frames of an index or of a piece, D width.
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import struct
 import zlib
@@ -130,19 +129,19 @@ def mapped(path: Path, count: int, width: int) -> Piece | None:
     which would have to be read for it.
     """
     tail_bytes = 4 * (count + width) + _SUM.size
+    size = _HEAD_BYTES + 2 * count * width + tail_bytes
     try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size != _HEAD_BYTES + 2 * count * width + tail_bytes:
-                return None
-            # Not to write to: only so may torch share the memory without a word about arrays that cannot be written.
-            whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    except (OSError, ValueError):
+        if path.stat().st_size != size:
+            return None
+        # Private, so that nothing can be written to the file; and no descriptor stays open, as `mmap` would keep one.
+        whole = torch.from_file(str(path), shared=False, size=size // 2, dtype=torch.float16)
+    except (OSError, RuntimeError):
         return None
-    head, tail = whole[:_HEAD_BYTES], whole[-tail_bytes : -_SUM.size]
-    told = _SUM.unpack(whole[-_SUM.size :])[0]
+    head, tail = (part.numpy().tobytes() for part in (whole[: _HEAD_BYTES // 2], whole[-tail_bytes // 2 :]))
+    tail, told = tail[: -_SUM.size], _SUM.unpack(tail[-_SUM.size :])[0]
     if _HEAD.unpack_from(head) != (_MAGIC, width, count) or zlib.crc32(tail, zlib.crc32(head)) != told:
         return None
-    frames_ND = torch.frombuffer(whole, dtype=torch.float16, count=count * width, offset=_HEAD_BYTES).view(count, width)
+    frames_ND = whole[_HEAD_BYTES // 2 : -tail_bytes // 2].view(count, width)
     numbers = torch.frombuffer(bytearray(tail), dtype=torch.float32)
     piece = Piece(frames_ND, numbers[:count], numbers[count:])
     ends = torch.tensor([0, count - 1])
