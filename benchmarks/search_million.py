@@ -151,12 +151,27 @@ def row_of(one: EmbeddedVideo, *, make_file: bool) -> IndexedFile:
 
 
 def memory() -> dict[str, float]:
-    """MiB resident: of this process alone, and shared with (or ready to be shared by) others, from mapped files."""
+    """MiB resident: of this process alone, and shared with (or ready to be shared by) others, from mapped files.
+
+    Mapped files are the vectors and the code of libraries.
+    """
     rows = Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
     found = {row.split(":")[0]: int(row.split()[1]) / 1024 for row in rows}
     status = Path("/proc/self/status").read_text()
     shared = int(status.split("RssFile:")[1].split()[0]) / 1024
-    return {"resident": found["Rss"], "mapped": shared, "own": found["Rss"] - shared, "peak": peak_mb()}
+    vectors, mine = 0.0, False
+    for row in Path("/proc/self/smaps").read_text().splitlines():
+        if row.startswith("Rss:"):
+            vectors += int(row.split()[1]) / 1024 if mine else 0
+        elif row.endswith((".f16", ".f16 (deleted)")) or "-" in row.split()[0]:
+            mine = ".f16" in row
+    return {
+        "resident": found["Rss"],
+        "mapped": shared,
+        "mapped_vectors": vectors,
+        "own": found["Rss"] - shared,
+        "peak": peak_mb(),
+    }
 
 
 def peak_mb() -> float:

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
-from search_million import in_turn, machine, rounded
+from search_million import in_turn, machine, rounded, row_of, segments_of
 
 from reelseek.config import DataConfig, IndexConfig, SampleConfig
 from reelseek.data import load as load_data
@@ -42,34 +42,13 @@ from reelseek.index.disk import locked
 from reelseek.index.loaded import gather
 from reelseek.index.scan import scan
 from reelseek.index.search import Searcher
-from reelseek.index.segments import any_text, cut_segments
-from reelseek.index.store import IndexedFile
 from reelseek.methods.saved import load, usual_settings
-from reelseek.records import EmbeddedVideo, Method, Preprocess, Scores, Texts, Videos
+from reelseek.records import EmbeddedVideo, Method, Texts
 from reelseek.score.blocks import score_in_blocks
 
 TOP, GOAL, LEAST = 10, 0.99, 256
 SIZES = [2**power for power in range(4, 17)]
 RESULTS = Path(__file__).parent / "results"
-
-
-class Projected:
-    """Makes segments of vectors that are projected already."""
-
-    id, name, backbone_id = "projected", "projected", "projected"
-    preprocess = Preprocess(resize=1, crop=1, mean=(0.0,) * 3, std=(1.0,) * 3)
-
-    def encode_texts(self, captions: list[str]) -> Texts:
-        return Texts(torch.ones(len(captions), 1))
-
-    def encode_frames(self, pixels_N3HW: Tensor) -> Tensor:
-        return torch.ones(len(pixels_N3HW), 1)
-
-    def project(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:
-        return texts, videos
-
-    def score(self, texts: Texts, videos: Videos) -> Scores:
-        raise NotImplementedError
 
 
 def train(args: argparse.Namespace, place: Path) -> Path:
@@ -110,19 +89,15 @@ def index_of(directory: Path, frames_SFD: Tensor, method: Method) -> IndexCard:
     width = frames_SFD.shape[2]
     index = IndexCard(directory, {"name": method.name, "id": method.id}, IndexConfig(), width, "now")
     times_N, seconds = np.arange(frames_SFD.shape[1], dtype=float), float(frames_SFD.shape[1])
-    maker = Projected()
-    text = any_text(maker)
     with locked(directory):
         cards.create(index)
         for low in range(0, len(frames_SFD), 4096):
-            tables, rows = [], []
-            for number, frames_ND in enumerate(frames_SFD[low : low + 4096], low):
-                path, key = Path(f"/{number:07d}"), f"{number:032x}"
-                one = EmbeddedVideo(path, key, frames_ND, times_N, seconds)
-                tables.append(cut_segments(one, 1, maker, text, index))
-                rows.append(IndexedFile(path, 1, 1, key, seconds, "ok", "", 0.0))
-            store.append_segments(directory, tables)
-            store.write_files(directory, rows)
+            made = [
+                EmbeddedVideo(Path(f"/{number:07d}"), f"{number:032x}", frames_FD, times_N, seconds)
+                for number, frames_FD in enumerate(frames_SFD[low : low + 4096], low)
+            ]
+            store.append_segments(directory, [segments_of(made, width)])
+            store.write_files(directory, [row_of(one, make_file=False) for one in made])
         store.tidy(directory)
     return index
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -294,6 +295,7 @@ def test_large_scans_give_what_small_ones_give(monkeypatch, queries, threads):
     small_TN = scan(pieces, inverse_norms_N, queries_TD)
     monkeypatch.setattr(scan_index, "LARGE", 1)
     monkeypatch.setattr(scan_index, "SHARE_ROWS", 16)
+    monkeypatch.setattr(scan_index, "_LARGE_SCANS", count(1))
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
@@ -326,6 +328,7 @@ def test_every_float16_is_read_by_the_compiled_loop():
 def test_equal_vectors_score_exactly_alike_wherever_they_lie(monkeypatch):
     monkeypatch.setattr(scan_index, "LARGE", 1)
     monkeypatch.setattr(scan_index, "SHARE_ROWS", 16)
+    monkeypatch.setattr(scan_index, "_LARGE_SCANS", count(1))
     vector_1D = torch.randn(1, 512, generator=torch.Generator().manual_seed(0)).half()
     pieces = [vector_1D.expand(n, -1).contiguous() for n in (1, 40, 17)]
     inverse_norms_N = torch.cat(pieces).float().norm(dim=1).reciprocal()

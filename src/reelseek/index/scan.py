@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,8 +30,10 @@ SCAN_ROWS = 2048
 SHARE_ROWS = 1 << 15
 """Frames that a thread takes at a time."""
 LARGE = 1 << 18
-"""Numbers of frames from which threads share a scan, and the compiled loop is worth loading (half a second, once)."""
+"""Numbers of frames from which threads share a scan, and the compiled loop is worth loading."""
 
+# The first large scan goes without the loop: loading it takes longer than it gains, and a command asks only once.
+_LARGE_SCANS = count()
 _SCANNING = threading.Lock()
 
 
@@ -45,7 +48,8 @@ def scan(pieces: Sequence[Tensor], inverse_norms_N: Tensor, queries_TD: Tensor) 
     """Cosine [T, N] float32 of every query with every frame of the pieces [*, D] float16, one scan at a time."""
     queries_TD = torch.nn.functional.normalize(queries_TD.float().cpu(), dim=-1)
     scores_TN = torch.empty(len(queries_TD), len(inverse_norms_N))
-    loops = _loops() if len(queries_TD) == 1 and len(inverse_norms_N) >= LARGE else None
+    large = len(inverse_norms_N) >= LARGE
+    loops = _loops() if large and len(queries_TD) == 1 and next(_LARGE_SCANS) else None
 
     def score(share: _Share) -> None:
         own = slice(share.low, share.low + len(share.frames_ND))
@@ -57,7 +61,7 @@ def scan(pieces: Sequence[Tensor], inverse_norms_N: Tensor, queries_TD: Tensor) 
 
     shares = list(_shares(pieces))
     with _SCANNING:
-        if len(inverse_norms_N) >= LARGE:
+        if large:
             side_by_side(score, shares)
         else:
             with _one_thread():
