@@ -8,6 +8,7 @@ Shapes: N frames, D width.
 from __future__ import annotations
 
 import platform
+from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
@@ -24,12 +25,14 @@ def can_widen():
     return platform.machine() in ("aarch64", "arm64") or bool(binding.get_host_cpu_features().get("f16c", False))
 
 
-@intrinsic
-def _float32(_context, _bits):
+def _widen(_context, _bits):
     def generate(_context, builder, _signature, arguments):
         return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
 
     return types.float32(types.uint16), generate
+
+
+_float32: Any = intrinsic(_widen)
 
 
 @njit(nogil=True, fastmath=_FAST, cache=True)
