@@ -12,10 +12,11 @@ import torch
 
 import cli_world
 from index_fakes import CARD, CONFIG, FakeMethod, clip, everything, update
-from reelseek.app.commands.serve import Service
+from reelseek.app.service import Service
 from reelseek.errors import IndexError_, IndexLocked, IndexMismatch, NotAnIndex
 from reelseek.index import build, cards, store
 from reelseek.index.disk import locked
+from reelseek.index.query import Query
 from reelseek.index.search import Searcher
 from reelseek.index.switch import roll_back, switch
 
@@ -201,9 +202,9 @@ def test_a_server_answers_from_the_new_model_without_a_new_start(index: Path) ->
         return Searcher(card, by_id[card.model["id"]])
 
     service = Service(again(), again=again)
-    assert service.search("red", 1, False)[0].path.endswith("red.mp4")
+    assert service.ask(Query(text="red"), 1)[0].path.endswith("red.mp4")
     switch(index, NEW, model_card={**CARD, "name": "the new one"})
-    assert service.search("red", 1, False)[0].path.endswith("red.mp4")
+    assert service.ask(Query(text="red"), 1)[0].path.endswith("red.mp4")
     assert service.status()["model"] == "the new one"
 
 

@@ -16,6 +16,7 @@ ReelseekError
 └── IndexError_           an index directory that cannot be used as asked
     ├── NotAnIndex            the directory is something else
     ├── IndexMismatch         made by another model
+    ├── NotInIndex            no such file or moment in it (any more)
     └── IndexLocked           another process is writing
 
 Wrong values passed to a function (a NaN score, an empty relevance row, an all-False mask) raise ValueError.
@@ -86,6 +87,10 @@ class NotAnIndex(IndexError_):
 
 class IndexMismatch(IndexError_):
     """The index was made by another model."""
+
+
+class NotInIndex(IndexError_):
+    """The index holds no such file or moment (any more)."""
 
 
 class IndexLocked(IndexError_):

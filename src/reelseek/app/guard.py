@@ -51,6 +51,9 @@ class Guard:
         await (answer or self._app)(scope, receive, send_guarded)
 
     def _refusal(self, request: Request) -> Response | None:
+        origin = request.headers.get("origin", "")
+        if request.method not in ("GET", "HEAD") and origin and not origin.endswith(f"//{request.headers.get('host')}"):
+            return sentence(403, "This server takes nothing from other sites' pages.")
         if self._token is None:
             name = _host_name(request.headers.get("host", ""))
             return None if name and is_loopback(name) else sentence(403, "This server answers to localhost only.")

@@ -25,6 +25,7 @@ from reelseek.index import cards, store
 from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked
 from reelseek.index.plan import Plan, find, is_below, make_plan
+from reelseek.index.progress import telling
 from reelseek.index.segments import any_text, blank_video, cut_segments
 from reelseek.index.store import IndexedFile
 from reelseek.records import BrokenFile, EmbeddedVideo, Method
@@ -90,7 +91,7 @@ def update(
             store.repair(index.tables)
         else:
             index = _new_index(directory, method, config or IndexConfig(), model_card)
-        report = bring_up(index, method, places, progress=progress, cache=cache)
+        report = bring_up(index, method, places, progress=telling(directory, progress), cache=cache)
         _forget_elsewhere(index)
     return report._replace(seconds=time.perf_counter() - begun)
 

@@ -20,6 +20,7 @@ from reelseek.errors import IndexError_
 from reelseek.index import cards, store
 from reelseek.index.build import IndexReport, bring_up, drop_leftovers, new_card
 from reelseek.index.disk import locked, writes
+from reelseek.index.progress import telling
 from reelseek.records import Method
 
 
@@ -62,7 +63,7 @@ def switch(
         store.repair(new.tables)
         drop_leftovers(new.tables)
         files = [row.path for row in rows if row.path.exists()]
-        report = bring_up(new, method, [], files=files, progress=progress, cache=cache)
+        report = bring_up(new, method, [], files=files, progress=telling(directory, progress), cache=cache)
         cards.create(replace(new, previous=replace(old, previous=None)))
     return report._replace(seconds=time.perf_counter() - begun)
 
