@@ -11,7 +11,7 @@ from reelseek.app.guard import shown
 from reelseek.app.line import Line
 from reelseek.app.media import Files
 from reelseek.app.routes_search import sentence_of
-from reelseek.app.schema import Broken, FeedbackAnswer, FeedbackList, Folder, Judgement, Kept, StatusAnswer
+from reelseek.app.schema import Broken, FeedbackAnswer, FeedbackList, Folder, Indexing, Judgement, Kept, StatusAnswer
 from reelseek.app.service import Judged, SearchService
 
 
@@ -34,7 +34,7 @@ def add_index(app: FastAPI, service: SearchService, files: Files, line: Line) ->
             folders=[Folder(path=shown(path), videos=count) for path, count in known["folders"]],
             columns=[] if service.metadata is None else [shown(column) for column in service.metadata.columns],
             probability=known["probability"],
-            indexing=known["indexing"],
+            indexing=None if known["indexing"] is None else Indexing(**known["indexing"]._asdict()),
         )
 
     @app.post("/api/feedback")

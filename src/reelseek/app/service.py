@@ -91,7 +91,7 @@ class SearchService(Protocol):
         """The index and its model.
 
         Keys: those of `reelseek.index.library.status`; folders (list of (path, videos)); probability (bool); indexing
-        (None or (done, total)).
+        (None or `reelseek.index.progress.Indexing`).
         """
         ...
 

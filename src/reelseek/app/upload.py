@@ -11,6 +11,7 @@ import math
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from fastapi import Request
@@ -43,6 +44,7 @@ class Uploads:
             raise HTTPException(
                 415, "The body must be an image or a video, with a Content-Type of image/... or video/..."
             )
+        span = Clip(Path("sent"), start, math.inf if end is None else end)
         if not self._room:
             raise HTTPException(429, "Too many pictures come at once. Try again in a second.", {"Retry-After": "1"})
         self._room -= 1
@@ -56,7 +58,7 @@ class Uploads:
                     raise HTTPException(408, f"The {kind} did not come within {PATIENCE:g} s.") from None
                 except ClientDisconnect:
                     raise HTTPException(CLIENT_LEFT, "The client went away.") from None
-                yield path if kind == "image" else Clip(path, start, math.inf if end is None else end)
+                yield path if kind == "image" else replace(span, path=path)
         finally:
             self._room += 1
 
