@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
+from contextlib import contextmanager
 
 import numpy as np
+import uvicorn
 
 from reelseek.app.service import Judged
 from reelseek.errors import UnreadableVideo
@@ -97,3 +101,20 @@ class Camera:
         if path.suffix == ".mkv":
             raise UnreadableVideo(f"{path} is damaged: copy it again.")
         return b"\xff\xd8 a picture"
+
+
+@contextmanager
+def running(app):
+    """The address of an application that a real server answers for, in a thread of this process."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listener.close()
