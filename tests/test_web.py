@@ -407,7 +407,10 @@ def test_own_host_names_are_served(client, host):
 def test_token(library, camera):
     app = create_app(library, thumbnail=camera, token="open sesame")
     stranger = TestClient(app, base_url="http://box.lan:8765", follow_redirects=False)
-    for address in ("/", "/api/search?q=dog", "/api/status", "/static/page.js", "/video/0", "/nowhere"):
+    for address in (
+        *("/", "/api/search?q=dog", "/api/status", "/static/page.js", "/video/0", "/nowhere"),
+        *("/metrics", "/openapi.json", "/api/feedback", "/api/similar?id=0&t=0", "/api/curve?q=dog&id=0"),
+    ):
         assert "token is needed" in sentence_of(stranger.get(address), 401)
     assert stranger.get("/healthz").status_code == 200
     for wrong in ("/?token=open", "/?token=", "/api/status?token=open%20sesame"):
@@ -460,6 +463,34 @@ def test_searches_wait_in_a_short_line_and_the_next_is_sent_away(library, camera
         assert [answer.status_code for answer in answers] == [429, 200, 200, 200]
         assert library.most_inside == 1
         assert len(hits_of(client)) == len(NAMES)
+
+
+def test_metrics(library, camera):
+    app = create_app(library, thumbnail=camera)
+    client = TestClient(app, base_url=HERE, raise_server_exceptions=False)
+    ident = hits_of(client)[0]["id"]
+    client.get("/api/search", params={"q": ""})
+    client.get(f"/thumb/{ident}")
+    client.get("/secret/of/mine")
+    client.get("/api/search?q=dog", headers={"host": "evil.example"})
+    client.get("/static/page.js")
+    library.error = RuntimeError("secret")
+    client.get("/api/search?q=dog")
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    counted = {tuple(line.rsplit(" ", 1)) for line in answer.text.splitlines()}
+    for route, status, count in [
+        ("/api/search", 200, 1), ("/api/search", 400, 1), ("/api/search", 500, 1), ("/thumb/{ident}", 200, 1),
+        ("other", 403, 1), ("other", 404, 1), ("other", 200, 1),
+    ]:  # fmt: skip
+        assert (f'reelseek_requests_total{{route="{route}",status="{status}"}}', f"{count}.0") in counted
+    assert ('reelseek_request_seconds_count{route="/api/search"}', "3.0") in counted
+    for name, value in (("line", "0.0"), ("videos", "4.0"), ("segments", "9.0")):
+        assert (f"reelseek_{name}", value) in counted
+    if sys.platform == "linux":
+        assert "process_resident_memory_bytes " in answer.text
+    assert "secret" not in answer.text
+    assert ident not in answer.text
 
 
 # ---- the server itself

@@ -23,6 +23,7 @@ from reelseek import __version__
 from reelseek.app.guard import HEADERS, Guard, is_loopback, sentence
 from reelseek.app.line import Line
 from reelseek.app.media import Files, add_media
+from reelseek.app.metrics import Metrics, add_metrics
 from reelseek.app.routes_index import add_index
 from reelseek.app.routes_search import add_search
 from reelseek.app.schema import MOST_CHARACTERS, ErrorAnswer, Health
@@ -44,7 +45,7 @@ def create_app(
     waiting: int = 8,
     patience: float = 20.0,
 ) -> FastAPI:
-    """The application: the page at `/`, `/api/...` as `/openapi.json` describes it, `/thumb`, `/video`, `/healthz`.
+    """The application: the page at `/`, and the routes that `/openapi.json` describes.
 
     Args:
         service: the index to search.
@@ -64,7 +65,10 @@ def create_app(
     app.add_middleware(Guard, token=token)
     _answer_errors_in_sentences(app)
     files = Files(service.allowed)
-    add_search(app, service, files, Line(1, waiting, patience))
+    line = Line(1, waiting, patience)
+    # added last, so that it counts what the guard refuses too
+    add_metrics(app, Metrics(service, waiting=lambda: line.inside))
+    add_search(app, service, files, line)
     add_index(app, service, files, Line(2, 64))
     add_media(app, files, thumbnail, Line(2, 64))
 
