@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"rank"},
     "diagnostics": {"score", "losses"},
     "study": {"config", "data", "embed", "methods", "recipes", "evaluation", "rank", "report", "score", "diagnostics"},
+    "client": {"app"},
     "app": {
         "checkpoint", "video", "encoders", "score", "rank", "training", "data", "methods",
         "losses", "embed", "evaluation", "index", "recipes", "report", "language", "diagnostics", "study",

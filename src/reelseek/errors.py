@@ -13,6 +13,7 @@ ReelseekError
 ├── CheckpointError       a run folder that is damaged or of another kind
 ├── TrainingError         a training run that cannot go on
 ├── ExportError           results that cannot be written as asked
+├── ServerError           a server that refuses what was asked, or does not answer
 └── IndexError_           an index directory that cannot be used as asked
     ├── NotAnIndex            the directory is something else
     ├── IndexMismatch         made by another model
@@ -75,6 +76,10 @@ class TrainingError(ReelseekError):
 
 class ExportError(ReelseekError):
     """Results that cannot be written as asked: a file is in the way, or the format cannot hold them."""
+
+
+class ServerError(ReelseekError):
+    """A server that refuses what was asked, or does not answer."""
 
 
 class IndexError_(ReelseekError):
