@@ -15,8 +15,8 @@ from reelseek.app.schema import Broken, FeedbackAnswer, FeedbackList, Folder, In
 from reelseek.app.service import Judged, SearchService
 
 
-def add_index(app: FastAPI, service: SearchService, files: Files, line: Line) -> None:
-    """The routes. line: where status and feedback wait, not behind searches."""
+def add_index(app: FastAPI, service: SearchService, files: Files, line: Line, *, against: bool = False) -> None:
+    """The routes. line: where status and feedback wait, not behind searches. against: see `StatusAnswer`."""
 
     @app.get("/api/status")
     async def status(request: Request, response: Response) -> StatusAnswer:
@@ -35,6 +35,7 @@ def add_index(app: FastAPI, service: SearchService, files: Files, line: Line) ->
             columns=[] if service.metadata is None else [shown(column) for column in service.metadata.columns],
             probability=known["probability"],
             indexing=None if known["indexing"] is None else Indexing(**known["indexing"]._asdict()),
+            against=against,
         )
 
     @app.post("/api/feedback")

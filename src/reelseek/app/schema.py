@@ -152,7 +152,7 @@ class StatusAnswer(BaseModel):
     """The index and its model. seconds: of video. columns: of the server's metadata table, for `where`.
 
     folders: at most 500, in order of path. probability: whether hits of a sentence carry one. indexing: None when
-    nobody writes to the index.
+    nobody writes to the index. against: whether the server holds a second index, below `/b`, to compare with.
     """
 
     model: str
@@ -166,6 +166,7 @@ class StatusAnswer(BaseModel):
     columns: list[str]
     probability: bool
     indexing: Indexing | None
+    against: bool = False
 
 
 class Judgement(BaseModel):

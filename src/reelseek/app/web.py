@@ -15,7 +15,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
@@ -41,6 +41,7 @@ def create_app(
     service: SearchService,
     *,
     thumbnail: Callable[[Path, float], bytes],
+    against: SearchService | None = None,
     token: str | None = None,
     waiting: int = 8,
     patience: float = 20.0,
@@ -49,6 +50,7 @@ def create_app(
 
     Args:
         service: the index to search.
+        against: the same videos by another model: its routes are the same below `/b`, and `/compare` shows both.
         thumbnail: (file, seconds) -> JPEG bytes; raises VideoError.
         token: asked of every request but `/healthz`, as `Authorization: Bearer` or once as `/?token=`.
         waiting: searches and explanations that may stand in line behind the running one; the next is answered 429.
@@ -64,25 +66,44 @@ def create_app(
     app.state.token = token
     app.add_middleware(Guard, token=token)
     _answer_errors_in_sentences(app)
-    files = Files(service.allowed)
-    line = Line(1, waiting, patience)
+    services = [service] if against is None else [service, against]
+    files = Files(lambda path: any(one.allowed(path) for one in services))
+    line, quick = Line(1, waiting, patience), Line(2, 64)
     # added last, so that it counts what the guard refuses too
     add_metrics(app, Metrics(service, waiting=lambda: line.inside))
     add_search(app, service, files, line)
-    add_index(app, service, files, Line(2, 64))
+    add_index(app, service, files, quick, against=against is not None)
     add_media(app, files, thumbnail, Line(2, 64))
+    if against is not None:
+        other = FastAPI(openapi_url=None)
+        _answer_errors_in_sentences(other)
+        # ids and the line are shared: a file has one id on both sides, and the machine is the same
+        add_search(other, against, files, line)
+        add_index(other, against, files, quick, against=True)
+        app.mount("/b", other)
 
     @app.get("/healthz")
     async def healthz() -> Health:
         """Whether the server answers; asks for no token."""
         return Health(ok=True)
 
-    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
-    app.mount("/static", StaticFiles(directory=STATIC))
+    for address in ("/", "/compare")[: len(services)]:
+        app.add_api_route(address, page, methods=["GET", "HEAD"], include_in_schema=False)
+    app.mount("/static", _Current(directory=STATIC))
     return app
+
+
+class _Current(StaticFiles):
+    """Files that a browser asks about each time: those of two versions must not run together."""
+
+    def file_response(self, *arguments: Any, **named: Any) -> Response:
+        """The file, or that it has not changed."""
+        answer = super().file_response(*arguments, **named)
+        answer.headers["Cache-Control"] = "no-cache"
+        return answer
 
 
 def serve(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def parse(words: Sequence[str]) -> Namespace:
-    """--index DIR [--host 127.0.0.1] [--port 8765] [--token T] [--metadata FILE.csv] [--probability]."""
+    """--index DIR [--against DIR] [--host 127.0.0.1] [--port 8765] [--token T] [--metadata FILE] [--probability]."""
     options = parser(
         "serve", "Open the search page. It answers this machine only, unless --host and --token say otherwise."
     )
@@ -29,7 +30,11 @@ def parse(words: Sequence[str]) -> Namespace:
     options.add_argument(
         "--probability", action="store_true", help="how probable each answer is as a match: as good as the model"
     )
+    options.add_argument(
+        "--against", default="", metavar="DIR", help="an index of the same videos by another model, to compare with"
+    )
     options.add_argument("--model", default="", help="the model that made the index, if it has moved")
+    options.add_argument("--against_model", default="", help="the model of --against, if it has moved")
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     return options.parse_args(list(words))
 
@@ -44,18 +49,20 @@ def run(arguments: Namespace) -> int:
     from reelseek.index.search import Searcher
     from reelseek.video.files import thumbnail
 
-    def opened(asked: str) -> Searcher:
-        index = open_index(Path(arguments.index))
-        return Searcher(index, method_of_index(index, asked, arguments.device))
+    metadata = read_metadata(Path(arguments.metadata)) if arguments.metadata else None
+
+    def service(directory: str, model: str) -> Service:
+        def opened(asked: str) -> Searcher:
+            index = open_index(Path(directory))
+            return Searcher(index, method_of_index(index, asked, arguments.device))
+
+        again = partial(opened, "")
+        return Service(opened(model), again=again, metadata=metadata, probability=arguments.probability)
 
     token = arguments.token or os.environ.get("REELSEEK_TOKEN", "")
-    service = Service(
-        opened(arguments.model),
-        again=lambda: opened(""),
-        metadata=read_metadata(Path(arguments.metadata)) if arguments.metadata else None,
-        probability=arguments.probability,
-    )
-    app = create_app(service, thumbnail=thumbnail, token=token or None)
+    first = service(arguments.index, arguments.model)
+    against = service(arguments.against, arguments.against_model) if arguments.against else None
+    app = create_app(first, against=against, thumbnail=thumbnail, token=token or None)
     serve(app, arguments.host, arguments.port, announce=lambda address: print(_greeting(address, token), flush=True))
     return 0
 

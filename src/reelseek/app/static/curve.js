@@ -32,9 +32,10 @@ export function showCurve(duration, curve, spans, act) {
   shown = { duration: Math.max(duration, 0.1), times: curve ? curve.times : [], scores: curve ? curve.scores : [] };
   seek = act;
   bar.classList.toggle("flat", !shown.times.length);
-  const marks = spans.map(({ start, end, here }) => {
-    const left = 1000 * within(start), width = Math.max(3, 1000 * within(end) - left);
-    return drawn("rect", { class: here ? "span here" : "span", x: left.toFixed(1), y: 0, height: 100, width: width.toFixed(1) });
+  const marks = spans.flatMap(({ start, end, here }) => {
+    const x = 1000 * within(start), width = Math.max(3, 1000 * within(end) - x), name = here ? "span here" : "span";
+    const place = { x: x.toFixed(1), width: width.toFixed(1), y: 0 };
+    return [drawn("rect", { ...place, class: `${name} tint`, height: 100 }), drawn("rect", { ...place, class: name, height: 6 })];
   });
   if (shown.times.length) {
     const line = path();

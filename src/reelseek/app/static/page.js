@@ -1,6 +1,7 @@
 // The search page: asks, shows the answers, keeps what was asked in the address, and walks by keys.
 import { address, asked, canShowMore, clear, recall, showChips, showMore, startOver } from "./asked.js";
 import { card, counted, ghosts } from "./card.js";
+import { comparing, emptySides, nameSides, PATIENCE, searchSides } from "./compare.js";
 import { briefly, byId, complain, say, shortened, showNothing } from "./dom.js";
 import { library, watchLibrary } from "./library.js";
 import { readMarks } from "./marks.js";
@@ -21,24 +22,28 @@ function like(hit) {
   scrollTo({ top: 0 });
 }
 
-function showResults(answer, wanted) {
+function showResults(answer, grown, actions) {
   const hits = answer.hits.map((hit) => ({ ...hit, side: "" }));
   const best = Math.max(...hits.map((hit) => hit.score)), had = results.querySelectorAll(".card").length;
-  const actions = { query: wanted.sentence, like };
-  player.use(actions);
   results.replaceChildren(...hits.map((hit, place) => card(hits, place, best, actions)));
   results.classList.toggle("faint", answer.nothing_matches);
-  byId("showMore").hidden = !canShowMore(hits.length);
-  if (wanted.most > 24 && had && had < hits.length) results.querySelectorAll(".card")[had].focus({ preventScroll: true });
-  showNote(answer);
-  if (hits.length) {
-    say(`${counted(answer)}, best match first · ${briefly(answer.seconds)}`);
-  } else {
-    say("");
-    if (library() && !library().videos) showNothing("This index holds no videos yet.", "Index a folder, then search again.");
-    else if (byId("chips").childElementCount) showNothing("Nothing was found.", "The filters leave no video. Take one of them away.");
-    else showNothing("Nothing was found.", "Try other words, or describe what can be seen.");
-  }
+  if (grown && had && had < hits.length) results.querySelectorAll(".card")[had].focus({ preventScroll: true });
+  return { answers: [answer], hits: hits.length, said: `${counted(answer)}, best match first · ${briefly(answer.seconds)}` };
+}
+
+function clearResults() {
+  results.replaceChildren();
+  emptySides();
+}
+
+function tell(found) {
+  byId("showMore").hidden = !found.answers.some((answer) => canShowMore(answer.hits.length));
+  found.answers.forEach(showNote);
+  say(found.hits ? found.said : "");
+  if (found.hits) return;
+  if (library() && !library().videos) showNothing("This index holds no videos yet.", "Index a folder, then search again.");
+  else if (byId("chips").childElementCount) showNothing("Nothing was found.", "The filters leave no video. Take one of them away.");
+  else showNothing("Nothing was found.", "Try other words, or describe what can be seen.");
 }
 
 function showNote(answer) {
@@ -47,7 +52,8 @@ function showNote(answer) {
   byId("note").textContent = words;
 }
 
-async function find() {
+// grown: the same question for more of its answers.
+async function find(grown = false) {
   if (running) running.abort();
   const wanted = asked();
   complain("");
@@ -59,28 +65,34 @@ async function find() {
   byId("showMore").hidden = true;
   if (wanted.empty) {
     byId("note").hidden = true;
-    results.replaceChildren();
+    clearResults();
     say("");
     showStart();
     return;
   }
-  const mine = running = new AbortController();
+  const mine = running = new AbortController(), actions = { query: wanted.sentence, like };
+  player.use(actions);
   say("Searching…");
-  // a quick answer should not flash
-  const waiting = setTimeout(() => results.replaceChildren(...ghosts(8)), 120);
+  // a list that grows stays
+  const waiting = comparing || grown ? 0 : setTimeout(() => results.replaceChildren(...ghosts(8)), PATIENCE);
   results.setAttribute("aria-busy", "true");
   try {
-    const answer = await search(wanted, "", mine.signal);
-    clearTimeout(waiting);
-    showResults(answer, wanted);
+    if (comparing) {
+      tell(await searchSides(wanted, mine.signal, actions));
+    } else {
+      const answer = await search(wanted, "", mine.signal);
+      clearTimeout(waiting);
+      tell(showResults(answer, grown, actions));
+    }
   } catch (error) {
     clearTimeout(waiting);
     if (error.name === "AbortError") return;
     byId("note").hidden = true;
-    results.replaceChildren();
+    clearResults();
     say("");
-    complain(error.message, [400, 404, 413, 415].includes(error.status) ? null : find);
+    complain(error.message, [400, 404, 413, 415].includes(error.status) ? null : () => find());
   }
+  clearTimeout(waiting);
   if (mine === running) results.removeAttribute("aria-busy");
 }
 
@@ -123,7 +135,7 @@ byId("clear").onclick = () => {
 byId("showMore").onclick = () => {
   showMore();
   history.replaceState(null, "", address());
-  find();
+  find(true);
 };
 
 // A filter alone asks nothing; it narrows what is asked already.
@@ -151,12 +163,19 @@ byId("theme").onclick = () => {
   } catch { /* storage may be forbidden: it holds for this visit */ }
 };
 
+if (comparing) {
+  document.body.classList.add("comparing");
+  [results.hidden, byId("sides").hidden] = [true, false];
+  byId("hello").textContent = "Two models, one query.";
+  byId("toCompare").setAttribute("aria-current", "page");
+  nameSides();
+}
 picture.watch(go);
-walk(results);
+walk();
 watchLibrary(showStart, (folder) => {
   byId("below").value = folder;
   if (asked().empty) query.focus();
   changed();
 });
-readMarks("").then(restore);
+Promise.all((comparing ? ["", "/b"] : [""]).map(readMarks)).then(restore);
 if (!new URLSearchParams(location.search).get("q")) query.focus();
