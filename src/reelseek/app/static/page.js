@@ -56,6 +56,8 @@ function showNote(answer) {
 async function find(grown = false) {
   if (running) running.abort();
   const wanted = asked();
+  byId("toCompare").href = `/compare${location.search}`;
+  if (comparing) document.querySelector(".mark").href = `/${location.search}`;
   complain("");
   showNothing("");
   showChips(go);

@@ -13,7 +13,7 @@ function show() {
   chip.hidden = !file && !like;
   byId("butField").hidden = chip.hidden;
   if (chip.hidden) byId("but").value = "";
-  byId("query").placeholder = chip.hidden ? "Describe a scene, or drop a picture" : "Add words, or search";
+  byId("query").placeholder = chip.hidden ? "Describe a scene" : "Add words, or search";
   if (chip.hidden) return;
   const name = file ? file.name || "picture" : like.name;
   chip.querySelector("bdi").textContent = shortened(name, 24);
