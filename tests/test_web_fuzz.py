@@ -39,7 +39,7 @@ HELD = [
     "unsupported_method",
 ]
 EXAMPLES = 25
-MANY = 400
+MANY = 120
 
 
 @pytest.fixture(scope="module")
