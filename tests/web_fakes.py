@@ -11,6 +11,7 @@ import numpy as np
 import uvicorn
 
 from reelseek.app.service import Judged
+from reelseek.app.web import server_config
 from reelseek.errors import UnreadableVideo
 from reelseek.index.ask import Answer, PartScore
 from reelseek.index.explanation import Explanation, WordShare
@@ -109,7 +110,7 @@ def running(app):
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen()
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(server_config(app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

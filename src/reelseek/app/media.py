@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, Response
@@ -26,6 +26,11 @@ from reelseek.errors import VideoError
 UNPLAYABLE = frozenset(
     [".avi", ".wmv", ".asf", ".flv", ".gif", ".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts", ".mxf", ".rm"]
 )
+
+
+def answers(*kinds: str) -> dict[int | str, dict[str, Any]]:
+    """For the schema: a route that answers bytes of these content types when it does not answer an error."""
+    return {200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}}}
 
 
 class Files:
@@ -77,7 +82,7 @@ def add_media(app: FastAPI, files: Files, thumbnail: Callable[[Path, float], byt
         path, facts = files.find(ident)
         return picture(path, facts.st_mtime_ns, seconds)
 
-    @app.get("/thumb/{ident}", response_class=_Jpeg)
+    @app.get("/thumb/{ident}", response_class=Response, responses=answers("image/jpeg"))
     async def thumb(
         request: Request, ident: str, t: Annotated[float, Query(ge=0, allow_inf_nan=False)] = 0.0
     ) -> Response:
@@ -86,10 +91,10 @@ def add_media(app: FastAPI, files: Files, thumbnail: Callable[[Path, float], byt
             jpeg = await line.run(request, current, ident, round(t, 3))
         except VideoError as error:
             raise HTTPException(404, f"There is no picture of this moment. {error}") from error
-        return _Jpeg(jpeg, headers={"Cache-Control": "private, max-age=3600"})
+        return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
     @app.head("/video/{ident}", include_in_schema=False)
-    @app.get("/video/{ident}", response_class=_Video)
+    @app.get("/video/{ident}", response_class=Response, responses=answers("video/*", "application/octet-stream"))
     def video(ident: str) -> FileResponse:
         """The file itself, whole or in ranges."""
         path, facts = files.find(ident)
@@ -97,11 +102,3 @@ def add_media(app: FastAPI, files: Files, thumbnail: Callable[[Path, float], byt
         # anything that is not plainly a video is a download, whatever it holds
         kind = kind if kind.startswith("video/") else "application/octet-stream"
         return FileResponse(path, media_type=kind, stat_result=facts, headers={"Cache-Control": "private, no-cache"})
-
-
-class _Jpeg(Response):
-    media_type = "image/jpeg"
-
-
-class _Video(FileResponse):
-    media_type = "video/*"

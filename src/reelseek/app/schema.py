@@ -13,8 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 MOST_HITS = 200
 MOST_CHARACTERS = 20_000
 """Of a query; it may be a whole paragraph."""
-MOST_WORDS = 2_000
+MOST_WORDS = 1_000
 """Characters of every other text."""
+MOST_TEXTS = 8
+"""Entries of a list."""
+MOST_ASKED = MOST_CHARACTERS + MOST_WORDS * (3 * MOST_TEXTS + 7)
+"""Characters of the longest request: a query, three lists, and the seven other texts of `AskedLike`."""
 
 Words = Annotated[str, Field(max_length=MOST_WORDS)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -31,13 +35,15 @@ class Asked(BaseModel):
     best_moment: bool = Field(False, description="one span a video, cut to where it matches")
     but: Words = Field("", description="what is to be different from the picture")
     then: Words = Field("", description="what comes later in the same video")
-    without: list[Words] = Field([], max_length=8, description="what must not be seen")
-    below: list[Words] = Field([], max_length=32, description="only files below these folders")
+    without: list[Words] = Field([], max_length=MOST_TEXTS, description="what must not be seen")
+    below: list[Words] = Field([], max_length=MOST_TEXTS, description="only files below these folders")
     since: Words = Field("", description="only files changed on this day or later, as 2024-05-31")
     until: Words = Field("", description="only files changed on this day or before")
     longer: Words = Field("", description="only videos of this length or more, as 90 or 1:30")
     shorter: Words = Field("", description="only videos of this length or less")
-    where: list[Words] = Field([], max_length=16, description="conditions on the server's metadata, as camera=GoPro")
+    where: list[Words] = Field(
+        [], max_length=MOST_TEXTS, description="conditions on the server's metadata, as camera=GoPro"
+    )
     duplicates: bool = Field(False, description="the same footage twice is two answers")
     variety: float = Field(0.0, ge=0, le=1, description="from 0, the best first, to 1, as different as can be")
 

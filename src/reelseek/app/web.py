@@ -26,7 +26,7 @@ from reelseek.app.media import Files, add_media
 from reelseek.app.metrics import Metrics, add_metrics
 from reelseek.app.routes_index import add_index
 from reelseek.app.routes_search import add_search
-from reelseek.app.schema import MOST_CHARACTERS, ErrorAnswer, Health
+from reelseek.app.schema import MOST_ASKED, ErrorAnswer, Health
 from reelseek.app.service import SearchService
 from reelseek.errors import ConfigError, DataError, NotInIndex, ReelseekError, VideoError
 
@@ -122,20 +122,24 @@ def serve(
         if announce is not None:
             name = f"[{host}]" if ":" in host else host
             announce(f"http://{name}:{listener.getsockname()[1]}/")
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            http="h11",
-            # a query of MOST_CHARACTERS takes up to twelve bytes a character in an address
-            h11_max_incomplete_event_size=16 * MOST_CHARACTERS,
-            server_header=False,
-            # a browser that still streams a video would hold the process after Ctrl-C
-            timeout_graceful_shutdown=2,
-        )
-        uvicorn.Server(config).run(sockets=[listener])
+        uvicorn.Server(server_config(app)).run(sockets=[listener])
+
+
+def server_config(app: FastAPI) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+    return uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        http="h11",
+        # in an address a character takes up to twelve bytes
+        h11_max_incomplete_event_size=16 * MOST_ASKED,
+        server_header=False,
+        # a browser that still streams a video would hold the process after Ctrl-C
+        timeout_graceful_shutdown=2,
+    )
 
 
 def _listening(host: str, port: int) -> socket.socket:
