@@ -34,7 +34,7 @@ function parameters() {
 export function asked() {
   const words = field("q").value.trim(), { file, like } = picture.chosen();
   const more = ["but", "then"].some((name) => field(name).value.trim()) || pieces("without").length > 0;
-  const described = words || shortened(file ? file.name : like ? `like ${like.name}` : "", 60);
+  const described = words || shortened(file ? file.name || "a picture" : like ? `like ${like.name}` : "", 60);
   return { words, file, like, described, empty: !described, sentence: file || like || more ? "" : words, most, parameters };
 }
 

@@ -62,7 +62,10 @@ export function say(text) {
   byId("said").textContent = text;
 }
 
+// Where the player is open, in it: the page behind cannot be read then.
 export function complain(text, retry) {
+  byId("playerSaid").textContent = text && byId("player").open ? text : "";
+  if (byId("playerSaid").textContent) return;
   const trouble = byId("trouble"), button = trouble.querySelector("button");
   trouble.hidden = !text;
   trouble.querySelector("p").textContent = text || "";

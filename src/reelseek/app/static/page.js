@@ -12,6 +12,7 @@ import { walk } from "./keys.js";
 
 const form = byId("form"), query = byId("query"), results = byId("results");
 let running = null;  // the AbortController of the search under way
+let pending = "";    // and its address
 
 // ---- results
 
@@ -55,6 +56,7 @@ function showNote(answer) {
 // grown: the same question for more of its answers.
 async function find(grown = false) {
   if (running) running.abort();
+  pending = "";
   const wanted = asked();
   byId("toCompare").href = `/compare${location.search}`;
   if (comparing) document.querySelector(".mark").href = `/${location.search}`;
@@ -72,6 +74,7 @@ async function find(grown = false) {
     showStart();
     return;
   }
+  pending = address();
   const mine = running = new AbortController(), actions = { query: wanted.sentence, like };
   player.use(actions);
   say("Searching…");
@@ -89,13 +92,16 @@ async function find(grown = false) {
   } catch (error) {
     clearTimeout(waiting);
     if (error.name === "AbortError") return;
+    mine.abort();  // the other side, where there are two
     byId("note").hidden = true;
     clearResults();
     say("");
     complain(error.message, [400, 404, 413, 415].includes(error.status) ? null : () => find());
   }
   clearTimeout(waiting);
-  if (mine === running) results.removeAttribute("aria-busy");
+  if (mine !== running) return;
+  pending = "";
+  results.removeAttribute("aria-busy");
 }
 
 function showStart() {
@@ -110,14 +116,14 @@ function showStart() {
 // Asks what the form says now, under an address of its own.
 function go() {
   startOver();
-  if (address() !== location.pathname + location.search) history.pushState(null, "", address());
+  const wanted = address();
+  if (wanted === pending) return;  // Enter in a field is a change and a submission
+  if (wanted !== location.pathname + location.search) history.pushState(null, "", wanted);
   find();
 }
 
 function restore() {
   const whole = recall();
-  const narrowed = [...byId("more").querySelectorAll("input")].some((input) => input.type === "checkbox" ? input.checked : input.type !== "range" && input.value);
-  if (narrowed && !byId("more").hidden) showFilters(true);
   find();
   if (!whole) complain("The picture of this search is not here any more. Choose it again.");
 }
@@ -146,7 +152,7 @@ function changed() {
   else go();
 }
 
-form.addEventListener("change", (event) => { if (event.target !== query) changed(); });
+form.addEventListener("change", (event) => { if (![query, byId("file")].includes(event.target)) changed(); });
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   go();

@@ -91,7 +91,7 @@ export function scrubbable(button, hit) {
   }
   // a finger that went through the stills does not open the player
   button.addEventListener("click", (event) => {
-    if (moved) event.stopImmediatePropagation();
+    if (moved && event.detail) event.stopImmediatePropagation();
     moved = false;
   }, true);
   button.addEventListener("keydown", (event) => {
