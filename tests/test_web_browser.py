@@ -42,7 +42,7 @@ def test_a_search_shows_every_hit_with_its_picture_and_keeps_its_address(page_at
 
 def test_a_film_plays_from_the_moment(page_at: Open) -> None:
     page = page_at()
-    page.get_by_text("All moments").click()
+    page.get_by_label("All moments").check()
     look_for(page, "sand")
     hits = answers(page, "sand", moments="true")
     expect(page.locator(".card")).to_have_count(len(hits))

@@ -65,7 +65,7 @@ export function recall() {
   for (const name of TEXTS) field(name).value = parts.get(name) || "";
   for (const name of LISTS) field(name).value = parts.getAll(name).join("; ");
   const chosen = Object.keys(MODES).find((name) => parts.get(name) === "1");
-  byId("form").elements.span.value = chosen ? MODES[chosen] : "";
+  for (const choice of byId("form").elements.span) choice.checked = choice.value === (chosen ? MODES[chosen] : "one");
   byId("duplicates").checked = parts.get("duplicates") === "1";
   byId("variety").value = parts.get("variety") || 0;
   most = Math.min(MOST_HITS, Math.max(1, Number(parts.get("k")) || STEP));
