@@ -32,7 +32,7 @@ HOSTILE = "<img src=x onerror=window.harm=1>\N{RIGHT-TO-LEFT OVERRIDE}4pm.exe & 
 LONG = f"{'a-very-long-name-without-a-single-space' * 4}.mp4"
 COLOURS = {"red": (200, 30, 30), "green": (30, 180, 60), "blue": (40, 60, 200), "sand": (210, 190, 140)}
 FOUND = 5
-"""Films that a search finds: six are indexed, one of them twice."""
+"""Films that a search finds: six are indexed, two of which show the same."""
 Open = Callable[..., Page]
 
 
@@ -45,13 +45,16 @@ class World(NamedTuple):
 
 
 def film(path: Path, colours: list[str], *, codec: str = "libx264", seed: int = 0) -> None:
-    """Four seconds of each colour, with a moving square and noise, so that no two shots and no two films are alike."""
+    """Four seconds of each colour under the film's own pattern, with a moving square and noise: no two are alike."""
     noise = np.random.default_rng(seed)
+    down, across = np.mgrid[:96, :160]
+    pattern = [across * 0, across // 9 % 2, down // 13 % 2, (across // 24 + down // 24) % 2, (across + down) // 16 % 2]
+    dark = 1 - 0.85 * pattern[seed % 5][..., None]
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=8)
         stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
         for number, colour in enumerate(c for c in colours for _ in range(32)):
-            pixels = np.clip(np.array(COLOURS[colour]) + noise.integers(-20, 20, (96, 160, 3)), 0, 255)
+            pixels = np.clip(np.array(COLOURS[colour]) * dark + noise.integers(-20, 20, (96, 160, 3)), 0, 255)
             at = number * 3 % 120
             pixels[30:60, at : at + 30] = 255 - np.array(COLOURS[colour])
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels.astype(np.uint8), format="rgb24")))
@@ -60,8 +63,8 @@ def film(path: Path, colours: list[str], *, codec: str = "libx264", seed: int = 
 
 @contextmanager
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A server over five films, one in a container that no browser plays, a copy in a folder of its own, and a torn
-    file; beside an index of the same films in longer segments.
+    """A server over five films, one of them in a container that no browser plays, one once more in a folder of its own,
+    and a torn file; beside an index of the same films in longer segments.
     """
     folder = tmp_path_factory.mktemp("films")
     names = list(COLOURS)
@@ -69,7 +72,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         film(folder / name, [names[(number + step) % 4] for step in range(4)], seed=number)
     film(folder / "old.avi", ["sand", "red"], codec="mpeg4", seed=9)
     (folder / "copies").mkdir()
-    shutil.copy(folder / "plain.mp4", folder / "copies" / "again.mp4")
+    film(folder / "copies" / "again.mp4", names, seed=5)
     (folder / "<u>torn.mp4").write_bytes(b"no video")
     index = tmp_path_factory.mktemp("index")
     reelseek = [sys.executable, "-m", "reelseek"]
