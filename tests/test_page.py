@@ -166,7 +166,7 @@ def test_the_pointer_looks_through_a_video_with_few_requests(page_at: Open, page
     hit = next(hit for hit in answers(page, "red") if hit["name"] == "second.mp4")
     stills = {f"/thumb/{hit['id']}?t={time}" for time in range(1, 16, 2)}
     assert {request.url.removeprefix(page_server.address[:-1]) for request in made} <= stills
-    assert 2 <= len({request.url for request in made})
+    assert len({request.url for request in made}) >= 2
     page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 40)
     expect(shot.locator(".seen")).to_have_text("0:15")
     late = page.evaluate("document.querySelector('.scrubbing .still').src")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
@@ -29,16 +31,28 @@ def test_each_column_shows_its_model_and_its_answers(page_at: Open) -> None:
     assert len(names(page, 0)) == FOUND
 
 
+def twin(hit: dict[str, Any], others: list[dict[str, Any]], *, moments: bool = False) -> int | None:
+    """Where the other side has a hit's file or a copy of it; among moments, one that overlaps."""
+    for place, other in enumerate(others):
+        for one in [hit, *hit["alike"]]:
+            for two in [other, *other["alike"]]:
+                overlap = two["start"] < one["end"] and one["start"] < two["end"]
+                if one["id"] == two["id"] and (overlap or not moments):
+                    return place
+    return None
+
+
 def test_what_both_found_names_its_rank_on_the_other_side(page_at: Open) -> None:
     page = compared(page_at)
-    left, right = names(page, 0), names(page, 1)
-    for place, name in enumerate(left):
-        there = right.index(name)
-        told = page.locator(".side").first.locator(".twin").nth(place)
-        arrow = "same rank" if there == place else f"{'↓' if there > place else '↑'} {there + 1} right"
-        expect(told).to_have_text(arrow)
+    left, right = (answers(page, "a red wall", side) for side in ("", "/b"))
+    expected = []
+    for place, hit in enumerate(left):
+        there = twin(hit, right)
+        assert there is not None
+        expected.append("same rank" if there == place else f"{'↓' if there > place else '↑'} {there + 1} right")
+    expect(page.locator(".side").first.locator(".twin")).to_have_text(expected)
     page.locator(".side").first.locator(".twin").first.click()
-    expect(page.locator(".side").nth(1).locator(".card").nth(right.index(left[0]))).to_be_focused()
+    expect(page.locator(".side").nth(1).locator(".card").nth(twin(left[0], right) or 0)).to_be_focused()
 
 
 def test_what_one_side_alone_found_says_so(page_at: Open) -> None:
@@ -55,12 +69,7 @@ def test_moments_are_the_same_where_they_overlap(page_at: Open) -> None:
     page = page_at("compare?q=sand&moments=1")
     expect(page.locator("#said")).to_contain_text("in both")
     sides = [answers(page, "sand", side, moments="true") for side in ("", "/b")]
-    shared = 0
-    for hit in sides[0]:
-        shared += any(
-            other["id"] == hit["id"] and other["start"] < hit["end"] and hit["start"] < other["end"]
-            for other in sides[1]
-        )
+    shared = sum(twin(hit, sides[1], moments=True) is not None for hit in sides[0])
     expect(page.locator(".side").first.locator("button.twin")).to_have_count(shared)
 
 

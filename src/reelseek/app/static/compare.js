@@ -42,9 +42,12 @@ export async function searchSides(wanted, signal, actions) {
   return { answers: found.map(({ answer }) => answer), hits, said: hits ? `${many(shared, "answer", "answers")} in both` : "" };
 }
 
-// The same file, and where several spans of it may answer, one that overlaps.
+// The same file, and where several spans of it may answer, one that overlaps. What shows the same footage stands for it:
+// the two models need not choose the same of the copies.
 function twinOf(hit, { answer, hits }) {
-  return hits.findIndex((other) => other.id === hit.id && (!answer.moments || other.start < hit.end && hit.start < other.end));
+  const same = (one, other) => one.id === other.id && (!answer.moments || other.start < one.end && one.start < other.end);
+  const places = [hit, ...hit.alike];
+  return hits.findIndex((other) => places.some((one) => [other, ...other.alike].some((two) => same(one, two))));
 }
 
 function joinTwins(mine, theirs, left) {
