@@ -48,11 +48,12 @@ def run(arguments: Namespace) -> int:
         index = open_index(Path(arguments.index))
         return Searcher(index, method_of_index(index, asked, arguments.device))
 
+    metadata = read_metadata(Path(arguments.metadata)) if arguments.metadata else None
     token = arguments.token or os.environ.get("REELSEEK_TOKEN", "")
     service = Service(
         opened(arguments.model),
         again=lambda: opened(""),
-        metadata=read_metadata(Path(arguments.metadata)) if arguments.metadata else None,
+        metadata=metadata,
         probability=arguments.probability,
     )
     app = create_app(service, thumbnail=thumbnail, token=token or None)
