@@ -57,12 +57,15 @@ class Guard:
         await (answer or self._app)(scope, receive, send_guarded)
 
     def _refusal(self, request: Request) -> Response | None:
-        origin = request.headers.get("origin", "")
-        if request.method not in ("GET", "HEAD") and origin and not origin.endswith(f"//{request.headers.get('host')}"):
-            return sentence(403, "This server takes nothing from other sites' pages.")
         if self._token is None:
-            name = _host_name(request.headers.get("host", ""))
-            return None if name and is_loopback(name) else sentence(403, "This server answers to localhost only.")
+            host, origin = request.headers.get("host", ""), request.headers.get("origin", "")
+            name = _host_name(host)
+            if not (name and is_loopback(name)):
+                return sentence(403, "This server answers to localhost only.")
+            # with a token its cookie does not come along from other sites
+            if request.method not in ("GET", "HEAD") and origin and not origin.endswith(f"//{host}"):
+                return sentence(403, "This server takes nothing from other sites' pages.")
+            return None
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         offered = given if scheme.lower() == "bearer" else request.cookies.get(_COOKIE, "")
         if self._holds(offered):
