@@ -142,7 +142,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--clients", type=int, default=200)
-    parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--clips", type=int, default=8)
     options = parser.parse_args()
     reelseek = [sys.executable, "-m", "reelseek"]
     with tempfile.TemporaryDirectory() as place:

@@ -313,6 +313,7 @@ def test_serving_where_it_cannot(world: World) -> None:
     assert "Give a token" in refused(2, "serve", "--index", world.index, "--host", "0.0.0.0")
     assert "99999 is no port" in refused(2, "serve", "--index", world.index, "--port", 99999)
     assert "there is no index here" in refused(1, "serve", "--index", world.index, "--against", world.films)
+    assert "nowhere.csv: cannot be read" in refused(1, "serve", "--index", world.index, "--metadata", "nowhere.csv")
 
 
 def test_a_device_that_is_not_there(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

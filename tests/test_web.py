@@ -536,15 +536,15 @@ def test_real_server_takes_long_queries_and_stops_when_interrupted(library):
             address = server.stdout.readline().strip()
             # the longest query, in characters that take twelve bytes each in an address
             query = urllib.parse.quote("\N{GRINNING FACE}" * MOST_CHARACTERS)
-            with urllib.request.urlopen(f"{address}api/search?q={query}", timeout=20) as answer:
+            with urllib.request.urlopen(f"{address}api/search?q={query}", timeout=60) as answer:
                 assert answer.status == 200
                 assert b"walk.mp4" in answer.read()
             with pytest.raises(urllib.error.HTTPError) as refused:
-                urllib.request.urlopen(f"{address}api/search?q=", timeout=20)
+                urllib.request.urlopen(f"{address}api/search?q=", timeout=60)
             refused.value.close()
             assert refused.value.code == 400
             server.send_signal(signal.SIGINT)
-            _, complaints = server.communicate(timeout=20)
+            _, complaints = server.communicate(timeout=60)
         finally:
             server.kill()
     assert "ERROR" not in complaints

@@ -30,7 +30,7 @@ def test_a_search_shows_every_hit_with_its_picture_and_keeps_its_address(page_at
     names = look_for(page, "a red wall")
     assert len(names) == FOUND
     assert names == [hit["name"] for hit in answers(page, "a red wall")]
-    wait_until(page, "[...document.querySelectorAll('.shot > img:first-child')].every((i) => i.complete && i.naturalWidth > 0)")
+    wait_until(page, "[...document.querySelectorAll('.shot > img:first-child')].every((i) => i.naturalWidth > 0)")
     assert page.title().startswith("a red wall")
     look_for(page, "something blue")
     page.go_back()

@@ -116,3 +116,14 @@ def test_ids_cannot_be_made_elsewhere(client: TestClient, films: Path) -> None:
         assert client.get(f"/video/{hit['id']}").status_code == 404
     for guess in (os.fspath(films / "a.avi"), "a.avi", "%2e%2e%2fa.avi"):
         assert client.get(f"/video/{guess}").status_code == 404
+
+
+def test_bodies_are_bounded(client: TestClient) -> None:
+    hit = hits(client)[0]
+    said = {"id": hit["id"], "t": hit["peak"], "good": None}
+    long = client.post("/api/feedback", json={**said, "q": "\N{GRINNING FACE}" * 20_000})
+    assert long.status_code == 200
+    much = client.post("/api/feedback", json={**said, "q": "a" * (600 << 10)})
+    assert (much.status_code, much.json()["error"]) == (413, "The body has more than 512 KB.")
+    endless = client.post("/api/feedback", content=iter([b"{}"]), headers={"content-type": "application/json"})
+    assert (endless.status_code, endless.json()["error"]) == (411, "State the length of the body.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from fastapi import FastAPI
 from fastapi.responses import Response
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reelseek.app.line import CLIENT_LEFT
 from reelseek.app.service import SearchService
+from reelseek.errors import ReelseekError
 
 CONTENT = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -42,9 +44,11 @@ class Metrics:
 
     def text(self) -> bytes:
         """All numbers in Prometheus' text format."""
-        known = self._service.status()
-        self._videos.set(known["videos"])
-        self._segments.set(known["segments"])
+        # an index that cannot be read is seen by its 503s
+        with suppress(ReelseekError):
+            known = self._service.status()
+            self._videos.set(known["videos"])
+            self._segments.set(known["segments"])
         return generate_latest(self.registry)
 
 

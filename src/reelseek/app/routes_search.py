@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import FastAPI, Query, Request, Response
 from starlette.exceptions import HTTPException
@@ -37,7 +37,7 @@ from reelseek.errors import ConfigError, ReelseekError
 from reelseek.index.ask import Answer, Moments
 from reelseek.index.calibration import nothing_matches
 from reelseek.index.filters import Filters, Metadata, parse_condition, parse_time
-from reelseek.index.query import Clip, Frame, parse_seconds
+from reelseek.index.query import Clip, Frame, Role, parse_seconds
 from reelseek.index.query import Query as Sought
 from reelseek.records import Hit
 
@@ -188,7 +188,11 @@ def _in_words(query: Sought) -> str:
 def _found(answer: Answer, files: Files) -> Found:
     plain = answer.plain()
     parts = [
-        Part(role=part.role, what="" if part.role == "picture" else shown(part.what), score=round(part.score, 6))
+        Part(
+            role=cast(Role, part.role),
+            what="" if part.role == "picture" else shown(part.what),
+            score=round(part.score, 6),
+        )
         for part in answer.parts
     ]
     hit = Hit(answer.path, answer.start, answer.end, answer.score, answer.peak)

@@ -137,6 +137,8 @@ def server_config(app: FastAPI) -> uvicorn.Config:
         # in an address a character takes up to twelve bytes
         h11_max_incomplete_event_size=16 * MOST_ASKED,
         server_header=False,
+        # uvicorn's own 5 s close a connection as a client on a busy machine sends its next request over it
+        timeout_keep_alive=75,
         # a browser that still streams a video would hold the process after Ctrl-C
         timeout_graceful_shutdown=2,
     )

@@ -72,8 +72,10 @@ class Query:
     frame: Frame | None = None
 
     def __post_init__(self) -> None:
-        if sum(picture is not None for picture in (self.image, self.clip, self.frame)) > 1:
-            raise ConfigError("a query takes one picture: an image, a clip or a moment of the index.")
+        if self.image is not None and self.clip is not None:
+            raise ConfigError("a query takes an image or a clip, not both.")
+        if self.frame is not None and not (self.image is None and self.clip is None):
+            raise ConfigError("a query takes a moment of the index or a picture of its own, not both.")
         if not self.text.strip() and self.picture is None:
             raise ConfigError('the query is empty: say what to look for, for instance "a dog runs on a beach".')
         if self.but and self.picture is None:
