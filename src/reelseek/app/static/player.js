@@ -11,8 +11,6 @@ let items = [], at = -1, opener = null;
 let curve = null, drawing = null;
 let actions = { query: "", like: () => {} };
 
-export const isOpen = () => player.open;
-
 // actions: { query, like }: the sentence that was asked, empty where it is not only one; and what "More like this" does.
 export function use(next) {
   actions = next;
