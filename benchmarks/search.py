@@ -23,7 +23,8 @@ from reelseek.config import IndexConfig
 from reelseek.index import cards, store
 from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked
-from reelseek.index.search import Searcher, one_thread, scan
+from reelseek.index.scan import scan
+from reelseek.index.search import Searcher
 from reelseek.index.segments import any_text, cut_segments
 from reelseek.index.store import IndexedFile
 from reelseek.methods.clip4clip import MeanPoolHead
@@ -113,10 +114,9 @@ def measure(frames: int, width: int, queries: int) -> dict[str, object]:
         texts = [searcher.method.encode_texts([str(n)]).pooled_TD for n in range(16)]
         scans = {"1 query": torch.cat(texts[:1]), "16 queries": torch.cat(texts)}
         for name, text_TD in scans.items():
-            with one_thread():
-                rows[f"coarse scan, {name}"] = milliseconds(
-                    lambda _, text_TD=text_TD: scan(loaded.frames_ND, loaded.inverse_norms_N, text_TD), queries
-                )
+            rows[f"coarse scan, {name}"] = milliseconds(
+                lambda _, text_TD=text_TD: scan(loaded.frames_ND.pieces, loaded.inverse_norms_N, text_TD), queries
+            )
         for name, head in HEADS.items():
             searcher.method = RandomTowers(width, head(width))
             for moments in (False, True):

@@ -93,3 +93,30 @@ def colours(tmp_path: Path) -> Path:
 @pytest.fixture
 def clip() -> Callable[..., Path]:
     return write_clip
+
+
+@pytest.fixture(scope="session")
+def page_server(tmp_path_factory):
+    """A server of drawn films, as `page_world` describes it."""
+    from page_world import served
+
+    with served(tmp_path_factory) as world:
+        yield world
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium."""
+    from page_world import chromium
+
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page_at(browser, page_server):
+    """Opens the page at a path in a window of its own, and fails at the end if anything went wrong in it."""
+    from page_world import opener
+
+    with opener(browser, page_server) as open_page:
+        yield open_page

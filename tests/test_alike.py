@@ -40,7 +40,7 @@ def unit(vector: list[float]) -> list[float]:
 
 
 def look_by_loops(loaded, rows) -> list[float]:
-    units = [unit(frame) for frame in loaded.frames_ND.double().tolist()]
+    units = [unit(frame) for frame in torch.cat(loaded.frames_ND.pieces).double().tolist()]
     mean = [sum(column) / len(units) for column in zip(*units, strict=True)]
     away = [unit([x - m for x, m in zip(units[row], mean, strict=True)]) for row in rows]
     return unit([sum(column) / len(away) for column in zip(*away, strict=True)])

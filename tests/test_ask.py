@@ -81,13 +81,13 @@ def by_loops(searcher: Searcher, query: Query, over=None) -> tuple[list[dict], l
         for s in range(len(stored.count_S)):
             rows = range(stored.first_S[s], stored.first_S[s] + stored.count_S[s])
             video = int(searcher.loaded.video_S[s])
-            own = [cosine(wanted, stored.frames_ND[row].astype(np.float64)) for row in rows]
+            own = [cosine(wanted, frame) for frame in stored.frames_ND[torch.tensor(rows)].double()]
             for row, value in zip(rows, own, strict=True):
                 of_frames[video, float(stored.times_N[row])] = value
             if texts is None:
                 of_segments[video, int(stored.number_S[s])] = max(own)
             else:
-                vectors = torch.from_numpy(stored.frames_ND[rows.start : rows.stop]).float()[None]
+                vectors = stored.frames_ND[torch.tensor(rows)].float()[None]
                 pair = Videos(vectors, torch.ones(vectors.shape[:2], dtype=torch.bool))
                 of_segments[video, int(stored.number_S[s])] = float(method.score(texts, pair).matrix_TV)
         segments.append(scaled(of_segments, over))
@@ -205,7 +205,8 @@ def test_an_image_alone_scores_the_cosine_of_its_best_frame(searcher, image):
             for s in np.flatnonzero(np.array(searcher.loaded.paths_V)[searcher.loaded.video_S] == answer.path)
             for row in range(stored.first_S[s], stored.first_S[s] + stored.count_S[s])
         ]
-        cosines = {float(stored.times_N[row]): cosine(wanted, stored.frames_ND[row].astype(float)) for row in rows}
+        frames = stored.frames_ND[torch.tensor(rows)].double()
+        cosines = {float(stored.times_N[row]): cosine(wanted, frame) for row, frame in zip(rows, frames, strict=True)}
         assert answer.score == pytest.approx(max(cosines.values()), abs=1e-5)
         assert cosines[answer.peak] == pytest.approx(answer.score, abs=1e-5)
 
@@ -406,7 +407,7 @@ def test_answers_tell_all_that_is_known(library, films):
     plain = answer.plain()
     assert set(plain) == {
         *("path", "start", "end", "score", "peak", "probability", "scale", "parts", "then", "alike"),
-        *("duration", "changed", "metadata"),
+        *("duration", "changed", "metadata", "heard"),
     }
     assert plain["then"] == {"start": 1.5, "end": 3.0, "peak": pytest.approx(1.5, abs=1.1)}
     assert plain["duration"] == 3.0

@@ -312,6 +312,8 @@ def test_weights_that_are_none(world: World, tmp_path: Path) -> None:
 def test_serving_where_it_cannot(world: World) -> None:
     assert "Give a token" in refused(2, "serve", "--index", world.index, "--host", "0.0.0.0")
     assert "99999 is no port" in refused(2, "serve", "--index", world.index, "--port", 99999)
+    assert "nowhere.csv: cannot be read" in refused(1, "serve", "--index", world.index, "--metadata", "nowhere.csv")
+    assert "there is no index here" in refused(1, "serve", "--index", world.index, "--against", world.films)
 
 
 def test_a_device_that_is_not_there(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

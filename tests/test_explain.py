@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from index_fakes import FakeMethod, clip, update
-from reelseek.app.commands.serve import Service
+from reelseek.app.service import Service
 from reelseek.errors import IndexError_
 from reelseek.index import explain as explaining
 from reelseek.index.explain import MOST_PIECES, explain, pieces_of
@@ -253,7 +253,7 @@ def test_an_index_as_one_object(tmp_path: Path) -> None:
 
 def test_the_page_s_service_explains_by_path_and_peak(searcher: Searcher, found: list[tuple[Hit, Explanation]]) -> None:
     hit, why = found[0]
-    assert Service(searcher).explain(QUERY, hit.path, hit.peak)["score"] == pytest.approx(why.score, abs=1e-6)
+    assert Service(searcher).explain(QUERY, hit.path, hit.peak).score == pytest.approx(why.score, abs=1e-6)
     with pytest.raises(ValueError, match="query is empty"):
         Service(searcher).explain(" ", hit.path, hit.peak)
 

@@ -12,10 +12,11 @@ import torch
 
 import cli_world
 from index_fakes import CARD, CONFIG, FakeMethod, clip, everything, update
-from reelseek.app.commands.serve import Service
+from reelseek.app.service import Service
 from reelseek.errors import IndexError_, IndexLocked, IndexMismatch, NotAnIndex
 from reelseek.index import build, cards, store
 from reelseek.index.disk import locked
+from reelseek.index.query import Query
 from reelseek.index.search import Searcher
 from reelseek.index.switch import roll_back, switch
 
@@ -53,9 +54,7 @@ def fresh(index: Path, videos: Path, tmp_path: Path, method: FakeMethod) -> None
     assert [row[:4] for row in made[0]] == [row[:4] for row in expected[0]]
     by_content = [sorted(zip(part.content_S, part.number_S.tolist(), strict=True)) for _, part in (made, expected)]
     assert by_content[0] == by_content[1]
-    assert torch.equal(
-        torch.from_numpy(made[1].frames_ND).float().sum(0), torch.from_numpy(expected[1].frames_ND).float().sum(0)
-    )
+    assert torch.equal(*(torch.cat(stored.frames_ND.pieces).float().sum(0) for _, stored in (made, expected)))
 
 
 def test_a_switch_is_one_step_and_gives_what_a_new_index_would(index: Path, videos: Path, tmp_path: Path) -> None:
@@ -68,7 +67,7 @@ def test_a_switch_is_one_step_and_gives_what_a_new_index_would(index: Path, vide
             update(index, videos, method=OLD)
 
     report = switch(index, NEW, model_card=CARD, progress=progress)
-    assert (report.added, len(report.broken)) == (3, 0)
+    assert (report.added, [broken.path for broken in report.broken]) == (3, [videos / "broken.mp4"])
     assert seen[-1] == (4, 4)
     assert best(index, "green", NEW) == "green.mp4"
     with pytest.raises(IndexMismatch):
@@ -201,9 +200,9 @@ def test_a_server_answers_from_the_new_model_without_a_new_start(index: Path) ->
         return Searcher(card, by_id[card.model["id"]])
 
     service = Service(again(), again=again)
-    assert service.search("red", 1, False)[0].path.endswith("red.mp4")
+    assert service.ask(Query(text="red"), 1)[0].path.endswith("red.mp4")
     switch(index, NEW, model_card={**CARD, "name": "the new one"})
-    assert service.search("red", 1, False)[0].path.endswith("red.mp4")
+    assert service.ask(Query(text="red"), 1)[0].path.endswith("red.mp4")
     assert service.status()["model"] == "the new one"
 
 

@@ -26,11 +26,13 @@ ALLOWED: dict[str, set[str]] = {
         "diagnostics",
     },
     "report": {"rank"},
+    "adapt": {"data", "embed", "index", "losses", "methods", "rank"},
     "diagnostics": {"score", "losses"},
     "study": {"config", "data", "embed", "methods", "recipes", "evaluation", "rank", "report", "score", "diagnostics"},
+    "client": {"app"},
     "app": {
         "checkpoint", "video", "encoders", "score", "rank", "training", "data", "methods",
-        "losses", "embed", "evaluation", "index", "recipes", "report", "language", "diagnostics", "study",
+        "losses", "embed", "evaluation", "index", "recipes", "report", "language", "diagnostics", "study", "adapt",
     },
 }  # fmt: skip
 FILES = sorted(

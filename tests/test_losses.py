@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from reelseek.losses import increments as increments_module
-from reelseek.losses.contrastive import dual_softmax_loss, info_nce
+from reelseek.losses.contrastive import dual_softmax_loss, info_nce, judged_info_nce
 from reelseek.losses.increments import gare_regularisers
 from reelseek.score import increments as forms_module
 from reelseek.score.increments import (
@@ -305,3 +305,51 @@ def test_wrong_settings_are_refused():
         gare_regularisers(factorised(), direction="none")
     with pytest.raises(ValueError, match="prior_sigma"):
         gare_regularisers(factorised(), prior_sigma=0.0)
+
+
+def judged_loop(logits: list[list[float]], right: list[list[bool]]) -> float:
+    texts = []
+    for row, own in zip(logits, right, strict=True):
+        losses = []
+        for v, is_right in enumerate(own):
+            if is_right:
+                others = sum(math.exp(x) for x, r in zip(row, own, strict=True) if not r)
+                losses.append(math.log(math.exp(row[v]) + others) - row[v])
+        if losses:
+            texts.append(sum(losses) / len(losses))
+    return sum(texts) / len(texts)
+
+
+RIGHT = [[1, 0, 1, 0, 0], [0, 0, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 1, 0]]
+
+
+def test_judged_info_nce_is_the_definition():
+    matrix, scale, right = random(4, 5), 3.0, torch.tensor(RIGHT, dtype=torch.bool)
+    logits = [[scale * float(x) for x in row] for row in matrix]
+    columns = [list(column) for column in zip(*logits, strict=True)]
+    turned = [list(column) for column in zip(*right.tolist(), strict=True)]
+    expected = (judged_loop(logits, right.tolist()) + judged_loop(columns, turned)) / 2
+    assert float(judged_info_nce(matrix, right, scale)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_judged_info_nce_of_a_diagonal_is_info_nce():
+    matrix = random(4, 4).requires_grad_()
+    ours, theirs = judged_info_nce(matrix, torch.eye(4, dtype=torch.bool), 3.0), info_nce(matrix, 3.0)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-9)
+    gradients = [torch.autograd.grad(loss, matrix)[0] for loss in (ours, theirs)]
+    assert torch.allclose(*gradients, rtol=1e-9)
+
+
+def test_judged_info_nce_has_gradients_where_everything_is_right():
+    matrix = random(2, 2).requires_grad_()
+    judged_info_nce(matrix, torch.ones(2, 2, dtype=torch.bool), 100.0).backward()
+    assert float(matrix.grad.abs().max()) == 0
+    right = torch.tensor(RIGHT, dtype=torch.bool)
+    assert torch.autograd.gradcheck(lambda x: judged_info_nce(x, right, 3.0), random(4, 5).requires_grad_())
+
+
+def test_judged_info_nce_needs_a_right_pair():
+    with pytest.raises(ValueError, match="marks no pair"):
+        judged_info_nce(random(2, 3), torch.zeros(2, 3, dtype=torch.bool), 1.0)
+    with pytest.raises(ValueError, match="marks no pair"):
+        judged_info_nce(random(2, 3), torch.ones(3, 2, dtype=torch.bool), 1.0)

@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ir_measures import RR, Success
 
-from reelseek.rank.metrics import METRICS, metrics_of_ranks, retrieval_metrics, video_to_text_metrics
+from reelseek.rank.metrics import (
+    METRICS,
+    mean_reciprocal_rank,
+    metrics_of_ranks,
+    retrieval_metrics,
+    video_to_text_metrics,
+)
 from reelseek.rank.ranking import ranks
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "metrics_200.npz")
@@ -87,3 +93,8 @@ def test_bad_input_is_refused():
         retrieval_metrics(np.zeros((2, 3)))
     with pytest.raises(ValueError, match="no ranks"):
         metrics_of_ranks(np.array([]))
+
+
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=12))
+def test_the_mean_reciprocal_rank_equals_its_definition(places):
+    assert mean_reciprocal_rank(np.array(places)) == pytest.approx(sum(100 / place for place in places) / len(places))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reelseek.errors import ConfigError
-from reelseek.index.query import Clip, Part, Query, parse_clip, parse_seconds
+from reelseek.index.query import Clip, Frame, Part, Query, parse_clip, parse_seconds
 
 
 def test_parts_come_in_one_order_and_the_query_reads_as_a_sentence():
@@ -35,7 +35,8 @@ def test_parts_come_in_one_order_and_the_query_reads_as_a_sentence():
         ({"then": "a cat"}, "the query is empty"),
         ({"without": ("a cat",)}, "the query is empty"),
         ({"text": "a dog", "but": "at night"}, "needs an image or a clip"),
-        ({"image": Path("a.png"), "clip": Clip(Path("a.mp4"))}, "not both"),
+        ({"image": Path("a.png"), "clip": Clip(Path("a.mp4"))}, "an image or a clip, not both"),
+        ({"image": Path("a.png"), "frame": Frame(Path("a.mp4"), 1.5)}, "a picture of its own, not both"),
         ({"text": "a dog", "then": " "}, "then: it is empty"),
         ({"image": Path("a.png"), "but": "\t"}, "but: it is empty"),
         ({"text": "a dog", "without": ("a cat", "")}, "without: it is empty"),
@@ -85,3 +86,9 @@ def test_seconds(text, seconds):
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(ConfigError, match="is no time"):
         parse_seconds(text)
+
+
+def test_a_moment_of_the_index_is_a_picture():
+    query = Query(frame=Frame(Path("a.mp4"), 1.5), but="at night")
+    assert str(query) == "like a.mp4@1.5, but at night"
+    assert [part.role for part in query.parts()] == ["picture", "but"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,10 +18,12 @@ from index_fakes import CARD, WIDTH, FakeMethod, clip, update
 from reelseek.config import IndexConfig
 from reelseek.index import cards, search, store
 from reelseek.index import loaded as loaded_index
+from reelseek.index import scan as scan_index
 from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked
 from reelseek.index.moments import ALIKE, grow, spans
-from reelseek.index.search import Searcher, scan
+from reelseek.index.scan import scan
+from reelseek.index.search import Searcher
 from reelseek.index.segments import any_text, cut_segments
 from reelseek.index.store import IndexedFile
 from reelseek.records import EmbeddedVideo, Texts, Videos
@@ -75,10 +79,10 @@ def searcher(videos, tmp_path_factory):
 
 
 def test_scan_is_the_cosine_of_every_pair(monkeypatch):
-    monkeypatch.setattr(search, "SCAN_ROWS", 7)
+    monkeypatch.setattr(scan_index, "SCAN_ROWS", 7)
     frames_ND = (torch.randn(25, 6, generator=torch.Generator().manual_seed(0)) * 30).half()
     queries_TD = torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
-    found_TN = scan(frames_ND, frames_ND.float().norm(dim=1).reciprocal(), queries_TD)
+    found_TN = scan([frames_ND], frames_ND.float().norm(dim=1).reciprocal(), queries_TD)
     assert found_TN.dtype == np.float32
     for t, query in enumerate(queries_TD.tolist()):
         for n, frame in enumerate(frames_ND.tolist()):
@@ -280,3 +284,71 @@ def test_spans_never_overlap_and_the_first_candidate_always_has_one(values, chan
     first, last, peak = found[0]
     if scores_F[peak] >= scores_F.mean():
         assert (first, last) == grow(scores_F, peak)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("queries", [1, 3])
+def test_large_scans_give_what_small_ones_give(monkeypatch, queries, threads):
+    pieces = [torch.randn(n, 24, generator=torch.Generator().manual_seed(n)).half() * 9 for n in (1, 40, 17)]
+    inverse_norms_N = torch.cat(pieces).float().norm(dim=1).reciprocal()
+    queries_TD = torch.randn(queries, 24, generator=torch.Generator().manual_seed(1))
+    small_TN = scan(pieces, inverse_norms_N, queries_TD)
+    monkeypatch.setattr(scan_index, "LARGE", 1)
+    monkeypatch.setattr(scan_index, "SHARE_ROWS", 16)
+    monkeypatch.setattr(scan_index, "_LARGE_SCANS", count(1))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            large_TN = scan(pieces, inverse_norms_N, queries_TD)
+        monkeypatch.setattr(scan_index, "_loops", lambda: None)
+        plain_TN = scan(pieces, inverse_norms_N, queries_TD)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    frames_ND, lengths = torch.cat(pieces).double(), queries_TD.double().norm(dim=1)
+    for t in range(queries):
+        for n, frame in enumerate(frames_ND.tolist()):
+            dot = sum(a * b for a, b in zip(frame, queries_TD[t].tolist(), strict=True))
+            expected = dot / float(lengths[t]) / math.sqrt(sum(a * a for a in frame))
+            for found_TN in (small_TN, large_TN, plain_TN):
+                assert found_TN[t, n] == pytest.approx(expected, abs=1e-6)
+
+
+def test_every_float16_is_read_by_the_compiled_loop():
+    loops = pytest.importorskip("reelseek.index.scan_loops")
+    assert loops.can_widen(), "these tests run where the instruction is there"
+    bits_N1 = np.arange(1 << 16, dtype=np.uint16)[:, None]
+    bits_N1 = bits_N1[np.isfinite(bits_N1.view(np.float16)[:, 0])]
+    ones_N, found_N = np.ones(len(bits_N1), np.float32), np.empty(len(bits_N1), np.float32)
+    loops.cosines(bits_N1, ones_N, np.ones(1, np.float32), found_N)
+    assert np.array_equal(found_N, bits_N1.view(np.float16)[:, 0].astype(np.float32))
+
+
+def test_equal_vectors_score_exactly_alike_wherever_they_lie(monkeypatch):
+    monkeypatch.setattr(scan_index, "LARGE", 1)
+    monkeypatch.setattr(scan_index, "SHARE_ROWS", 16)
+    monkeypatch.setattr(scan_index, "_LARGE_SCANS", count(1))
+    vector_1D = torch.randn(1, 512, generator=torch.Generator().manual_seed(0)).half()
+    pieces = [vector_1D.expand(n, -1).contiguous() for n in (1, 40, 17)]
+    inverse_norms_N = torch.cat(pieces).float().norm(dim=1).reciprocal()
+    assert len(np.unique(scan(pieces, inverse_norms_N, torch.randn(1, 512)))) == 1
+
+
+@given(data=st.data())
+def test_candidates_are_those_of_sorting_everything(data):
+    count = data.draw(st.integers(1, 60))
+    owner = data.draw(st.lists(st.integers(0, 7), min_size=count, max_size=count))
+    scores = np.array(data.draw(st.lists(st.sampled_from([-1.0, 0.0, 0.25, 0.5]), min_size=count, max_size=count)))
+    order = data.draw(st.permutations(range(count)))
+    passing = sorted(data.draw(st.sets(st.sampled_from(range(count)), min_size=1)))
+    k, coarse = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 20))
+    index = SimpleNamespace(video_S=np.array(owner), order_S=np.array(order), passing_S=np.array(passing))
+    ranked = sorted(passing, key=lambda s: (-scores[s], order[s]))
+    best: dict[int, int] = {}
+    for s in ranked:
+        best.setdefault(owner[s], s)
+    expected = sorted({*ranked[:coarse], *list(best.values())[:k]})
+    assert loaded_index.candidates(index, scores, k, coarse).tolist() == (
+        passing if coarse >= len(passing) else expected
+    )

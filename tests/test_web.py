@@ -19,62 +19,16 @@ import pytest
 from fastapi.testclient import TestClient
 
 from reelseek.app.guard import is_loopback, shown
-from reelseek.app.web import MOST_CHARACTERS, STATIC, create_app, serve
-from reelseek.errors import ConfigError, IndexError_, IndexMismatch, UnreadableVideo
-from reelseek.records import Hit
+from reelseek.app.schema import MOST_CHARACTERS
+from reelseek.app.web import STATIC, create_app, serve
+from reelseek.errors import ConfigError, IndexError_, IndexMismatch, NotInIndex
+from reelseek.index.query import Query
+from web_fakes import Camera, Library
 
 HERE = "http://127.0.0.1:8765"
 SVG = "http://www.w3.org/2000/svg"  # the name of a language: nothing is fetched from there
 CONTENT = bytes(range(256)) * 40
 NAMES = ["walk.mp4", "tape.AVI", "a b & <i>'\"\N{GRINNING FACE}\nline.webm", "bytes \udcff.mkv"]
-
-
-class Library:
-    """A service over files of any content; searches return them all, best first, and can be made to wait or fail."""
-
-    def __init__(self, paths):
-        self.paths = [str(path) for path in paths]
-        self.real = {os.path.realpath(path) for path in self.paths}
-        self.asked, self.inside, self.most_inside = [], 0, 0
-        self.gate, self.error, self.broken = None, None, []
-        self.explained = []
-
-    def search(self, query, k, moments):
-        self.asked.append((query, k, moments))
-        self.inside += 1
-        self.most_inside = max(self.most_inside, self.inside)
-        if self.gate is not None:
-            assert self.gate.wait(20)
-        self.inside -= 1
-        if self.error is not None:
-            raise self.error
-        return [Hit(path, 1.5, 4.0, 0.9 - 0.1 * place, 2.25) for place, path in enumerate(self.paths[:k])]
-
-    def explain(self, query, path, peak):
-        self.explained.append((query, path, peak))
-        if self.error is not None:
-            raise self.error
-        return {"query": query, "path": path, "score": 0.9, "words": [{"text": "<b>dog"}]}
-
-    def status(self):
-        known = {"model": "gare-offline", "trained_on": "motions", "directory": "/index \udcff"}
-        return known | {"videos": len(self.paths), "segments": 9, "seconds": 81.5, "broken": self.broken}
-
-    def allowed(self, path):
-        return path in self.real
-
-
-class Camera:
-    """A thumbnail function that remembers its calls."""
-
-    def __init__(self):
-        self.taken = []
-
-    def __call__(self, path, seconds):
-        self.taken.append((path, seconds))
-        if path.suffix == ".mkv":
-            raise UnreadableVideo(f"{path} is damaged: copy it again.")
-        return b"\xff\xd8 a picture"
 
 
 @pytest.fixture
@@ -118,7 +72,9 @@ def test_page_and_its_files(client):
     page = client.get("/")
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
-    for address in re.findall(r'(?:src|href)="(/[^"]+)"', page.text):
+    addresses = set(re.findall(r'(?:src|href)="(/[^"]+)"', page.text))
+    # the link to the comparison is shown where a second index is served
+    for address in addresses - {"/compare"}:
         assert client.get(address).status_code == 200, address
     assert client.head("/").status_code == 200
     assert client.get("/healthz").json() == {"ok": True}
@@ -159,7 +115,8 @@ def test_script_names_only_elements_that_the_page_has():
 def test_search_answers_hits_in_order(client, library):
     answer = client.get("/api/search", params={"q": "  a dog  ", "k": 3, "moments": "true"})
     body = answer.json()
-    assert library.asked == [("a dog", 3, True)]
+    ((query, k, how),) = library.asked
+    assert (query, k, how["moments"], how["collapse"], how["variety"]) == (Query(text="a dog"), 3, "all", True, 0.0)
     assert (body["query"], body["moments"]) == ("a dog", True)
     assert body["seconds"] >= 0
     assert [hit["name"] for hit in body["hits"]] == ["walk.mp4", "tape.AVI", shown(NAMES[2])]
@@ -249,7 +206,8 @@ def test_a_hit_is_explained_by_its_id_and_peak(client, library):
     body = answer.json()
     assert library.explained == [("a dog", library.paths[1], 2.25)]
     assert body.pop("seconds") >= 0
-    assert body == {"id": hit["id"], "query": "a dog", "score": 0.9, "words": [{"text": "<b>dog"}]}
+    assert (body["id"], body["query"], body["score"], body["words"][0]["text"]) == (hit["id"], "a dog", 0.9, "<b>dog")
+    assert "path" not in body
     assert answer.headers["cache-control"] == "no-store"
 
 
@@ -274,7 +232,12 @@ def test_explanations_that_cannot_be_asked_for(client, library, changed, status,
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(ValueError("No."), 400), (IndexError_("It holds no such frame any more."), 503)]
+    ("error", "status"),
+    [
+        (ValueError("No."), 400),
+        (NotInIndex("It holds no such frame any more."), 404),
+        (IndexError_("The index cannot be read."), 503),
+    ],
 )
 def test_failing_explanations_answer_a_sentence(client, library, error, status):
     ident = hits_of(client)[0]["id"]
@@ -285,8 +248,8 @@ def test_failing_explanations_answer_a_sentence(client, library, error, status):
 
 def test_unknown_addresses_and_verbs(client):
     assert sentence_of(client.get("/nowhere"), 404) == "There is nothing at this address."
-    assert client.post("/api/search").status_code == 405
-    for address in ("/docs", "/openapi.json", "/redoc"):
+    assert client.put("/api/search").status_code == 405
+    for address in ("/docs", "/redoc"):
         assert client.get(address).status_code == 404
 
 
@@ -300,6 +263,11 @@ def test_status(client, library):
         "segments": 9,
         "seconds": 81.5,
         "broken": [{"path": "/v/\\udcff <b>.mp4", "reason": "It ends early."}],
+        "folders": [{"path": "/v\\udcff", "videos": 4}],
+        "columns": [],
+        "probability": False,
+        "indexing": None,
+        "against": False,
     }
 
 
@@ -442,7 +410,10 @@ def test_own_host_names_are_served(client, host):
 def test_token(library, camera):
     app = create_app(library, thumbnail=camera, token="open sesame")
     stranger = TestClient(app, base_url="http://box.lan:8765", follow_redirects=False)
-    for address in ("/", "/api/search?q=dog", "/api/status", "/static/page.js", "/video/0", "/nowhere"):
+    for address in (
+        *("/", "/api/search?q=dog", "/api/status", "/static/page.js", "/video/0", "/nowhere"),
+        *("/metrics", "/openapi.json", "/api/feedback", "/api/similar?id=0&t=0", "/api/curve?q=dog&id=0"),
+    ):
         assert "token is needed" in sentence_of(stranger.get(address), 401)
     assert stranger.get("/healthz").status_code == 200
     for wrong in ("/?token=open", "/?token=", "/api/status?token=open%20sesame"):
@@ -497,6 +468,34 @@ def test_searches_wait_in_a_short_line_and_the_next_is_sent_away(library, camera
         assert len(hits_of(client)) == len(NAMES)
 
 
+def test_metrics(library, camera):
+    app = create_app(library, thumbnail=camera)
+    client = TestClient(app, base_url=HERE, raise_server_exceptions=False)
+    ident = hits_of(client)[0]["id"]
+    client.get("/api/search", params={"q": ""})
+    client.get(f"/thumb/{ident}")
+    client.get("/secret/of/mine")
+    client.get("/api/search?q=dog", headers={"host": "evil.example"})
+    client.get("/static/page.js")
+    library.error = RuntimeError("secret")
+    client.get("/api/search?q=dog")
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    counted = {tuple(line.rsplit(" ", 1)) for line in answer.text.splitlines()}
+    for route, status, count in [
+        ("/api/search", 200, 1), ("/api/search", 400, 1), ("/api/search", 500, 1), ("/thumb/{ident}", 200, 1),
+        ("other", 403, 1), ("other", 404, 1), ("other", 200, 1),
+    ]:  # fmt: skip
+        assert (f'reelseek_requests_total{{route="{route}",status="{status}"}}', f"{count}.0") in counted
+    assert ('reelseek_request_seconds_count{route="/api/search"}', "3.0") in counted
+    for name, value in (("line", "0.0"), ("videos", "4.0"), ("segments", "9.0")):
+        assert (f"reelseek_{name}", value) in counted
+    if sys.platform == "linux":
+        assert "process_resident_memory_bytes " in answer.text
+    assert "secret" not in answer.text
+    assert ident not in answer.text
+
+
 # ---- the server itself
 
 
@@ -529,7 +528,7 @@ def test_loopback_names():
 def test_real_server_takes_long_queries_and_stops_when_interrupted(library):
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from test_web import Camera, Library\n"
+        "from web_fakes import Camera, Library\n"
         "from reelseek.app.web import create_app, serve\n"
         "app = create_app(Library([sys.argv[2]]), thumbnail=Camera())\n"
         "serve(app, port=0, announce=lambda address: print(address, flush=True))\n"
@@ -540,15 +539,15 @@ def test_real_server_takes_long_queries_and_stops_when_interrupted(library):
             address = server.stdout.readline().strip()
             # the longest query, in characters that take twelve bytes each in an address
             query = urllib.parse.quote("\N{GRINNING FACE}" * MOST_CHARACTERS)
-            with urllib.request.urlopen(f"{address}api/search?q={query}", timeout=20) as answer:
+            with urllib.request.urlopen(f"{address}api/search?q={query}", timeout=60) as answer:
                 assert answer.status == 200
                 assert b"walk.mp4" in answer.read()
             with pytest.raises(urllib.error.HTTPError) as refused:
-                urllib.request.urlopen(f"{address}api/search?q=", timeout=20)
+                urllib.request.urlopen(f"{address}api/search?q=", timeout=60)
             refused.value.close()
             assert refused.value.code == 400
             server.send_signal(signal.SIGINT)
-            _, complaints = server.communicate(timeout=20)
+            _, complaints = server.communicate(timeout=60)
         finally:
             server.kill()
     assert "ERROR" not in complaints

@@ -192,12 +192,16 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class IndexConfig:
-    """How files become segments: `fps` frames a second (at least `min_frames` a file), cut every `segment_frames`."""
+    """How files become segments: `fps` frames a second (at least `min_frames` a file), cut every `segment_frames`.
+
+    segments: "windows" of just that length, or "shots", of which those that are longer are cut into equal parts.
+    """
 
     fps: float = 1.0
     min_frames: int = 4
     segment_frames: int = 12
     keyframes: bool = False
+    segments: Literal["windows", "shots"] = "windows"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from torch.nn.functional import pad
 from reelseek import embed_cache
 from reelseek.config import SampleConfig
 from reelseek.data.pairs import Pairs
-from reelseek.embed_pipeline import running
+from reelseek.embed_pipeline import Source, running
 from reelseek.errors import DataError
 from reelseek.records import BrokenFile, EmbeddedVideo, Method, Texts, Videos
 from reelseek.video.sample import sample_times
@@ -57,18 +57,23 @@ def embed_files(
     keyframes: bool = False,
     cache: Path | None = None,
     workers: int | None = None,
+    differences: bool = False,
+    source: Source | None = None,
 ) -> Iterator[EmbeddedVideo | BrokenFile]:
     """Tower outputs of every file, in input order; a file that cannot be read yields a BrokenFile and the rest go on.
 
     choose: from a duration in seconds to the times [N] of the frames wanted. sampling_key: names `choose` in the cache.
     spans: for each file the (start, end) in seconds that stands for it, or None for the whole file.
-    cache: folder, or None to keep nothing. workers: threads, see `embed_pipeline.running`.
+    cache: folder, or None to keep nothing. workers: threads, see `embed_pipeline.running`, as for
+    differences (which the sampling key must name) and source.
     """
     folder = None if cache is None else cache / embed_cache.key(method, sampling_key, keyframes)
     files = len(paths) if isinstance(paths, Sized) else None
     waiting = zip(paths, repeat(None) if spans is None else spans, strict=False)
     under_way: deque[tuple[Path, Any]] = deque()
-    with running(method, keyframes=keyframes, folder=folder, workers=workers) as pipeline:
+    with running(
+        method, keyframes=keyframes, folder=folder, workers=workers, differences=differences, source=source
+    ) as pipeline:
         spare = max(1, pipeline.workers // files) if files else 1
         while True:
             for path, span in islice(waiting, _AHEAD + pipeline.workers - len(under_way)):

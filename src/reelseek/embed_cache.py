@@ -38,7 +38,11 @@ def read_video(folder: Path, name: str, path: Path, content_hash: str) -> Embedd
     if tensors is None:
         return None
     frames_ND, times_N, duration = tensors
-    return EmbeddedVideo(path, content_hash, frames_ND, times_N.numpy(), float(duration), cached=True)
+    kept = _read(_place(folder, name), ("differences_N",))
+    differences_N = None if kept is None else kept[0].numpy()
+    return EmbeddedVideo(
+        path, content_hash, frames_ND, times_N.numpy(), float(duration), cached=True, differences_N=differences_N
+    )
 
 
 def write_video(folder: Path, name: str, video: EmbeddedVideo) -> None:
@@ -48,6 +52,8 @@ def write_video(folder: Path, name: str, video: EmbeddedVideo) -> None:
         "times_N": torch.from_numpy(np.ascontiguousarray(video.times_N)),
         "duration": torch.tensor(video.duration, dtype=torch.float64),
     }
+    if video.differences_N is not None:
+        tensors["differences_N"] = torch.from_numpy(video.differences_N)
     _write(_place(folder, name), tensors)
 
 

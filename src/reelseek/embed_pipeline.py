@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +26,9 @@ from torch import Tensor
 
 from reelseek import embed_cache
 from reelseek.errors import UnreadableVideo, VideoError
-from reelseek.records import BrokenFile, EmbeddedVideo, Method
+from reelseek.records import BrokenFile, EmbeddedVideo, Frames, Method
 from reelseek.video.decode import decode
+from reelseek.video.shots import differences, small
 from reelseek.video.transform import preprocess
 
 CHUNK = 64
@@ -38,13 +40,25 @@ MOST_WORKERS = 16
 Choose = Callable[[float], np.ndarray]
 
 
+class Source(NamedTuple):
+    """Where frames come from. decode: as `reelseek.video.decode.decode`; digest: what names a file's content."""
+
+    decode: Callable[..., Frames]
+    digest: Callable[[Path], str]
+
+
 class _Piece(NamedTuple):
-    """Vectors of a piece of a file, and what they took. seconds: of decoding, and of encoding."""
+    """Vectors of a piece of a file, and what they took. seconds: of decoding, and of encoding.
+
+    seen: where differences are wanted, that of each frame from the one before it [F], and the first and the last frame
+    as `reelseek.video.shots` compares them.
+    """
 
     frames_FD: Tensor
     times_F: np.ndarray
     duration: float
     seconds: tuple[float, float]
+    seen: tuple[np.ndarray, np.ndarray] | None
 
 
 class _Opened(NamedTuple):
@@ -60,6 +74,7 @@ class Pipeline:
     """Threads that turn files into vectors. Use `running`.
 
     folder: where `embed_cache` keeps what was made before, or None. threads: of torch, for each worker.
+    differences: whether each frame is compared with the one before it, too.
     """
 
     def __init__(
@@ -71,6 +86,8 @@ class Pipeline:
         pool: ThreadPoolExecutor,
         workers: int,
         threads: int,
+        differences: bool,
+        source: Source,
     ) -> None:
         self.method = method
         self.spec = method.preprocess
@@ -79,6 +96,8 @@ class Pipeline:
         self.pool = pool
         self.workers = workers
         self.threads = threads
+        self.differences = differences
+        self.source = source
         self.stop = threading.Event()
         # An accelerator is one: its work gains nothing from several threads, and costs memory for each.
         self.turn: AbstractContextManager[Any] = nullcontext() if _on_processor(method) else threading.Lock()
@@ -114,6 +133,7 @@ class Pipeline:
             duration=opened.first.duration,
             decode_seconds=sum(piece.seconds[0] for piece in pieces),
             encode_seconds=sum(piece.seconds[1] for piece in pieces),
+            differences_N=_joined(pieces),
         )
         return _Finished(video, opened.cache_name)
 
@@ -123,7 +143,7 @@ class Pipeline:
         if self.stop.is_set():
             return None
         try:
-            digest = content_hash(path)
+            digest = self.source.digest(path)
         except VideoError as error:
             return BrokenFile(path, str(error))
         name = digest if span is None else f"{digest}-{span[0]:.3f}-{span[1]:.3f}"
@@ -154,7 +174,8 @@ class Pipeline:
         begun = time.perf_counter()
         torch.set_num_threads(1)
         try:
-            frames = decode(path, choose, keyframes=self.keyframes, shape=self.spec)
+            frames = self.source.decode(path, choose, keyframes=self.keyframes, shape=self.spec)
+            seen = _compared(frames.pixels_FHW3) if self.differences else None
             pixels_F3HW = preprocess(frames.pixels_FHW3, self.spec)
         except VideoError as error:
             return BrokenFile(path, str(error))
@@ -165,7 +186,7 @@ class Pipeline:
             torch.set_num_threads(threads())
             frames_FD = self.method.encode_frames(pixels_F3HW).float().cpu()
         seconds = decoded - begun, time.perf_counter() - decoded
-        return _Piece(frames_FD, frames.times_F, frames.duration, seconds)
+        return _Piece(frames_FD, frames.times_F, frames.duration, seconds, seen)
 
 
 class _Finished(NamedTuple):
@@ -176,16 +197,34 @@ class _Finished(NamedTuple):
 
 
 @contextmanager
-def running(method: Method, *, keyframes: bool, folder: Path | None, workers: int | None) -> Iterator[Pipeline]:
+def running(
+    method: Method,
+    *,
+    keyframes: bool,
+    folder: Path | None,
+    workers: int | None,
+    differences: bool = False,
+    source: Source | None = None,
+) -> Iterator[Pipeline]:
     """A pipeline whose threads end with the block, after the pieces that they are at.
 
-    workers: threads; None takes as many as torch has, at most `MOST_WORKERS`. torch's threads are divided among them.
+    differences: as for `Pipeline`. source: where frames come from; None: video files. workers: threads; None takes as
+    many as torch has, at most `MOST_WORKERS`. torch's threads are divided among them.
     """
     threads = torch.get_num_threads()
     count = min(threads, MOST_WORKERS) if workers is None else workers
     with ThreadPoolExecutor(count, thread_name_prefix="frames") as pool:
         each = max(1, threads // count)
-        pipeline = Pipeline(method, keyframes=keyframes, folder=folder, pool=pool, workers=count, threads=each)
+        pipeline = Pipeline(
+            method,
+            keyframes=keyframes,
+            folder=folder,
+            pool=pool,
+            workers=count,
+            threads=each,
+            differences=differences,
+            source=source or Source(decode, content_hash),
+        )
         try:
             yield pipeline
         finally:
@@ -205,6 +244,19 @@ def content_hash(path: Path) -> str:
     except OSError as error:
         raise UnreadableVideo(f"{path}: cannot be read ({error.strerror or error}).") from None
     return digest.hexdigest()
+
+
+def _compared(pixels_FHW3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    small_FSS3 = small(pixels_FHW3)
+    return differences(small_FSS3), small_FSS3[[0, -1]]
+
+
+def _joined(pieces: list[_Piece]) -> np.ndarray | None:
+    """The differences [N] over all pieces of a file; None where they were not wanted."""
+    seen = [piece.seen for piece in pieces if piece.seen is not None]
+    for (_, before_2SS3), (inside_F, edges_2SS3) in pairwise(seen):
+        inside_F[0] = differences(np.stack([before_2SS3[1], edges_2SS3[0]]))[1]
+    return np.concatenate([inside_F for inside_F, _ in seen]) if seen else None
 
 
 def _within(path: Path, span: tuple[float, float] | None, choose: Choose, duration: float) -> np.ndarray:

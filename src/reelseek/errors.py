@@ -13,9 +13,11 @@ ReelseekError
 ├── CheckpointError       a run folder that is damaged or of another kind
 ├── TrainingError         a training run that cannot go on
 ├── ExportError           results that cannot be written as asked
+├── ServerError           a server that refuses what was asked, or does not answer
 └── IndexError_           an index directory that cannot be used as asked
     ├── NotAnIndex            the directory is something else
     ├── IndexMismatch         made by another model
+    ├── NotInIndex            no such file or moment in it (any more)
     └── IndexLocked           another process is writing
 
 Wrong values passed to a function (a NaN score, an empty relevance row, an all-False mask) raise ValueError.
@@ -76,6 +78,10 @@ class ExportError(ReelseekError):
     """Results that cannot be written as asked: a file is in the way, or the format cannot hold them."""
 
 
+class ServerError(ReelseekError):
+    """A server that refuses what was asked, or does not answer."""
+
+
 class IndexError_(ReelseekError):
     """An index directory that cannot be used as asked."""
 
@@ -86,6 +92,10 @@ class NotAnIndex(IndexError_):
 
 class IndexMismatch(IndexError_):
     """The index was made by another model."""
+
+
+class NotInIndex(IndexError_):
+    """The index holds no such file or moment (any more)."""
 
 
 class IndexLocked(IndexError_):

@@ -48,7 +48,8 @@ class EmbeddedVideo(NamedTuple):
     """What the frozen image tower made of one file.
 
     frames_ND: float32 tower outputs, one row a sampled frame. times_N: seconds. duration: seconds.
-    content_hash: hexadecimal digest of the file's bytes. cached: True when nothing was decoded.
+    content_hash: hexadecimal digest of the file's bytes. cached: True when nothing was decoded. differences_N: how much
+    each frame differs from the one before it (`reelseek.video.shots`), where that was asked for.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class EmbeddedVideo(NamedTuple):
     cached: bool = False
     decode_seconds: float = 0.0
     encode_seconds: float = 0.0
+    differences_N: np.ndarray | None = None
 
 
 class BrokenFile(NamedTuple):

@@ -6,6 +6,7 @@ Not here: how they are found (`reelseek.index.ask`) and the file formats (`reels
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,9 @@ def _row(answer: Answer, probability: bool) -> tuple[str, ...]:
     if answer.then is not None:
         span += f", then {clock(answer.then[0])} - {clock(answer.then[1])}"
     others = f"   (and {len(answer.alike)} alike)" if answer.alike else ""
+    if answer.heard is not None:
+        words = printable(textwrap.shorten(answer.heard.text, 60, placeholder=" ..."))
+        others += f'   said at {clock(answer.heard.start)}: "{words}"'
     match = "-" if answer.probability is None else f"{100 * answer.probability:.0f} %"
     return f"{answer.score:.3f}", *([match] if probability else []), span, short(answer.path) + others
 

@@ -17,6 +17,8 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+MOST_BODY = 512 << 10
+"""Bytes of a body that is no picture: a judgement of the longest query fits."""
 _COOKIE = "reelseek"
 _TURNING = frozenset(["LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"])
 HEADERS = {
@@ -30,7 +32,10 @@ HEADERS = {
 
 
 class Guard:
-    """Refuses strangers, and adds the security headers to every answer."""
+    """Refuses strangers and bodies that nobody asked for, and adds the security headers to every answer.
+
+    A body is bounded by its stated length; searches take pictures and bound them themselves.
+    """
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app = app
@@ -47,13 +52,20 @@ class Guard:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        answer = self._refusal(Request(scope)) if scope["path"] != "/healthz" else None
+        request = Request(scope)
+        answer = self._refusal(request) or _too_much(request) if scope["path"] != "/healthz" else None
         await (answer or self._app)(scope, receive, send_guarded)
 
     def _refusal(self, request: Request) -> Response | None:
         if self._token is None:
-            name = _host_name(request.headers.get("host", ""))
-            return None if name and is_loopback(name) else sentence(403, "This server answers to localhost only.")
+            host, origin = request.headers.get("host", ""), request.headers.get("origin", "")
+            name = _host_name(host)
+            if not (name and is_loopback(name)):
+                return sentence(403, "This server answers to localhost only.")
+            # with a token its cookie does not come along from other sites
+            if request.method not in ("GET", "HEAD") and origin and not origin.endswith(f"//{host}"):
+                return sentence(403, "This server takes nothing from other sites' pages.")
+            return None
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         offered = given if scheme.lower() == "bearer" else request.cookies.get(_COOKIE, "")
         if self._holds(offered):
@@ -67,6 +79,16 @@ class Guard:
 
     def _holds(self, offered: str) -> bool:
         return self._token is not None and hmac.compare_digest(offered.encode(), self._token.encode())
+
+
+def _too_much(request: Request) -> Response | None:
+    if request.method in ("GET", "HEAD") or request.url.path.endswith("/api/search"):
+        return None
+    if "transfer-encoding" in request.headers:
+        return sentence(411, "State the length of the body.")
+    if int(request.headers.get("content-length", 0)) > MOST_BODY:
+        return sentence(413, f"The body has more than {MOST_BODY >> 10} KB.")
+    return None
 
 
 def _host_name(host: str) -> str | None:

@@ -19,10 +19,13 @@ from reelseek.errors import ConfigError, ReelseekError
 from reelseek.index.ask import ask
 from reelseek.index.explain import explain
 from reelseek.index.filters import Filters, parse_time
+from reelseek.index.language import note_of
 from reelseek.index.library import status
 from reelseek.index.query import Query, parse_clip
 from reelseek.index.search import Searcher
+from reelseek.index.spoken import Spoken
 from reelseek.index.store import list_files
+from reelseek.index.subtitles import load
 
 MOST_HITS = 100
 MOST_CHARACTERS = 2_000
@@ -56,13 +59,15 @@ def create_server(searcher: Searcher, *, readable: Sequence[Path] = ()) -> MCPSe
         below: list[Text] | None = None,
         since: Text = "",
         until: Text = "",
+        subtitles: bool = False,
     ) -> dict[str, Any]:
         """Find places in the videos by what they show.
 
         text: a sentence. image: path of an image, or clip: of a video, as FILE or FILE@START-END, to find what looks
         like it. but: what is to differ from that picture. then: what comes later in the same video. without: what must
         not be seen. moments: "" for stored segments, "one" for the best moment of each video, "all" for several. below:
-        only files below these folders. since, until: only files changed in these days (YYYY-MM-DD).
+        only files below these folders. since, until: only files changed in these days (YYYY-MM-DD). subtitles: look the
+        text up in subtitles too; `heard` then says which words answered. A `note` says what to mind of the query.
         """
 
         def answer() -> dict[str, Any]:
@@ -80,8 +85,10 @@ def create_server(searcher: Searcher, *, readable: Sequence[Path] = ()) -> MCPSe
                 since=parse_time(since) if since else None,
                 until=parse_time(until, end=True) if until else None,
             )
-            answers = ask(searcher, query, k, filters=filters, moments=moments)
-            return {"query": str(query), "hits": [found.plain() for found in answers]}
+            spoken = Spoken(load(searcher.index.directory)) if subtitles else None
+            answers = ask(searcher, query, k, filters=filters, moments=moments, spoken=spoken)
+            note = note_of(query, searcher.method)
+            return {"query": str(query), "note": note, "hits": [found.plain() for found in answers]}
 
         return _or_sentence(answer)
 

@@ -66,11 +66,17 @@ def method_of_index(index: IndexCard, asked: str, device: str) -> Method:
             f"{index.directory} was made from Python by {index.model['name']} ({index.model['id']}): name the model, "
             "or its run folder, with --model."
         )
+    from reelseek.index.cards import head_folder
     from reelseek.methods.saved import pick_device
+    from reelseek.methods.text_head import is_head, load_head
 
     device = pick_device(device)
+    head = head_folder(index)
     try:
-        method = load_method(source, device)
+        if head is None or is_head(Path(source)):
+            method = load_method(source, device)
+        else:
+            method = load_head(head, lambda name: load_method(name, device), base=source)
     except (CheckpointError, ModelError) as error:
         if asked:
             raise
@@ -86,11 +92,15 @@ def method_of_index(index: IndexCard, asked: str, device: str) -> Method:
     return method
 
 
-def model_card(method: Method, source: str) -> dict[str, Any]:
-    """What an index keeps of its model: enough to name it, to say what it was trained on, and to load it again."""
+def model_card(method: Method, source: str, *, head: str = "") -> dict[str, Any]:
+    """What an index keeps of its model: enough to name it, to say what it was trained on, and to load it again.
+
+    source: by what name it is loaded, without its head. head: name of the folder of its text head below the index.
+    """
     is_place = os.path.exists(source)
     return {
-        "name": f"{method.name} over {method.backbone.name}",
+        "name": f"{method.name} over {method.backbone.name}" + (", taught" if head else ""),
+        **({"head": head} if head else {}),
         "source": str(Path(source).resolve()) if is_place else source,
         "backbone": method.backbone.name,
         "trained_on": method.trained_on,

@@ -23,7 +23,7 @@ from reelseek.embed import EmbeddedPairs
 from reelseek.errors import VideoError
 from reelseek.evaluation import Evaluation, project_in_blocks
 from reelseek.methods.method import Method
-from reelseek.rank.compare import PairedResult, paired_difference
+from reelseek.rank.compare import Metric, PairedResult, paired_difference
 from reelseek.rank.ranking import top_k
 from reelseek.records import Hit
 from reelseek.score.similarity import masked_mean
@@ -122,13 +122,26 @@ def modality_gap(method: Method, embedded: EmbeddedPairs) -> dict[str, Any]:
     }
 
 
-def comparison(a: str, evaluation_a: Evaluation, b: str, evaluation_b: Evaluation, metric: str) -> dict[str, Any]:
-    """A minus B on the same queries, with interval, p value and the smallest difference that could have been seen."""
+def comparison(
+    a: str,
+    evaluation_a: Evaluation,
+    b: str,
+    evaluation_b: Evaluation,
+    metric: str,
+    *,
+    measure: Metric | None = None,
+    groups_T: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """A minus B on the same queries, with interval, p value and the smallest difference that could have been seen.
+
+    measure: what `metric` is the name of, if it is none of `reelseek.rank.metrics.METRICS`. groups_T: queries that hang
+    together, by default those of one video.
+    """
     difference: PairedResult = paired_difference(
         evaluation_a.ranks_T,
         evaluation_b.ranks_T,
-        metric,
-        groups_T=evaluation_a.pairs.video_of_T,
+        measure or metric,
+        groups_T=evaluation_a.pairs.video_of_T if groups_T is None else groups_T,
         ids_a=evaluation_a.pairs.text_ids,
         ids_b=evaluation_b.pairs.text_ids,
     )

@@ -33,7 +33,9 @@ SHARES = {"test": 0.1, "val": 0.1}
 Span = tuple[float, float] | None
 
 
-class _Row(NamedTuple):
+class CaptionRow(NamedTuple):
+    """A usable line of a captions file. split: train, val, test or nothing. span: seconds, None for the whole video."""
+
     video: str
     caption: str
     split: str
@@ -79,6 +81,21 @@ def load_folder(folder: str | Path, captions: str | Path = "", *, seed: int = 0)
     return Splits(*(_split(name, rows, files, tuple(notes)) for name in ("train", "val", "test")))
 
 
+def read_captions(path: Path) -> tuple[list[CaptionRow], Counter[str]]:
+    """The usable rows of a captions file, wherever its videos are, and how many others there are by what is wrong.
+
+    Raises DataError for a file that is absent or no such table, or has no usable row.
+    """
+    if not path.is_file():
+        raise DataError(f"No captions file at {path}. {FORM}")
+    problems: Counter[str] = Counter()
+    rows = list(_usable(path, problems))
+    if not rows:
+        found = "; ".join(f"{count:,} {problem}" for problem, count in problems.items()) or "it is empty"
+        raise DataError(f"{path}: no usable row ({found}). {FORM}")
+    return rows, problems
+
+
 class _Files:
     """The video files below a folder, found by relative path or by bare name."""
 
@@ -119,7 +136,7 @@ def _captions_file(folder: Path, captions: str | Path) -> Path:
     return path
 
 
-def _usable(path: Path, problems: Counter[str]) -> Iterator[_Row]:
+def _usable(path: Path, problems: Counter[str]) -> Iterator[CaptionRow]:
     """Rows that can be used, in order; what is wrong with the others is counted in `problems`."""
     try:
         text = path.read_text("utf-8-sig")
@@ -131,9 +148,9 @@ def _usable(path: Path, problems: Counter[str]) -> Iterator[_Row]:
             yield row
 
 
-def _without_repeats(rows: Iterator[_Row], files: _Files, problems: Counter[str]) -> list[_Row]:
+def _without_repeats(rows: Iterator[CaptionRow], files: _Files, problems: Counter[str]) -> list[CaptionRow]:
     """The rows, each once: two ways to name one file are the same file."""
-    kept: dict[_Row, _Row] = {}
+    kept: dict[CaptionRow, CaptionRow] = {}
     for row in rows:
         key = row._replace(video=files.key(row.video))
         problems["repeated rows"] += key in kept
@@ -179,7 +196,7 @@ def _json_rows(text: str, problems: Counter[str]) -> Iterator[Mapping[str, Any]]
             problems["lines without the keys video and caption"] += 1
 
 
-def _row(values: Mapping[str, Any], problems: Counter[str]) -> _Row | None:
+def _row(values: Mapping[str, Any], problems: Counter[str]) -> CaptionRow | None:
     video, split = _plain(values.get("video")).strip(), _plain(values.get("split")).strip().lower()
     caption = " ".join(_plain(values.get("caption")).split())
     span = _span(values.get("start"), values.get("end"))
@@ -192,7 +209,7 @@ def _row(values: Mapping[str, Any], problems: Counter[str]) -> _Row | None:
     elif span == "wrong":
         problems["rows whose start and end are not two times in seconds, in order"] += 1
     else:
-        return _Row(video, caption, SPLIT_NAMES.get(split, ""), span)
+        return CaptionRow(video, caption, SPLIT_NAMES.get(split, ""), span)
     return None
 
 
@@ -210,7 +227,9 @@ def _span(start: object, end: object) -> Span | Literal["wrong"]:
     return span if 0 <= span[0] < span[1] and math.isfinite(span[1]) else "wrong"
 
 
-def _divided(rows: list[_Row], files: _Files, seed: int, problems: Counter[str]) -> tuple[list[_Row], list[str]]:
+def _divided(
+    rows: list[CaptionRow], files: _Files, seed: int, problems: Counter[str]
+) -> tuple[list[CaptionRow], list[str]]:
     """The rows with a split each, and how they came by it."""
     if not any(row.split for row in rows):
         split_of = by_hash(sorted({files.key(row.video) for row in rows}), seed)
@@ -239,7 +258,7 @@ def by_hash(keys: list[str], seed: int) -> dict[str, str]:
     return split_of
 
 
-def _split(name: str, rows: list[_Row], files: _Files, notes: tuple[str, ...]) -> Pairs | None:
+def _split(name: str, rows: list[CaptionRow], files: _Files, notes: tuple[str, ...]) -> Pairs | None:
     ours = [row for row in rows if row.split == name]
     if not ours:
         return None

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from reelseek.index.loaded import candidates, narrowed, rows_of
 from reelseek.index.places import Place, best_segments, moments_of, one_a_video, pair_in
 from reelseek.index.query import Query
 from reelseek.index.search import Searcher, best_first, hit_of
+from reelseek.index.spoken import Heard, Ranked, Spoken, fused
 from reelseek.records import Hit
 
 POOL = 10
@@ -48,10 +50,11 @@ class Answer:
     """One place that answers, and all that is known of it.
 
     start, end, peak: seconds; peak is the best frame's time. probability: of a match, where it is known (see `Hit`):
-    for a sentence alone. scale: "cosine", or "deviations" from the library's
-    average for a query of several parts (see `reelseek.index.evidence`). then: the later moment (start, end, peak) of
-    an ordered query. alike: places that show the same footage and were left out for it. duration: of the file, in
-    seconds. changed: its time of change, Unix time. metadata: its row of the table that filtered.
+    for a sentence alone. scale: "cosine", or "deviations" from the library's average for a query of several parts (see
+    `reelseek.index.evidence`), or "ranks" where subtitles were searched too (see `reelseek.index.spoken`). heard: what
+    is said there, where it was found by that. then: the later moment (start, end, peak) of an ordered query. alike:
+    places that show the same footage and were left out for it. duration: of the file, in seconds. changed: its time of
+    change, Unix time. metadata: its row of the table that filtered.
     """
 
     path: str
@@ -67,6 +70,7 @@ class Answer:
     duration: float
     changed: float
     metadata: Mapping[str, str]
+    heard: Heard | None = None
 
     def plain(self) -> dict[str, Any]:
         """All of it as values of JSON; numbers to six decimals, the time of change as ISO 8601 in UTC."""
@@ -78,6 +82,7 @@ class Answer:
             "duration": self.duration,
             "changed": datetime.fromtimestamp(self.changed, UTC).isoformat(timespec="seconds"),
             "metadata": dict(self.metadata),
+            "heard": None if self.heard is None else self.heard._asdict(),
         }
         return {name: _rounded(value) for name, value in known.items()}
 
@@ -91,13 +96,15 @@ def ask(
     moments: Moments = "",
     collapse: bool = True,
     variety: float = 0.0,
+    spoken: Spoken | None = None,
     coarse: int = 256,
 ) -> list[Answer]:
     """The `k` best places for a query among the files that pass, best first; [] where none is left.
 
     moments: see `Moments`; an ordered query answers with one pair of moments a video and takes none. collapse: places
     that show the same footage are one answer (see `reelseek.index.alike`). variety: from 0, in order of score, to 1,
-    as different from one another as can be. coarse: segments that the method scores itself, as in `Searcher.search`.
+    as different from one another as can be. spoken: subtitles in which the text is looked up too. coarse: segments that
+    the method scores itself, as in `Searcher.search`.
     Raises ConfigError for settings that do not fit together and as `Filters.passing`, VideoError for a picture.
     """
     if k < 1 or coarse < 1:
@@ -106,15 +113,18 @@ def ask(
         raise ConfigError(f"variety {variety:g}: it goes from 0, the best first, to 1, as different as can be.")
     if query.then and moments:
         raise ConfigError("a query with `then` answers with one pair of moments a video; leave moments out.")
+    if spoken is not None and (query.then or not query.text.strip()):
+        raise ConfigError("subtitles are searched for the words of a text, and without `then`.")
     loaded = searcher.loaded
     if filters is not None and loaded.files:
         loaded = narrowed(loaded, filters.passing(list(loaded.files.values())))
-    videos = len(np.unique(loaded.video_S[loaded.passing_S]))
+    videos = np.count_nonzero(np.bincount(loaded.video_S[loaded.passing_S]))
     if not videos:
         return []
     with torch.inference_mode():
         evidence = Evidence(searcher, loaded, asked_parts(searcher, loaded, query))
-        find = _ordered if query.then else _unordered
+        said = None if spoken is None else spoken.rank(loaded, query.text)
+        find = _ordered if query.then else partial(_unordered, said=said)
         want = most = POOL * k if variety else k
         while True:
             places = find(evidence, want, coarse, moments)
@@ -124,15 +134,24 @@ def ask(
             want *= 4
         if variety:
             groups = [groups[number] for number in diverse([place for place, _ in groups], loaded, k, variety)]
-        return _answers(evidence, groups, filters)
+        return _answers(evidence, groups, filters, said)
 
 
-def _unordered(evidence: Evidence, want: int, coarse: int, moments: Moments) -> Iterable[Place]:
+def _unordered(
+    evidence: Evidence, want: int, coarse: int, moments: Moments, said: Ranked | None = None
+) -> Iterable[Place]:
     loaded = evidence.loaded
     picks_P = candidates(loaded, evidence.coarse(), want, coarse)
+    if said is not None:
+        picks_P = np.union1d(picks_P, np.array(said.segments, np.int64))
     score_P = evidence.judge(picks_P).score_P
     kept_P = np.isfinite(score_P)
     ranked = best_first(loaded, picks_P[kept_P], score_P[kept_P])
+    if said is not None:
+        shown = [s for s, _ in ranked]
+        said.pictures.update({s: rank for rank, s in enumerate(shown, 1)})
+        kept = set(shown)
+        ranked = fused([shown, [s for s in said.segments if s in kept]])
     frames_N = evidence.frames()
     if not moments:
         return best_segments(loaded, ranked, frames_N)
@@ -183,7 +202,9 @@ def _judged_frames(evidence: Evidence, picks_P: np.ndarray) -> np.ndarray:
     return parts_AN
 
 
-def _answers(evidence: Evidence, groups: list[tuple[Place, list[Place]]], filters: Filters | None) -> list[Answer]:
+def _answers(
+    evidence: Evidence, groups: list[tuple[Place, list[Place]]], filters: Filters | None, said: Ranked | None
+) -> list[Answer]:
     loaded = evidence.loaded
     if not groups:
         return []
@@ -203,7 +224,9 @@ def _answers(evidence: Evidence, groups: list[tuple[Place, list[Place]]], filter
     )
     table = {} if filters is None or filters.metadata is None else filters.metadata.of_files(loaded.files.values())
     answers = []
-    chances = _chances(evidence, [place for place, _ in groups])
+    places = [place for place, _ in groups]
+    chances = _chances(evidence, places) if said is None else [None] * len(places)
+    scale = "ranks" if said is not None else "cosine" if evidence.single else "deviations"
     for number, (place, others) in enumerate(groups):
         file = loaded.files[loaded.paths_V[place.video]]
         parts = tuple(
@@ -213,13 +236,14 @@ def _answers(evidence: Evidence, groups: list[tuple[Place, list[Place]]], filter
         answers.append(
             Answer(
                 *hit_of(loaded, place)._replace(probability=chances[number]),
-                scale="cosine" if evidence.single else "deviations",
+                scale=scale,
                 parts=parts,
                 then=place.then,
                 alike=tuple(hit_of(loaded, other) for other in others),
                 duration=file.duration,
                 changed=file.mtime_ns / 1e9,
                 metadata=table.get(file.path, {}),
+                heard=None if said is None else said.heard(place.segment),
             )
         )
     return answers

@@ -9,8 +9,10 @@ Not here: the plan (`reelseek.index.plan`), the file format (`reelseek.index.sto
 from __future__ import annotations
 
 import os
+import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,11 +22,13 @@ import torch
 
 from reelseek.config import IndexConfig
 from reelseek.embed import embed_files
+from reelseek.embed_pipeline import Source
 from reelseek.errors import IndexError_, IndexMismatch
-from reelseek.index import cards, store
+from reelseek.index import cards, kept, store, subtitles
 from reelseek.index.cards import IndexCard
-from reelseek.index.disk import locked
-from reelseek.index.plan import Plan, find, is_below, make_plan
+from reelseek.index.disk import locked, writes
+from reelseek.index.plan import Plan, as_planned, find, is_below, make_plan
+from reelseek.index.progress import telling
 from reelseek.index.segments import any_text, blank_video, cut_segments
 from reelseek.index.store import IndexedFile
 from reelseek.records import BrokenFile, EmbeddedVideo, Method
@@ -33,6 +37,7 @@ from reelseek.video.sample import fixed_fps
 BATCH_VIDEOS = 64
 BATCH_SECONDS = 10.0
 """A commit is made after so many videos or so many seconds: what a kill can cost."""
+CHANGED = "was changed while it was read; the next update reads it again."
 
 
 class IndexReport(NamedTuple):
@@ -41,6 +46,8 @@ class IndexReport(NamedTuple):
     added: new content. moved: known content under a new path (renamed or copied), nothing decoded. removed: paths that
     are gone and whose content is under no other path. broken: every broken file of the folders, old ones included.
     video_seconds: length of what was added; decode_seconds and encode_seconds overlap in time, seconds is the whole.
+    subtitles: files of them that the index holds for the folders, subtitles_read: those that were new or changed,
+    cues_damaged: what was left out of these, subtitles_broken: those of them that could not be read at all.
     """
 
     added: int
@@ -52,6 +59,10 @@ class IndexReport(NamedTuple):
     seconds: float
     decode_seconds: float
     encode_seconds: float
+    subtitles: int = 0
+    subtitles_read: int = 0
+    cues_damaged: int = 0
+    subtitles_broken: Sequence[BrokenFile] = ()
 
 
 def update(
@@ -61,6 +72,8 @@ def update(
     *,
     model_card: Mapping[str, Any],
     config: IndexConfig | None = None,
+    files: Sequence[Path] | None = None,
+    keep_frames: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
     cache: Path | None = None,
 ) -> IndexReport:
@@ -68,8 +81,10 @@ def update(
 
     A file of the same path, size and time of change is not opened again; known content is not decoded again, whatever
     its path. Paths outside `folders` stay as they are. method: in evaluation mode, the same one at every update.
-    config: None keeps the index's own. model_card: plain values kept with the index, such as "trained_on" and what its
-    caller needs to load the model again. progress: called with (done, total) files.
+    config: None keeps the index's own. files: those below `folders` that are looked at, where not all shall be; the
+    others stay as they are, if they are still there. model_card: plain values kept with the index, such as "trained_on"
+    and what its caller needs to load the model again. progress: called with (done, total) files.
+    keep_frames: from now on keep the sampled frames of what is added (`reelseek.index.kept`), or delete those kept.
     cache: folder of tower outputs, see `reelseek.embed.embed_files`.
 
     Raises IndexLocked while another process writes; NotAnIndex; IndexMismatch for another model or other settings;
@@ -90,9 +105,24 @@ def update(
             store.repair(index.tables)
         else:
             index = _new_index(directory, method, config or IndexConfig(), model_card)
-        report = bring_up(index, method, places, progress=progress, cache=cache)
+        with writes(directory):
+            if keep_frames is False:
+                shutil.rmtree(directory / kept.FOLDER, ignore_errors=True)
+            elif keep_frames:
+                (directory / kept.FOLDER).mkdir(exist_ok=True)
+        told = telling(directory, progress)
+        report = bring_up(index, method, places, files=files, progress=told, cache=cache)
         _forget_elsewhere(index)
-    return report._replace(seconds=time.perf_counter() - begun)
+        rows = store.read_files(index.tables)
+        kept.Keeper(directory, index.config).tidy({row.content_hash for row in rows})
+        said = subtitles.follow(directory, rows, places)
+    return report._replace(
+        seconds=time.perf_counter() - begun,
+        subtitles=said.files,
+        subtitles_read=said.read,
+        cues_damaged=said.damaged,
+        subtitles_broken=said.broken,
+    )
 
 
 def bring_up(
@@ -113,10 +143,11 @@ def bring_up(
         store.write_files(tables, plan.kept + plan.ready, replace=True)
     report = _embed(index, method, plan, progress, cache)
     drop_leftovers(tables)
+    asked = None if files is None else set(files)
     broken = [
         BrokenFile(row.path, row.reason)
-        for row in store.read_files(tables)
-        if row.status == "broken" and is_below(row.path, places)
+        for row in store.read_files(tables, status="broken")
+        if (is_below(row.path, places) if asked is None else row.path in asked)
     ]
     return report._replace(broken=broken)
 
@@ -136,11 +167,13 @@ def remove(directory: Path, paths: Sequence[Path]) -> int:
         for place in places:
             if not any(is_below(row.path, [place]) for row in rows):
                 raise IndexError_(f"{place}: the index holds no such file. `reelseek index list` shows what it holds.")
-        kept = [row for row in rows if not is_below(row.path, places)]
-        store.write_files(index.tables, kept, replace=True)
+        left = [row for row in rows if not is_below(row.path, places)]
+        store.write_files(index.tables, left, replace=True)
         drop_leftovers(index.tables)
         _forget_elsewhere(index)
-    return len(rows) - len(kept)
+        subtitles.follow(directory, left, [])
+        kept.Keeper(directory, index.config).tidy({row.content_hash for row in left})
+    return len(rows) - len(left)
 
 
 def compact(directory: Path) -> None:
@@ -154,8 +187,10 @@ def compact(directory: Path) -> None:
         store.repair(index.tables)
         drop_leftovers(index.tables)
         if index.previous is not None:
-            cards.create(replace(index, previous=None))
+            index = replace(index, previous=None)
+            cards.create(index)
         store.drop_tables(directory, keep=index.tables)
+        cards.drop_heads(index)
 
 
 def _open(directory: Path, method: Method, config: IndexConfig | None) -> IndexCard:
@@ -192,27 +227,59 @@ def new_card(
     )
 
 
-def _embed(
-    index: IndexCard, method: Method, plan: Plan, progress: Callable[[int, int], None] | None, cache: Path | None
+def embed_kept(
+    index: IndexCard, method: Method, rows: Sequence[IndexedFile], *, progress: Callable[[int, int], None] | None = None
 ) -> IndexReport:
+    """Embed the frames that are kept of files into an index's tables; those that are damaged are left to `bring_up`."""
+    keeper = kept.Keeper(index.directory, index.config)
+    groups: dict[str, list[IndexedFile]] = {}
+    for row in rows:
+        groups.setdefault(row.content_hash, []).append(row)
+    plan = Plan([], [], list(groups.values()), 0, 0, 0, 0)
+    return _embed(index, method, plan, progress, None, frames=[keeper.place(content) for content in groups])
+
+
+def _embed(
+    index: IndexCard,
+    method: Method,
+    plan: Plan,
+    progress: Callable[[int, int], None] | None,
+    cache: Path | None,
+    *,
+    frames: Sequence[Path] | None = None,
+) -> IndexReport:
+    """Embed the plan's groups and store them. frames: where each group's frames are kept, to be read instead."""
     config = index.config
+    shots = config.segments == "shots"
     added = plan.adopted
     video_seconds = decode_seconds = encode_seconds = 0.0
     done = plan.unchanged + plan.moved + plan.adopted
     total = done + sum(len(group) for group in plan.groups)
+    keeper = kept.Keeper(index.directory, config)
+    if frames is not None:
+        source: Source | None = kept.kept_source()
+    else:
+        source = keeper.source() if keeper.wanted() else None
     results = embed_files(
         method,
-        [group[0].path for group in plan.groups],
+        [group[0].path for group in plan.groups] if frames is None else frames,
         lambda duration: fixed_fps(duration, config.fps, 0, at_least=config.min_frames),
-        sampling_key=f"index-{config.fps}-{config.min_frames}",
+        sampling_key=f"index-{config.fps}-{config.min_frames}{'-shots' * shots}",
         keyframes=config.keyframes,
         cache=cache,
+        differences=shots,
+        source=source,
     )
     with _Batch(index.tables) as batch, torch.inference_mode():
         text = any_text(method)
         for group, result in zip(plan.groups, results, strict=True):
+            if isinstance(result, EmbeddedVideo) and frames is None and not as_planned(group[0]):
+                result = BrokenFile(result.path, f"{result.path}: {CHANGED}")
             if isinstance(result, EmbeddedVideo):
-                table = cut_segments(result, group[0].size, method, text, index)
+                if frames is None:
+                    keeper.finish(result.path, result.content_hash)
+                with one_thread():
+                    table = cut_segments(result, group[0].size, method, text, index)
                 if table is None:
                     result = BrokenFile(result.path, f"{result.path}: the model gives no usable vector for its frames.")
                 else:
@@ -221,7 +288,8 @@ def _embed(
                     video_seconds += result.duration
                     decode_seconds += result.decode_seconds
                     encode_seconds += result.encode_seconds
-            if isinstance(result, BrokenFile):
+            if isinstance(result, BrokenFile) and frames is None:
+                keeper.discard(result.path)
                 batch.add_broken(result.reason, group)
             done += len(group)
             if progress is not None:
@@ -237,6 +305,17 @@ def _embed(
         decode_seconds=decode_seconds,
         encode_seconds=encode_seconds,
     )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One processor thread for small steps: the others have pictures to encode, and each step would wait for them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Batch:
@@ -268,7 +347,7 @@ class _Batch:
     def add_broken(self, reason: str, group: list[IndexedFile]) -> None:
         for row in group:
             # Permission can be given without a trace in size or time.
-            size = row.size if os.access(row.path, os.R_OK) else -1
+            size = row.size if os.access(row.path, os.R_OK) and not reason.endswith(CHANGED) else -1
             self._add(row._replace(size=size, status="broken", reason=reason))
 
     def _add(self, row: IndexedFile) -> None:
@@ -287,18 +366,17 @@ class _Batch:
 
 def _forget_elsewhere(index: IndexCard) -> None:
     """What an index no longer holds must not stay on the disk in the tables of an earlier or a coming model."""
-    known = {(row.path, row.content_hash) for row in store.read_files(index.tables)}
-    for tables in store.all_tables(index.directory):
-        if tables != index.tables:
-            rows = store.read_files(tables)
-            left = [row for row in rows if (row.path, row.content_hash) in known]
-            if len(left) < len(rows):
-                store.write_files(tables, left, replace=True)
-                drop_leftovers(tables)
+    others = [tables for tables in store.all_tables(index.directory) if tables != index.tables]
+    known = {(row.path, row.content_hash) for row in store.read_files(index.tables)} if others else set()
+    for tables in others:
+        rows = store.read_files(tables)
+        left = [row for row in rows if (row.path, row.content_hash) in known]
+        if len(left) < len(rows):
+            store.write_files(tables, left, replace=True)
+            drop_leftovers(tables)
 
 
 def drop_leftovers(tables: Path) -> None:
     """Delete the vectors of contents that no file has, and tidy both tables up."""
-    live = {row.content_hash for row in store.read_files(tables) if row.status == "ok"}
-    store.delete_contents(tables, store.contents(tables).keys() - live)
+    store.delete_contents(tables, store.contents(tables).keys() - store.named_contents(tables))
     store.tidy(tables)

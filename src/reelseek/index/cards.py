@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from reelseek.errors import IndexError_, IndexMismatch, NotAnIndex
 from reelseek.index.disk import LOCK, writes
 
 CARD = "index.json"
+MARKS = "marks.jsonl"
 FORMAT = 2
 """2: the tables may lie in a folder of their own. An index that was never switched is still written as 1."""
 
@@ -87,6 +89,29 @@ def is_folder_name(name: str) -> bool:
     return re.fullmatch(r"model-[0-9a-f]+", name) is not None
 
 
+def head_folder(index: IndexCard) -> Path | None:
+    """Where the text head of an index's model is, below the index; None for a model without.
+
+    Raises NotAnIndex for a name that is no folder of an index.
+    """
+    name = index.model.get("head")
+    if name is None:
+        return None
+    if not isinstance(name, str) or re.fullmatch(r"head-[0-9a-f]+", name) is None:
+        raise NotAnIndex(f"{index.directory}: {name!r} is no head of an index.")
+    return index.directory / name
+
+
+def drop_heads(index: IndexCard) -> None:
+    """Delete the text heads that neither this card nor the one before it names. Call it under the lock."""
+    cards = [index, *([index.previous] if index.previous is not None else [])]
+    kept = {folder for folder in map(head_folder, cards) if folder is not None}
+    with writes(index.directory):
+        for path in index.directory.glob("head-*"):
+            if path not in kept and path.is_dir():
+                shutil.rmtree(path)
+
+
 def check_model(index: IndexCard, method_id: str, method_name: str) -> None:
     """Raise IndexMismatch, naming both models, unless the index was made by this one."""
     if index.model["id"] != method_id:
@@ -101,7 +126,7 @@ def is_index(directory: Path) -> bool:
     """Whether `directory` holds an index; False for a free place. Raises NotAnIndex when something else is there."""
     if (directory / CARD).is_file():
         return True
-    if directory.exists() and (not directory.is_dir() or {*os.listdir(directory)} - {LOCK, f"{CARD}.part"}):
+    if directory.exists() and (not directory.is_dir() or {*os.listdir(directory)} - {LOCK, MARKS, f"{CARD}.part"}):
         raise NotAnIndex(f"{directory}: holds other things than an index. Name a new or an empty directory.")
     return False
 

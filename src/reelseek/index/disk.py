@@ -11,7 +11,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +21,7 @@ import pyarrow as pa
 from reelseek.errors import IndexError_, IndexLocked
 
 LOCK = "write.lock"
+PROGRESS = "progress.json"
 R = TypeVar("R")
 
 
@@ -28,8 +29,8 @@ R = TypeVar("R")
 def locked(directory: Path) -> Iterator[None]:
     """Be the one process that writes to `directory`, which is made if missing.
 
-    The operating system frees the lock when its holder ends, however it ends. Raises IndexLocked at once, naming the
-    holder; IndexError_ where nothing can be written.
+    The operating system frees the lock when its holder ends, however it ends. Raises IndexLocked almost at once, naming
+    the holder; IndexError_ where nothing can be written.
     """
     try:
         str(directory.absolute()).encode()
@@ -39,19 +40,49 @@ def locked(directory: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(handle):
             holder = os.read(handle, 1000).decode(errors="replace").strip() or "another process"
-            raise IndexLocked(f"{directory}: {holder} is writing to this index. Try again when it is done.") from None
+            raise IndexLocked(f"{directory}: {holder} is writing to this index. Try again when it is done.")
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         with writes(directory):
+            (directory / PROGRESS).unlink(missing_ok=True)
             os.truncate(handle, 0)
             os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()} (since {since})".encode(), 0)
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                (directory / PROGRESS).unlink(missing_ok=True)
         os.truncate(handle, 0)
     finally:
         os.close(handle)
+
+
+def is_written(directory: Path) -> bool:
+    """Whether some process holds the lock of `directory` now."""
+    try:
+        handle = os.open(directory / LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _taken(handle: int) -> bool:
+    # Whoever asks `is_written` holds the lock for some microseconds: that is no writer.
+    for wait in (0.01, 0.05, 0.1, 0.0):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(wait)
+        else:
+            return True
+    return False
 
 
 def read_again(directory: Path, read: Callable[[], R]) -> R:

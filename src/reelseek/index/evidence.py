@@ -23,6 +23,7 @@ Shapes: N frames of the whole index, S segments, P picked segments, D width, A p
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -32,8 +33,10 @@ from torch import Tensor
 from reelseek.index.loaded import Loaded
 from reelseek.index.moments import ALIKE
 from reelseek.index.pictures import picture_vector
-from reelseek.index.query import Part, Query, Role
-from reelseek.index.search import Searcher, one_thread, scan
+from reelseek.index.query import Clip, Frame, Part, Query, Role
+from reelseek.index.scan import scan
+from reelseek.index.search import Searcher
+from reelseek.index.seen import stored_vector
 from reelseek.records import Texts
 
 REFERENCE_SEGMENTS = 512
@@ -60,21 +63,29 @@ class Judged(NamedTuple):
 
 
 def asked_parts(searcher: Searcher, loaded: Loaded, query: Query) -> list[AskedPart]:
-    """Every part encoded and compared with all frames, in one scan. Raises VideoError for a picture that has none."""
+    """Every part encoded and compared with all frames, in one scan. Raises VideoError for a picture that has none,
+    NotInIndex for a moment that the index does not hold.
+    """
     parts = query.parts()
     texts: list[Texts | None] = []
     vectors: list[Tensor] = []
     for part in parts:
         if part.role == "picture" and query.picture is not None:
             texts.append(None)
-            vectors.append(picture_vector(searcher.method, searcher.index.config, query.picture))
+            vectors.append(_vector(searcher, loaded, query.picture))
         else:
             words = searcher.encode([part.what])
             texts.append(words)
             vectors.append(words.pooled_TD)
-    with one_thread():
-        cosines_AN = scan(loaded.frames_ND, loaded.inverse_norms_N, torch.cat([v.float().cpu() for v in vectors]))
+    queries_AD = torch.cat([vector.float().cpu() for vector in vectors])
+    cosines_AN = scan(loaded.frames_ND.pieces, loaded.inverse_norms_N, queries_AD)
     return [AskedPart(*row) for row in zip(parts, texts, cosines_AN, strict=True)]
+
+
+def _vector(searcher: Searcher, loaded: Loaded, picture: Path | Clip | Frame) -> Tensor:
+    if isinstance(picture, Frame):
+        return stored_vector(loaded, picture)
+    return picture_vector(searcher.method, searcher.index.config, picture)
 
 
 def standardised(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from reelseek.index.explanation import Explanation, FrameShare, IncrementShare, StreamShare, WordShare
 from reelseek.index.loaded import Located
-from reelseek.index.search import Searcher, scan
+from reelseek.index.scan import scan
+from reelseek.index.search import Searcher
 from reelseek.records import Hit, Texts, Videos
 from reelseek.score.parts import IncrementParts, Parts
 
@@ -176,7 +177,7 @@ def _explanation(
 def _cosines(frames_ND: Tensor, query_1D: Tensor) -> np.ndarray:
     """Cosine [N] of the query with frames, as the search's scan has it."""
     inverse_norms_N = frames_ND.float().norm(dim=1).reciprocal()
-    cosines_N: np.ndarray = scan(frames_ND, inverse_norms_N, query_1D)[0]
+    cosines_N: np.ndarray = scan([frames_ND], inverse_norms_N, query_1D)[0]
     return cosines_N
 
 

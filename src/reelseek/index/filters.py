@@ -71,7 +71,7 @@ class Metadata:
         found: dict[Path, tuple[int, Mapping[str, str]]] = {}
         for line, row in self.rows:
             named = Path(row[naming])
-            fits = [file for file in by_name.get(named.name, []) if _names(named, file.path)]
+            fits = [file for file in by_name.get(named.name, []) if names_file(named, file.path)]
             if len({file.content_hash for file in fits}) > 1:
                 raise DataError(
                     f"{self.source}, line {line}: {named} names {len(fits)} files, {fits[0].path} and {fits[1].path}: "
@@ -197,7 +197,8 @@ def parse_time(text: str, *, end: bool = False) -> float:
         raise ConfigError(f"{text!r} is no date: write it as 2024-05-31 or 2024-05-31T18:30.") from None
 
 
-def _names(named: Path, path: Path) -> bool:
+def names_file(named: Path, path: Path) -> bool:
+    """Whether a name is that of a file: its path, or the end of it, with or without the ending."""
     parts = [part for part in named.parts if part not in (".", "..")]
     if named.is_absolute():
         return path == named

@@ -1,4 +1,4 @@
-"""An index in memory: every frame vector, what belongs to what, and which videos may answer.
+"""An index as it is searched: every frame vector, what belongs to what, and which videos may answer.
 
 Not here: the files on disk (`reelseek.index.store`), scores (`reelseek.index.search`).
 Shapes: V videos, N frames of the whole index, S segments, P picked segments, F frames of a segment or a video, D width.
@@ -15,12 +15,9 @@ from torch import Tensor
 
 from reelseek.index import store
 from reelseek.index.cards import IndexCard
+from reelseek.index.frames import Frames
 from reelseek.index.store import IndexedFile, StoredSegments
 from reelseek.records import Videos
-
-SCAN_ROWS = 2048
-"""Frames turned to float32 at a time: a block that stays in the processor's cache (1024 to 4096 are as fast)."""
-
 
 SAME_TIME = 1e-3
 """Seconds within which a time names a frame: it may have been rounded on its way."""
@@ -37,7 +34,7 @@ class Loaded(NamedTuple):
 
     version: tuple[str, int, int]
     segments: StoredSegments
-    frames_ND: Tensor
+    frames_ND: Frames
     inverse_norms_N: Tensor
     mean_D: Tensor
     contents_V: list[str]
@@ -66,7 +63,10 @@ class Located(NamedTuple):
 
 
 def load(index: IndexCard) -> Loaded:
-    """Read an index. Memory: 2 D + 16 bytes a frame. Raises as `reelseek.index.store.load`."""
+    """Read an index. Memory: 16 bytes a frame, and 2 D more for one that is not mapped.
+
+    Raises as `reelseek.index.store.load`.
+    """
     version = store.versions(index)
     rows, segments = store.load(index)
     files = [row for row in rows if row.status == "ok"]
@@ -75,14 +75,12 @@ def load(index: IndexCard) -> Loaded:
     video_of = {key: number for number, key in enumerate(contents)}
     video_S = np.array([video_of[key] for key in segments.content_S], np.int64)
     order = np.lexsort((segments.number_S, video_S))
-    frames_ND = torch.from_numpy(segments.frames_ND)
-    inverse_norms_N, mean_D = _measured(frames_ND)
     return Loaded(
         version=version,
         segments=segments,
-        frames_ND=frames_ND,
-        inverse_norms_N=inverse_norms_N,
-        mean_D=mean_D,
+        frames_ND=segments.frames_ND,
+        inverse_norms_N=segments.frames_ND.inverse_norms_N,
+        mean_D=segments.frames_ND.mean_D,
         contents_V=contents,
         paths_V=[first_path[key] for key in contents],
         video_S=video_S,
@@ -115,9 +113,17 @@ def candidates(loaded: Loaded, coarse_S: np.ndarray, k: int, coarse: int) -> np.
     passing = loaded.passing_S
     if coarse >= len(passing):
         return passing
-    ranked_S = passing[np.lexsort((loaded.order_S[passing], -coarse_S[passing]))]
-    _, first_V = np.unique(loaded.video_S[ranked_S], return_index=True)
-    return np.union1d(ranked_S[:coarse], ranked_S[np.sort(first_V)[:k]])
+    scores_P, most = coarse_S[passing], max(coarse, k)
+    while True:
+        # Sorting all of a large index would take longer than scanning it: only what may lie at the top is sorted.
+        top = passing
+        if most < len(passing):
+            top = passing[scores_P >= np.partition(scores_P, len(scores_P) - most)[-most]]
+        ranked_S = top[np.lexsort((loaded.order_S[top], -coarse_S[top]))]
+        _, first_V = np.unique(loaded.video_S[ranked_S], return_index=True)
+        if len(first_V) >= k or len(top) == len(passing):
+            return np.union1d(ranked_S[:coarse], ranked_S[np.sort(first_V)[:k]])
+        most *= 8
 
 
 def gather(loaded: Loaded, picks_P: np.ndarray, device: torch.device) -> Videos:
@@ -167,16 +173,6 @@ def edges_of(loaded: Loaded, video: int, rows_F: np.ndarray) -> np.ndarray:
     """Seconds [F + 1]: frame f of a video stands for the time from edge f to edge f + 1."""
     stored = loaded.segments
     return np.concatenate([[0.0], stored.times_N[rows_F][1:], [stored.end_S[loaded.segments_V[video][-1]]]])
-
-
-def _measured(frames_ND: Tensor) -> tuple[Tensor, Tensor]:
-    """One over every frame's length [N], and the mean of all frames at length 1 [D]."""
-    inverse_norms_N, total_D = torch.empty(len(frames_ND)), torch.zeros(frames_ND.shape[1])
-    for low in range(0, len(frames_ND), SCAN_ROWS):
-        part_ND = frames_ND[low : low + SCAN_ROWS].float()
-        inverse_norms_N[low : low + SCAN_ROWS] = part_ND.norm(dim=1).reciprocal()
-        total_D += inverse_norms_N[low : low + SCAN_ROWS] @ part_ND
-    return inverse_norms_N, total_D / max(1, len(frames_ND))
 
 
 def _places(order: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,15 +55,20 @@ def make_plan(
 ) -> Plan:
     """Compare the files found with those known and with the contents stored.
 
-    Only a known file below `places` can be gone, and only if the system says that it does not exist.
+    Only a known file below `places` can be gone, and only if the system says that it does not exist; one that was found
+    and cannot be looked at stays as it is. Raises IndexError_ where all that was found has gone meanwhile.
     """
     rows = {row.path: row for row in known}
     named = {row.content_hash for row in known if row.status == "ok"}
     looked = [_look(path) for path in found]
+    hidden = [row.path for row in looked if row.size < 0 and row.path in rows]
+    looked = [row for row in looked if row.size >= 0 or row.path not in rows]
     fresh = [row for row in looked if not _same(rows.get(row.path), row, stored)]
     still = {row.path for row in looked} - {row.path for row in fresh}
-    present = {row.path for row in looked}
+    present = {row.path for row in looked} | set(hidden)
     gone = {row.path for row in known if row.path not in present and is_below(row.path, places) and _is_gone(row.path)}
+    for place in places:
+        _check_still_there(place, gone, found)
     leaving = gone | {row.path for row in fresh}
     # Only a file as long as another can have its content; the others are read once, by whoever embeds them.
     sizes = Counter(row.size for row in fresh) + Counter({entry.size: 2 for entry in stored.values()})
@@ -88,6 +93,16 @@ def make_plan(
         adopted=adopted,
         removed=sum(rows[path].content_hash not in here for path in gone),
     )
+
+
+def _check_still_there(place: Path, gone: Collection[Path], found: Sequence[Path]) -> None:
+    """A disk may be taken away while its folders are walked; then all that was found on it is not there any more."""
+    below = [path for path in found if is_below(path, [place])]
+    if below and any(is_below(path, [place]) for path in gone) and all(map(_is_gone, below)):
+        raise IndexError_(
+            f"{place}: went away while it was read. The index stays as it is; run the same command when it is there "
+            "again."
+        )
 
 
 def _look(path: Path) -> IndexedFile:
@@ -121,6 +136,12 @@ def _is_gone(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def as_planned(row: IndexedFile) -> bool:
+    """Whether a file still has the size and time of change that it had when the plan was made."""
+    now = _look(row.path)
+    return (now.size, now.mtime_ns) == (row.size, row.mtime_ns)
 
 
 def is_below(path: Path, places: Sequence[Path]) -> bool:

@@ -43,13 +43,23 @@ class Clip:
         return str(self.path) if whole else f"{self.path}@{self.start:g}-{end}"
 
 
+class Frame(NamedTuple):
+    """A moment of a video that the index holds, in seconds: its stored vector is compared, and no file is opened."""
+
+    path: Path
+    time: float
+
+    def __str__(self) -> str:
+        return f"{self.path}@{self.time:g}"
+
+
 @dataclass(frozen=True)
 class Query:
     """What to look for. At least text, image or clip is given; an empty string stands for nothing.
 
-    text: what a place shows. image: an image file, or clip: a span of a video, of things that look like it; with text
-    both count the same. but: what is to be different from the picture. then: what comes after all that, later in the
-    same video. without: things that an answer should not show.
+    text: what a place shows. image: an image file, clip: a span of a video, or frame: a moment of the index, of things
+    that look like it; with text both count the same. but: what is to be different from the picture. then: what comes
+    after all that, later in the same video. without: things that an answer should not show.
     Raises ConfigError for combinations that mean nothing, in sentences that can be shown as they are.
     """
 
@@ -59,10 +69,13 @@ class Query:
     but: str = ""
     then: str = ""
     without: tuple[str, ...] = ()
+    frame: Frame | None = None
 
     def __post_init__(self) -> None:
         if self.image is not None and self.clip is not None:
             raise ConfigError("a query takes an image or a clip, not both.")
+        if self.frame is not None and not (self.image is None and self.clip is None):
+            raise ConfigError("a query takes a moment of the index or a picture of its own, not both.")
         if not self.text.strip() and self.picture is None:
             raise ConfigError('the query is empty: say what to look for, for instance "a dog runs on a beach".')
         if self.but and self.picture is None:
@@ -72,9 +85,9 @@ class Query:
                 raise ConfigError(f"{name}: it is empty; say what is meant, or leave it out.")
 
     @property
-    def picture(self) -> Path | Clip | None:
-        """The image or the clip, if there is one."""
-        return self.clip if self.image is None else self.image
+    def picture(self) -> Path | Clip | Frame | None:
+        """The image, the clip or the moment of the index, if there is one."""
+        return self.image or self.clip or self.frame
 
     def parts(self) -> list[Part]:
         """All that is asked for, in this order: text, picture, but, then, and every without."""

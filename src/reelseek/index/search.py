@@ -1,30 +1,29 @@
 """A sentence in, places in videos out: a coarse scan over every frame in memory, then the method's own score.
 
-Coarse: cosine of the query with every stored frame, exact, float16 in memory and float32 in the sum; a segment counts
-as its best frame. Exact: `method.score` on the best segments' stored frames. A video scores its best segment.
-Not here: what is stored (`reelseek.index.store`) and held in memory (`reelseek.index.loaded`), where hits begin and
-end (`reelseek.index.places`), and queries of more than a sentence (`reelseek.index.ask`).
+Coarse: cosine of the query with every stored frame, exact; a segment counts as its best frame.
+Exact: `method.score` on the best segments' stored frames. A video scores its best segment.
+Not here: what is stored (`reelseek.index.store`) and held in memory (`reelseek.index.loaded`), the scan
+(`reelseek.index.scan`), where hits begin and end (`reelseek.index.places`), and queries of more than a sentence
+(`reelseek.index.ask`).
 
 Shapes: T texts, N frames of the whole index, S segments, P picked segments, D width.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from reelseek.errors import IndexError_
 from reelseek.index import cards, store
 from reelseek.index.calibration import Calibration, calibration_of
 from reelseek.index.cards import IndexCard
-from reelseek.index.loaded import SCAN_ROWS, Loaded, Located, candidates, gather, load, located
+from reelseek.index.loaded import Loaded, Located, candidates, gather, load, located
 from reelseek.index.places import Place, best_segments, moments_of
+from reelseek.index.scan import scan
 from reelseek.index.segments import blank_video
 from reelseek.records import Hit, Method, Texts, Videos
 
@@ -33,13 +32,13 @@ EXACT_SEGMENTS = 512
 QUERY_BLOCK = 16
 """Queries scanned at a time: bounds memory at 64 bytes a stored frame."""
 
-_SCANNING = threading.Lock()
-
 
 class Searcher:
     """Searches one index with the method that made it. May be shared by threads, `reload` included.
 
-    Memory: 2 D + 16 bytes a frame. Raises IndexMismatch for another method, IndexError_ for a damaged index.
+    Memory: 2 D bytes a frame, mapped from disk and shared by processes where the index is large (see
+    `reelseek.index.frames`), and 16 more of its own.
+    Raises IndexMismatch for another method, IndexError_ for a damaged index.
     """
 
     def __init__(self, index: IndexCard, method: Method) -> None:
@@ -129,8 +128,8 @@ class Searcher:
         for low in range(0, len(queries), QUERY_BLOCK):
             with torch.inference_mode():
                 block = [self.encode([query]) for query in queries[low : low + QUERY_BLOCK]]
-                with one_thread():
-                    scores_TN = scan(loaded.frames_ND, loaded.inverse_norms_N, torch.cat([t.pooled_TD for t in block]))
+                queries_TD = torch.cat([texts.pooled_TD for texts in block])
+                scores_TN = scan(loaded.frames_ND.pieces, loaded.inverse_norms_N, queries_TD)
                 for texts, scores_N in zip(block, scores_TN, strict=True):
                     hits.append(self._rank(loaded, texts, scores_N, k, coarse, moments))
         return hits
@@ -188,30 +187,3 @@ def best_first(loaded: Loaded, picks_P: np.ndarray, scores_P: np.ndarray) -> lis
 def hit_of(loaded: Loaded, place: Place) -> Hit:
     """A place as a search tells it."""
     return Hit(loaded.paths_V[place.video], place.start, place.end, place.score, place.peak)
-
-
-def scan(frames_ND: Tensor, inverse_norms_N: Tensor, queries_TD: Tensor) -> np.ndarray:
-    """Cosine [T, N] float32 of every query with every float16 frame, in blocks. Summed in float32."""
-    queries_DT = torch.nn.functional.normalize(queries_TD.float().cpu(), dim=-1).T.contiguous()
-    scores_NT = torch.empty(len(frames_ND), queries_DT.shape[1])
-    block_ND = torch.empty(min(SCAN_ROWS, len(frames_ND)), frames_ND.shape[1])
-    for low in range(0, len(frames_ND), SCAN_ROWS):
-        half_ND = frames_ND[low : low + SCAN_ROWS]
-        torch.mm(block_ND[: len(half_ND)].copy_(half_ND), queries_DT, out=scores_NT[low : low + SCAN_ROWS])
-    return scores_NT.mul_(inverse_norms_N[:, None]).T.contiguous().numpy()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One processor thread for many small steps, one scan at a time.
-
-    Two threads share steps of some microseconds: little is gained on an idle machine, and on a busy one each step waits
-    for the slower of them (measured there: 17 ms a scan with one thread, 150 ms with two).
-    """
-    with _SCANNING:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)

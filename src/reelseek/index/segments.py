@@ -18,6 +18,7 @@ from torch import Tensor
 from reelseek.index.cards import IndexCard
 from reelseek.index.store import segments_schema
 from reelseek.records import EmbeddedVideo, Method, Texts, Videos
+from reelseek.video.shots import segment_starts
 
 
 def any_text(method: Method) -> Texts:
@@ -36,10 +37,12 @@ def blank_video(method: Method, frames: int = 1) -> Videos:
 def cut_segments(video: EmbeddedVideo, size: int, method: Method, text: Texts, index: IndexCard) -> Any | None:
     """A video of `size` bytes as rows of the segments table; None if the model gives no usable vector for it.
 
-    Segment s holds frames s F to (s + 1) F - 1 and lasts until the next one begins; the first begins at 0, the last
-    ends with the video. float16 keeps 11 bits: on random vectors of width 512 a score moves by less than 1e-4.
+    A segment holds `segment_frames` frames, or those of a shot, and lasts until the next one begins; the first begins
+    at 0, the last ends with the video. float16 keeps 11 bits: on random vectors of width 512 a score moves by less than
+    1e-4.
     """
-    frames_SFD, mask_SF = _segments(video.frames_ND, index.config.segment_frames)
+    first_S = _first_frames(video, index)
+    frames_SFD, mask_SF = _segments(video.frames_ND, first_S)
     device = text.pooled_TD.device
     _, projected = method.project(text, Videos(frames_SFD.to(device), mask_SF.to(device)))
     half_ND = projected.frames_VFD[projected.mask_VF].half().cpu()
@@ -47,7 +50,7 @@ def cut_segments(video: EmbeddedVideo, size: int, method: Method, text: Texts, i
         return None
     count_S = mask_SF.sum(dim=1).numpy()
     offsets = pa.array(np.append(0, np.cumsum(count_S)), pa.int32())
-    start_S = np.asarray(video.times_N, np.float64)[:: index.config.segment_frames].copy()
+    start_S = np.asarray(video.times_N, np.float64)[first_S]
     start_S[0] = 0.0
     end = max(float(video.duration), float(video.times_N[-1]))
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(half_ND.numpy().ravel()), index.width)
@@ -64,8 +67,16 @@ def cut_segments(video: EmbeddedVideo, size: int, method: Method, text: Texts, i
     return pa.table(columns, schema=segments_schema(index.width))
 
 
-def _segments(frames_ND: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    size = min(most, len(frames_ND))
-    rows = list(torch.split(frames_ND, size))
+def _first_frames(video: EmbeddedVideo, index: IndexCard) -> list[int]:
+    most = index.config.segment_frames
+    if index.config.segments == "windows":
+        return list(range(0, len(video.frames_ND), most))
+    assert video.differences_N is not None
+    return segment_starts(video.differences_N, most)
+
+
+def _segments(frames_ND: Tensor, first_S: list[int]) -> tuple[Tensor, Tensor]:
+    count_S = np.diff([*first_S, len(frames_ND)])
+    rows = list(torch.split(frames_ND, count_S.tolist()))
     frames_SFD = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    return frames_SFD, torch.arange(size) < torch.tensor([len(row) for row in rows])[:, None]
+    return frames_SFD, torch.arange(int(count_S.max())) < torch.from_numpy(count_S)[:, None]

@@ -3,9 +3,13 @@
     index.json      the card (`reelseek.index.cards`)
     files.lance     one row a path: size, time of change, content hash, whether it could be read
     segments.lance  one row a segment of some content: span, frame times, projected frame vectors in float16
+    mapped/         copies of the vectors that can be mapped (`reelseek.index.frames`); may be deleted at any time
     write.lock      held by the one process that writes
     model-*/        the two tables once more, made by another model: the card says which tables count, and which did
                     before, so that one atomic write changes the model (`reelseek.index.switch`)
+
+Beside these lie marks.jsonl (`marks`), subtitles/ (`subtitles`), frames/ (`kept`: pictures for another model), head-*/
+(`reelseek.methods.text_head`) and calibration.npz (`calibration`), each read and written by its own file.
 
 A video's segments are one commit and come before its row in files, so a row never points at vectors that are not there;
 vectors without a row are leftovers of a killed run. Paths are kept as the bytes the system gave, any bytes are allowed.
@@ -29,14 +33,20 @@ from typing import Any, NamedTuple
 import lance
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 from reelseek.errors import IndexError_
+from reelseek.index import fragments
 from reelseek.index.cards import IndexCard, is_folder_name, open_index
 from reelseek.index.disk import read_again, writes
+from reelseek.index.frames import FOLDER, Frames, Piece
 
 FILES, SEGMENTS = "files.lance", "segments.lance"
 FRAGMENT_ROWS = 4096
 """Segments a data file holds once compacted: an update rewrites at most about so many."""
+
+MOST_VERSIONS = 64
+"""Commits after which small data files are merged in the middle of an update."""
 
 FILES_SCHEMA = pa.schema(
     [
@@ -78,7 +88,7 @@ class Stored(NamedTuple):
 class StoredSegments(NamedTuple):
     """All segments of an index, frames end to end: segment s owns rows first_S[s] to first_S[s] + count_S[s]."""
 
-    frames_ND: np.ndarray
+    frames_ND: Frames
     times_N: np.ndarray
     first_S: np.ndarray
     count_S: np.ndarray
@@ -109,9 +119,21 @@ def list_files(directory: Path) -> list[IndexedFile]:
     return read_files(open_index(directory).tables)
 
 
-def read_files(tables: Path) -> list[IndexedFile]:
-    """All rows of the files table in a folder of tables, sorted by path; none where there is no table yet."""
-    return _rows(read_again(tables, lambda: _table(tables / FILES)))
+def read_files(tables: Path, *, status: str = "") -> list[IndexedFile]:
+    """All rows of the files table in a folder of tables, or those of one status, sorted by path.
+
+    None where there is no table yet.
+    """
+    table = read_again(tables, lambda: _table(tables / FILES))
+    return _rows(table.filter(pa.compute.equal(table["status"], status)) if status and table is not None else table)
+
+
+def named_contents(tables: Path) -> set[str]:
+    """The contents of all readable files."""
+    table = read_again(tables, lambda: _table(tables / FILES, ["content_hash", "status"]))
+    if table is None:
+        return set()
+    return set(table.filter(pa.compute.equal(table["status"], "ok"))["content_hash"].to_pylist())
 
 
 def write_files(tables: Path, rows: Iterable[IndexedFile], *, replace: bool = False) -> None:
@@ -131,10 +153,11 @@ def contents(tables: Path) -> dict[str, Stored]:
 
     def read() -> dict[str, Stored]:
         table = _table(tables / SEGMENTS, ["content_hash", "size", "end"])
-        found: dict[str, Stored] = {}
-        for key, size, end in [] if table is None else zip(*(column.to_pylist() for column in table), strict=True):
-            found[key] = Stored(size, max(end, found[key].end) if key in found else end)
-        return found
+        if table is None:
+            return {}
+        last = table.group_by("content_hash").aggregate([("size", "max"), ("end", "max")])
+        columns = (last[name].to_pylist() for name in ("content_hash", "size_max", "end_max"))
+        return {key: Stored(size, end) for key, size, end in zip(*columns, strict=True)}
 
     return read_again(tables, read)
 
@@ -149,16 +172,15 @@ def delete_contents(tables: Path, hashes: Collection[str]) -> None:
 
 
 def tidy(tables: Path) -> None:
-    """Merge small data files and drop deleted rows, old versions and what killed runs left. Call it under the lock."""
+    """Merge small data files and drop deleted rows, old versions and what killed runs left; copy vectors to be mapped.
+
+    Call it under the lock.
+    """
     for name in (FILES, SEGMENTS):
         if _manifests(tables / name):
-            with _commit(tables, name) as path:
-                lance.dataset(path).optimize.compact_files(
-                    target_rows_per_fragment=FRAGMENT_ROWS, materialize_deletions_threshold=0.0
-                )
-            with writes(tables):
-                # Nobody else writes, so files of no version are leftovers; a reader of an old version reads again.
-                lance.dataset(path).cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+            _merge(tables, name)
+    if _manifests(tables / SEGMENTS):
+        read_again(tables, lambda: fragments.copy_vectors(tables, lance.dataset(str(tables / SEGMENTS))))
 
 
 def repair(tables: Path) -> None:
@@ -166,7 +188,8 @@ def repair(tables: Path) -> None:
     for name in (FILES, SEGMENTS):
         while (manifests := _manifests(tables / name)) and not _sound(tables / name):
             if len(manifests) == 1:
-                raise IndexError_(f"{tables / name}: is damaged. Delete {tables} and index again.")
+                rest = SEGMENTS if name == FILES else FILES
+                raise IndexError_(f"{tables / name}: is damaged. Delete it and {rest} beside it, and index again.")
             manifests[0].unlink()
 
 
@@ -181,7 +204,7 @@ def drop_tables(directory: Path, *, keep: Path) -> None:
     with writes(directory):
         for tables in all_tables(directory):
             if tables != keep:
-                for name in (FILES, SEGMENTS):
+                for name in (FILES, SEGMENTS, FOLDER):
                     shutil.rmtree(tables / name, ignore_errors=True)
                 if tables != directory:
                     shutil.rmtree(tables)
@@ -201,7 +224,10 @@ def versions(index: IndexCard) -> tuple[str, int, int]:
 
 
 def load(index: IndexCard) -> tuple[list[IndexedFile], StoredSegments]:
-    """All rows of files, and all segments that one of them refers to. Memory: 2 D bytes a frame."""
+    """All rows of files, and all segments that one of them refers to.
+
+    Memory: 2 D bytes a frame that is not mapped.
+    """
 
     def read() -> tuple[list[IndexedFile], StoredSegments]:
         # Files first: whatever a writer adds meanwhile, each row's vectors are already there.
@@ -214,32 +240,28 @@ def load(index: IndexCard) -> tuple[list[IndexedFile], StoredSegments]:
 
 def _segments(index: IndexCard, wanted: Collection[str]) -> StoredSegments:
     path = index.tables / SEGMENTS
-    dataset = lance.dataset(str(path)) if _manifests(path) else None
     small = [name for name in segments_schema(index.width).names if name != "frames"]
-    empty = segments_schema(index.width).empty_table()
-    table = (empty.select(small) if dataset is None else dataset.to_table(columns=small)).combine_chunks()
-    count_S = table["count"].to_numpy()
-    frames_ND = np.empty((int(count_S.sum()), index.width), np.float16)
-    low = 0
-    for batch in () if dataset is None else dataset.to_batches(columns=["frames"]):
-        part = batch["frames"].flatten().flatten().to_numpy(zero_copy_only=False).reshape(-1, index.width)
-        frames_ND[low : low + len(part)] = part
-        low += len(part)
-    times_N = np.concatenate([chunk.flatten().to_numpy() for chunk in table["times"].chunks] or [np.empty(0)])
-    keep_S = np.array([key in wanted for key in table["content_hash"].to_pylist()], dtype=bool)
-    if not keep_S.all():
-        keep_N = np.repeat(keep_S, count_S)
-        frames_ND, times_N, table = frames_ND[keep_N], times_N[keep_N], table.filter(pa.array(keep_S))
-        count_S = count_S[keep_S]
+    pieces: list[Piece] = []
+    if _manifests(path):
+        dataset = lance.dataset(str(path))
+        table = dataset.scanner(columns=small, with_row_address=True).to_table()
+        keep_S = pa.compute.is_in(table["content_hash"], pa.array(list(wanted), pa.string()))
+        pieces = fragments.pieces(index.tables, dataset, table, np.asarray(keep_S, bool), index.width)
+        table = table.filter(keep_S).combine_chunks()
+    else:
+        table = segments_schema(index.width).empty_table().select(small)
+    count_S = table["count"].to_numpy().astype(np.int64)
+    names = table["content_hash"].combine_chunks().dictionary_encode()
+    contents = names.dictionary.to_pylist()
     return StoredSegments(
-        frames_ND=frames_ND,
-        times_N=times_N,
-        first_S=np.cumsum(count_S, dtype=np.int64) - count_S,
-        count_S=count_S.astype(np.int64),
+        frames_ND=Frames(pieces, index.width),
+        times_N=np.concatenate([np.empty(0), *(chunk.flatten().to_numpy() for chunk in table["times"].chunks)]),
+        first_S=np.cumsum(count_S) - count_S,
+        count_S=count_S,
         number_S=table["segment"].to_numpy(),
         start_S=table["start"].to_numpy(),
         end_S=table["end"].to_numpy(),
-        content_S=table["content_hash"].to_pylist(),
+        content_S=[contents[number] for number in names.indices.to_pylist()],
     )
 
 
@@ -279,9 +301,10 @@ def _table(path: Path, columns: list[str] | None = None) -> Any:
 
 
 def _rows(table: Any) -> list[IndexedFile]:
-    rows = [] if table is None else list(zip(*(column.to_pylist() for column in table), strict=True))
-    files = [IndexedFile(Path(os.fsdecode(row[0])), *row[1:]) for row in rows]
-    return sorted(files, key=lambda file: os.fsencode(file.path))
+    if table is None:
+        return []
+    columns = (column.to_pylist() for column in table.sort_by("path"))
+    return [IndexedFile(Path(os.fsdecode(path)), *cells) for path, *cells in zip(*columns, strict=True)]
 
 
 def _cells(row: IndexedFile) -> tuple[Any, ...]:
@@ -293,3 +316,16 @@ def _write(tables: Path, name: str, table: Any, *, replace: bool = False) -> Non
     mode = "create" if not _manifests(tables / name) else "overwrite" if replace else "append"
     with _commit(tables, name) as path:
         lance.write_dataset(table, path, mode=mode, data_storage_version="2.1")
+    # Every commit costs as much as there are data files: many small ones would cost their square.
+    if len(_manifests(tables / name)) > MOST_VERSIONS:
+        _merge(tables, name)
+
+
+def _merge(tables: Path, name: str) -> None:
+    with _commit(tables, name) as path:
+        lance.dataset(path).optimize.compact_files(
+            target_rows_per_fragment=FRAGMENT_ROWS, materialize_deletions_threshold=0.0
+        )
+    with writes(tables):
+        # Nobody else writes, so files of no version are leftovers; a reader of an old version reads again.
+        lance.dataset(path).cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)

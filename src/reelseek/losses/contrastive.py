@@ -1,7 +1,7 @@
-"""Contrastive losses: plain functions of a square score matrix whose positives lie on the diagonal.
+"""Contrastive losses: plain functions of a square score matrix whose positives lie on the diagonal, or of judged pairs.
 
 Not here: which losses a recipe adds up, and the inference-time rescorer (`reelseek.score.rescore`).
-Shapes: T texts, V videos; T = V in this file.
+Shapes: T texts, V videos; T = V but for judged pairs.
 """
 
 from __future__ import annotations
@@ -40,6 +40,28 @@ def dual_softmax_loss(matrix_TV: Tensor, logit_scale: Tensor | float, *, tempera
     by_text_TV = logits_TV * prior_TV.softmax(dim=0) * count
     by_video_TV = logits_TV * prior_TV.softmax(dim=1) * count
     return _both_directions(by_text_TV, by_video_TV, left_out_TV)
+
+
+def judged_info_nce(matrix_TV: Tensor, right_TV: Tensor, logit_scale: Tensor | float) -> Tensor:
+    """Symmetric InfoNCE, a scalar, where a text may have several right videos or none, and a video several texts.
+
+    right_TV: bool, the pairs known to be right. A right pair competes with the text's (the video's) pairs that are not,
+    never with another right one; a text's right pairs together weigh as much as another text's, likewise a video's.
+    With one right pair a row and a column it is `info_nce`. Raises ValueError without a right pair.
+    """
+    if matrix_TV.shape != right_TV.shape or not bool(right_TV.any()):
+        raise ValueError(f"right_TV of shape {tuple(right_TV.shape)} marks no pair of {tuple(matrix_TV.shape)}.")
+    logits_TV = logit_scale * matrix_TV
+    return (_against_the_others(logits_TV, right_TV) + _against_the_others(logits_TV.T, right_TV.T)) / 2
+
+
+def _against_the_others(logits_TV: Tensor, right_TV: Tensor) -> Tensor:
+    """Mean over rows with a right pair of the mean over those pairs of the cross-entropy against the row's others."""
+    # Finite, because a row without others would have a NaN for its gradient.
+    others_T1 = logits_TV.masked_fill(right_TV, -1e9).logsumexp(dim=1, keepdim=True)
+    losses_TV = (torch.logaddexp(logits_TV, others_T1) - logits_TV).masked_fill(~right_TV, 0)
+    count_T = right_TV.sum(dim=1)
+    return (losses_TV.sum(dim=1) / count_T.clamp_min(1))[count_T > 0].mean()
 
 
 def _both_directions(by_text_TV: Tensor, by_video_TV: Tensor, left_out_TV: Tensor) -> Tensor:

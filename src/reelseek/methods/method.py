@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from reelseek.errors import ConfigError
 from reelseek.language.sentences import Encode, Sentences, Spans, kept_words, stream_texts
 from reelseek.language.words import Progress, read_ahead
+from reelseek.methods.text_head import TextHead
 from reelseek.records import Backbone, Preprocess, Scores, Texts, Videos
 from reelseek.score.parts import Parts
 from reelseek.score.similarity import masked_mean
@@ -42,6 +43,7 @@ class Method(nn.Module):
     config: the plain values it was built from; together with the weights they make `id`.
     trained_on: in words, what the trained parts saw ("nothing: zero-shot" for an untrained method).
     run: the settings it was trained with, by section; empty until it is loaded from a run.
+    text_head: what `reelseek adapt` put over the projected texts; None without.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Method(nn.Module):
         self.words = words or text_layer is not None
         self.text_layer = text_layer
         self.sentences = sentences
+        self.text_head: TextHead | None = None
         self.config = dict(config or {})
         self.trained_on = trained_on
         self.run: dict[str, Any] = {}
@@ -144,10 +147,15 @@ class Method(nn.Module):
         return whole._replace(streams=streams)
 
     def project(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:
-        """Trained projection and temporal module: tower outputs to one width D, on the method's device.
+        """Trained projection, temporal module and text head: tower outputs to one width D, on the method's device.
 
         Raises ConfigError for videos of more frames than the temporal module or the head has places for.
         """
+        texts, videos = self.project_without_head(texts, videos)
+        return texts if self.text_head is None else self.text_head(texts), videos
+
+    def project_without_head(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:
+        """`project` as it was before a text head was put on."""
         for part, what in ((self.temporal, "temporal transformer"), (self.head, "head")):
             most, frames = getattr(part, "max_frames", math.inf), videos.frames_VFD.shape[1]
             if frames > most:

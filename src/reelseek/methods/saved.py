@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from reelseek.config import MethodConfig, RunConfig
 from reelseek.errors import CheckpointError, ModelError
 from reelseek.methods import METHODS, build
 from reelseek.methods.method import Method
+from reelseek.methods.text_head import TextHead, head_of, is_head, load_head
 from reelseek.records import Backbone
 
 KIND = "reelseek-method"
+HEAD = "text_head."
 INSIDE = "./towers"
 """The backbone's name where a run folder holds the towers itself."""
 
@@ -55,14 +58,16 @@ def load_backbone(name: str, *, device: str = "cpu") -> Backbone:
 
 
 def load(name: str, *, device: str = "cpu") -> Method:
-    """A method by run folder, by weights file of CLIP4Clip or GARE, or by the hub name of a saved method; or a
-    zero-shot method by the name, folder or weights file of a backbone.
+    """A method by run folder, by weights file of CLIP4Clip or GARE, or by the hub name of a saved method; by the folder
+    of a text head that was trained over one; or a zero-shot method by the name, folder or weights file of a backbone.
 
     Raises CheckpointError for a damaged run, ModelError for a model that cannot be found or read.
     """
     path = Path(name)
     if is_run(path):
         return load_run_folder(path, device)
+    if is_head(path):
+        return load_head(path, partial(load, device=device))
     if path.is_file():
         from reelseek.methods.peers import load_file
 
@@ -188,11 +193,21 @@ def load_run_folder(folder: Path, device: str) -> Method:
         )
     if inside:
         settings = settings | {"backbone": str((folder / INSIDE).resolve())}
-    method = build(replace(MethodConfig(), **settings), backbone).to(device)
+    method = build(replace(MethodConfig(), **settings), backbone)
+    method.text_head = _text_head(tensors, folder)
+    method = method.to(device)
     _load_weights(method, tensors, folder, with_backbone=trained)
     method.trained_on = str(config.get("trained_on", "unknown"))
     method.run = config.get("run", {}) | {"files": _small_files(folder, config.get("files", []))}
     return method.eval()
+
+
+def _text_head(tensors: Mapping[str, torch.Tensor], folder: Path) -> TextHead | None:
+    own = {key.removeprefix(HEAD): value for key, value in tensors.items() if key.startswith(HEAD)}
+    try:
+        return head_of(own) if own else None
+    except ValueError as error:
+        raise CheckpointError(f"{folder}: {error}.") from None
 
 
 def _small_files(folder: Path, names: Sequence[str]) -> dict[str, str]:

@@ -31,6 +31,11 @@ def mean_rank(ranks_N: np.ndarray) -> float:
     return float(np.mean(ranks_N))
 
 
+def mean_reciprocal_rank(ranks_N: np.ndarray) -> float:
+    """100 times the mean of one over the rank: 100 where every right answer stands first."""
+    return float(100 * np.mean(1 / np.asarray(ranks_N)))
+
+
 METRICS: dict[str, Callable[[np.ndarray], float]] = {
     "R@1": partial(recall_at, k=1),
     "R@5": partial(recall_at, k=5),

@@ -66,6 +66,7 @@ def decode(
     *,
     keyframes: bool = False,
     shape: Preprocess | None = None,
+    also: Callable[[int, np.ndarray], None] | None = None,
 ) -> Frames:
     """The frames of a video that are on screen at the times `choose(duration)` names, in the order it names them.
 
@@ -76,30 +77,36 @@ def decode(
     keyframes: take the key frame nearest to each time instead, each decoded alone: much faster, as far off as key
     frames are apart, and repeating frames where times are closer than that. shape: resize every frame as it is read
     as `reelseek.video.transform.preprocess` with this record does, which changes nothing in that function's result and
-    keeps large frames from piling up.
+    keeps large frames from piling up. also: called with the number of every time and its picture, RGB [H, W, 3], before
+    that; where key frames alone do not do, a second time for some.
     Raises UnreadableVideo, NoVideoStream, TruncatedVideo (a frame is asked for more than
     `reelseek.video.container.TOLERANCE` seconds behind the last picture, or the index points past the end of the file),
     and ValueError for times that are not a non-empty list of numbers from 0 up.
     """
     if keyframes:
-        frames = _collect(path, choose, shape, keyframes=True)
+        frames = _collect(path, choose, shape, also, keyframes=True)
         if frames is not None:
             return frames
-    frames = _collect(path, choose, shape, keyframes=False)
+    frames = _collect(path, choose, shape, also, keyframes=False)
     if frames is None:
         raise _no_picture(path)
     return frames
 
 
 def _collect(
-    path: Path, choose: Callable[[float], np.ndarray], shape: Preprocess | None, *, keyframes: bool
+    path: Path,
+    choose: Callable[[float], np.ndarray],
+    shape: Preprocess | None,
+    also: Callable[[int, np.ndarray], None] | None,
+    *,
+    keyframes: bool,
 ) -> Frames | None:
     """The chosen frames; None where there is no picture, or a key frame that cannot be decoded alone."""
     with open_video(path) as (container, stream):
         timeline = read_timeline(path, container, stream)
         times_F = _checked(choose(timeline.duration))
         cursor = Cursor(container, stream, timeline.tick, keyframes=keyframes)
-        paint = _painter(shape)
+        paint = _painter()
         shown_F = np.empty(len(times_F))
         pixels_FHW3 = np.empty(0, np.uint8)
         painted: Step | None = None
@@ -115,8 +122,11 @@ def _collect(
                 frame = decode_alone(stream, step.content) if isinstance(step.content, Packet) else step.content
                 if frame is None:
                     return None
-                picture_HW3 = paint(frame)
+                upright_HW3 = paint(frame)
+                picture_HW3 = upright_HW3 if shape is None else resize(upright_HW3[None], shape)[0]
                 painted = step
+            if also is not None:
+                also(int(number), upright_HW3)
             if pixels_FHW3.size == 0:
                 pixels_FHW3 = np.empty((len(times_F), *picture_HW3.shape), np.uint8)
             pixels_FHW3[number] = picture_HW3
@@ -160,7 +170,7 @@ def _check_reached(
         raise UnreadableVideo(f"{path}: damaged: no picture between {missing_after:.1f} s and {wanted:.1f} s")
 
 
-def _painter(shape: Preprocess | None) -> Callable[[VideoFrame], np.ndarray]:
+def _painter() -> Callable[[VideoFrame], np.ndarray]:
     """A function from frames to RGB [H, W, 3], upright and of the first frame's size."""
     # FFmpeg could resize on the way: measured no faster, and up to 70 of 255 steps off the encoders' own resize
     converter = VideoReformatter()
@@ -170,8 +180,7 @@ def _painter(shape: Preprocess | None) -> Callable[[VideoFrame], np.ndarray]:
         nonlocal size
         size = size or (frame.width, frame.height)
         rgb_HW3 = converter.reformat(frame, *size, "rgb24", threads=1).to_ndarray()
-        upright_HW3 = np.rot90(rgb_HW3, _quarter_turns(frame))
-        return upright_HW3 if shape is None else resize(upright_HW3[None], shape)[0]
+        return np.rot90(rgb_HW3, _quarter_turns(frame))
 
     return paint
 

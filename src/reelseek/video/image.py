@@ -10,17 +10,22 @@ from PIL import Image, ImageOps
 
 from reelseek.errors import UnreadableVideo
 
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "JPEG2000", "PPM", "ICO", "TGA")
+"""Pillow's readers of pictures made of pixels. Others hand a file to programs: PostScript to Ghostscript."""
+
 
 def read_image(path: Path) -> np.ndarray:
     """RGB uint8 [1, H, W, 3] of an image file, upright as its tags say; of several pictures the first.
 
     Transparent parts become white. Raises UnreadableVideo for what is no image, is damaged, or is not there.
     """
+    Image.init()
     try:
         # Pillow warns of images of more than 90 million pixels before it refuses those of twice as many.
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged tags
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=[kind for kind in FORMATS if kind in Image.OPEN]) as image:
                 upright = ImageOps.exif_transpose(image)
                 if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
                     drawn = upright.convert("RGBA")
@@ -28,6 +33,6 @@ def read_image(path: Path) -> np.ndarray:
                 return np.asarray(upright.convert("RGB"))[None].copy()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnreadableVideo(f"{path}: has too many pixels for an example image; make it smaller.") from None
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "it is no image file, or damaged"
         raise UnreadableVideo(f"{path}: cannot be read as an image ({reason}).") from None

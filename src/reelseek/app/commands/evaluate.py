@@ -37,13 +37,20 @@ def parse(words: Sequence[str]) -> Namespace:
         "of its data. Data, sampling and tie rule are the run's own unless changed by their dotted names.",
         sections=SECTIONS,
     )
-    options.usage = "reelseek evaluate MODEL [--against MODEL] [--data DIR] [--out DIR] [--section.setting VALUE ...]"
-    options.add_argument(
-        "model", metavar="MODEL", help="a run folder, a weights file, offline, or a CLIP or SigLIP name or folder"
+    options.usage = (
+        "reelseek evaluate MODEL [--against MODEL] [--data DIR] [--out DIR] [--section.setting VALUE ...]\n"
+        "       reelseek evaluate INDEX [--against INDEX] [--marks INDEX] [--out DIR]"
     )
     options.add_argument(
-        "--against", default="", metavar="MODEL", help="another run or model, compared on the same queries"
+        "model",
+        metavar="MODEL",
+        help="a run folder, a weights file, offline, or a CLIP or SigLIP name or folder; or an index, measured by what "
+        "was marked in it",
     )
+    options.add_argument(
+        "--against", default="", metavar="MODEL", help="another run or model (index), compared on the same queries"
+    )
+    options.add_argument("--marks", default="", metavar="INDEX", help="the index whose marks count, if not MODEL's own")
     options.add_argument("--split", default="test", choices=["test", "val", "train"])
     add_cache(options)
     options.add_argument("--out", default="", metavar="DIR", help="write results.json, metrics.csv, TREC run and qrels")
@@ -55,12 +62,19 @@ def run(arguments: Namespace) -> int:
     """Print the metrics with their protocol, and the comparison; write files if asked."""
     from reelseek.app.results import comparison, results_record, run_record
     from reelseek.evaluation_bank import check_rescoring
+    from reelseek.index.cards import CARD
     from reelseek.report import write_report
 
     config = run_config(arguments)
     check_rescoring(config.evaluate)
     if arguments.out and Path(arguments.out).exists() and not Path(arguments.out).is_dir():
         raise ConfigError(f"--out {arguments.out}: it is a file, not a folder.")
+    if (Path(arguments.model) / CARD).is_file():
+        from reelseek.app import own_benchmark
+
+        return own_benchmark.run(arguments, config)
+    if arguments.marks or (Path(arguments.against) / CARD).is_file():
+        raise ConfigError(f"{arguments.model}: is no index; marks measure indexes, alone or one against the other.")
     names = [arguments.model, *([arguments.against] if arguments.against else [])]
     # Models first: one that cannot be had should be said before any data is read or made.
     methods = [load_method(name, arguments.device) for name in names]
@@ -81,7 +95,7 @@ def run(arguments: Namespace) -> int:
             results["comparisons"].append(comparison(names[0], found[0][0], names[1], found[1][0], metric))
         show_comparisons(results["comparisons"])
     if arguments.out:
-        _write(Path(arguments.out), results, found[0][0])
+        write_files(Path(arguments.out), results, found[0][0])
         write_report(results, Path(arguments.out) / "report.html")
         print(f"written: {arguments.out}/results.json, report.html, metrics.csv, run.trec, qrels.trec")
     return 0
@@ -182,7 +196,8 @@ def show_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-def _write(folder: Path, results: Mapping[str, Any], evaluation: Evaluation) -> None:
+def write_files(folder: Path, results: Mapping[str, Any], evaluation: Evaluation, *, corrected: bool = False) -> None:
+    """results.json, metrics.csv, TREC run and qrels. corrected: whether further true matches are right in the qrels."""
     from reelseek.rank.export import write_json, write_metrics_csv, write_qrels, write_trec_run
 
     pairs = evaluation.pairs
@@ -196,4 +211,4 @@ def _write(folder: Path, results: Mapping[str, Any], evaluation: Evaluation) -> 
     # Other tools make numbers of these ranks, and know nothing of the protocol but this name.
     tag = "reelseek-transductive" if evaluation.protocol["transductive"] else "reelseek"
     write_trec_run(folder / "run.trec", evaluation.matrix_TV, pairs.text_ids, pairs.video_ids, tag=tag)
-    write_qrels(folder / "qrels.trec", pairs.relevance_TV(), pairs.text_ids, pairs.video_ids)
+    write_qrels(folder / "qrels.trec", pairs.relevance_TV(corrected=corrected), pairs.text_ids, pairs.video_ids)

@@ -8,14 +8,17 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from reelseek.app.terminal import parser, printable, progress, table, tell_broken
+from reelseek.app.terminal import parser, printable, progress, short, table, tell_broken
 from reelseek.config import IndexConfig
 from reelseek.errors import ConfigError
+from reelseek.records import BrokenFile
 
 if TYPE_CHECKING:
     from reelseek.index.build import IndexReport
+    from reelseek.index.watch import Change
+    from reelseek.methods.method import Method
 
 VERBS = ("list", "remove", "compact", "switch", "rollback")
 ENDINGS = "they are known by their endings, such as .mp4, .mkv, .webm, .mov or .avi."
@@ -40,7 +43,24 @@ def parse(words: Sequence[str]) -> Namespace:
     options.add_argument("--model", default="", help="offline, a CLIP or SigLIP name or folder, or a run of `train`")
     options.add_argument("--fps", type=float, default=None, help="frames looked at a second (new indexes: 1)")
     options.add_argument("--segment_frames", type=int, default=None, help="frames of a segment (new indexes: 12)")
+    options.add_argument(
+        "--segments",
+        choices=["windows", "shots"],
+        default=None,
+        help="windows of that length, or shots, at most as long (new indexes: windows)",
+    )
     options.add_argument("--keyframes", action="store_true", help="look at key frames only: faster, less exact")
+    options.add_argument(
+        "--keep-frames",
+        choices=["yes", "no"],
+        default=None,
+        help="keep the frames of what is added, small, so that `switch` needs no videos; no deletes those kept",
+    )
+    options.add_argument(
+        "--watch",
+        action="store_true",
+        help="then go on: take up what is added, changed, moved and removed, until Ctrl-C",
+    )
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     options.add_argument("--json", action="store_true", help="print the report (or the list) as JSON")
     return options.parse_args(list(words))
@@ -50,6 +70,9 @@ def run(arguments: Namespace) -> int:
     """Update the index and say what was done; broken files are counted on stderr with their reasons."""
     directory = Path(arguments.index)
     verb, *rest = arguments.folders
+    if verb in VERBS and (arguments.watch or arguments.keep_frames):
+        name = "--watch" if arguments.watch else "--keep-frames"
+        raise ConfigError(f"{name} is for indexing folders; `reelseek index {verb}` takes none.")
     if verb == "switch":
         return _switch(directory, rest, arguments)
     if verb in VERBS:
@@ -58,6 +81,8 @@ def run(arguments: Namespace) -> int:
     from reelseek.index.build import update
 
     method, source = method_for_index(directory, arguments.model, arguments.device)
+    if arguments.watch:
+        return _watch(directory, arguments, method, source)
     with progress("indexing") as tell:
         report = update(
             directory,
@@ -65,6 +90,7 @@ def run(arguments: Namespace) -> int:
             method,
             model_card=model_card(method, source),
             config=_config(arguments, IndexConfig()),
+            keep_frames=None if arguments.keep_frames is None else arguments.keep_frames == "yes",
             progress=tell,
         )
     _tell(directory, report, as_json=arguments.json)
@@ -73,21 +99,68 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
+def _watch(directory: Path, arguments: Namespace, method: Method, source: str) -> int:
+    from reelseek.app.models import model_card
+    from reelseek.index.watch import SETTLED, watch
+
+    begun = False
+
+    def tell(report: IndexReport, changed: Sequence[Change]) -> None:
+        nonlocal begun
+        if not begun:
+            _tell(directory, report, as_json=arguments.json)
+            places = ", ".join(map(printable, arguments.folders))
+            say(f"watching {places}: a file is taken once it has not changed for {SETTLED:g} s. Ctrl-C ends it.")
+            begun = True
+            return
+        for change in changed:
+            if arguments.json:
+                record = {"change": change.kind, "path": str(change.path), "reason": change.reason}
+                print(json.dumps(record | ({"was": str(change.was)} if change.was else {})), flush=True)
+            else:
+                said = change.reason or short(str(change.path))
+                was = f" (was {short(str(change.was))})" if change.was else ""
+                print(f"{change.kind}: {printable(said)}{was}", flush=True)
+
+    def say(sentence: str) -> None:
+        sys.stdout.flush()
+        print(printable(sentence), file=sys.stderr, flush=True)
+
+    try:
+        watch(
+            directory,
+            [Path(folder) for folder in arguments.folders],
+            method,
+            model_card=model_card(method, source),
+            config=_config(arguments, IndexConfig()),
+            keep_frames=None if arguments.keep_frames is None else arguments.keep_frames == "yes",
+            tell=tell,
+            say=say,
+        )
+    except KeyboardInterrupt:
+        say("no longer watching; the index is whole.")
+    return 0
+
+
 def _switch(directory: Path, rest: Sequence[str], arguments: Namespace) -> int:
-    from reelseek.app.models import load_method, model_card
+    from reelseek.app.models import load_method, method_of_index, model_card
     from reelseek.index.cards import open_index
     from reelseek.index.switch import switch
 
     if rest:
         raise ConfigError("`reelseek index switch` takes no files or folders: it embeds all that the index knows.")
-    source = arguments.model or str(open_index(directory).model["source"])
-    method = load_method(source, arguments.device)
+    old = open_index(directory)
+    source = arguments.model or str(old.model["source"])
+    if arguments.model:
+        method, head = load_method(source, arguments.device), ""
+    else:  # other settings of the same model, its head included
+        method, head = method_of_index(old, "", arguments.device), str(old.model.get("head", ""))
     with progress(f"embedding by {method.name}") as tell:
         report = switch(
             directory,
             method,
-            model_card=model_card(method, source),
-            config=_config(arguments, open_index(directory).config),
+            model_card=model_card(method, source, head=head),
+            config=_config(arguments, old.config),
             progress=tell,
         )
     _tell(directory, report, as_json=arguments.json)
@@ -98,20 +171,21 @@ def _switch(directory: Path, rest: Sequence[str], arguments: Namespace) -> int:
 
 def _config(arguments: Namespace, usual: IndexConfig) -> IndexConfig | None:
     """What was asked for over what is usual; None, the index's own settings, if nothing was."""
-    if arguments.fps is None and arguments.segment_frames is None and not arguments.keyframes:
+    asked = {name: getattr(arguments, name) for name in ("fps", "segment_frames", "segments")}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    if not asked and not arguments.keyframes:
         return None
-    fps = usual.fps if arguments.fps is None else arguments.fps
-    segment_frames = usual.segment_frames if arguments.segment_frames is None else arguments.segment_frames
-    if fps <= 0 or segment_frames < 1:
+    config = replace(usual, **asked, keyframes=arguments.keyframes or usual.keyframes)
+    if config.fps <= 0 or config.segment_frames < 1:
         raise ConfigError("--fps must be above 0 and --segment_frames at least 1.")
-    return replace(usual, fps=fps, segment_frames=segment_frames, keyframes=arguments.keyframes or usual.keyframes)
+    return config
 
 
 def _tell(directory: Path, report: IndexReport, *, as_json: bool) -> None:
     tell_broken(report.broken)
+    tell_broken(report.subtitles_broken)
     if as_json:
-        fields = report._asdict() | {"broken": [{"path": str(b.path), "reason": b.reason} for b in report.broken]}
-        print(json.dumps(fields))
+        print(json.dumps(plain(report)))
         return
     print(
         f"{directory}: {report.added} added, {report.unchanged} unchanged, {report.moved} moved or copied, "
@@ -120,6 +194,18 @@ def _tell(directory: Path, report: IndexReport, *, as_json: bool) -> None:
     if report.added and report.seconds > 0:
         speed = report.video_seconds / report.seconds
         print(f"{report.video_seconds:.0f} s of video in {report.seconds:.1f} s ({speed:.0f} times real time).")
+    if report.subtitles_read:
+        damaged = f", {report.cues_damaged} damaged cues left out" if report.cues_damaged else ""
+        print(f"{report.subtitles_read} of {report.subtitles} subtitle files read{damaged}.")
+
+
+def plain(report: IndexReport) -> dict[str, Any]:
+    """A report as values of JSON."""
+
+    def told(files: Sequence[BrokenFile]) -> list[dict[str, str]]:
+        return [{"path": str(file.path), "reason": file.reason} for file in files]
+
+    return report._asdict() | {"broken": told(report.broken), "subtitles_broken": told(report.subtitles_broken)}
 
 
 def _look_after(directory: Path, verb: str, paths: list[Path], *, as_json: bool) -> int:

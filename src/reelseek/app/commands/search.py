@@ -37,6 +37,9 @@ def parse(words: Sequence[str]) -> Namespace:
         "--variety", type=float, default=DIVERSE, metavar="0..1", help="how much --diverse counts against the score"
     )
     options.add_argument(
+        "--subtitles", action="store_true", help="also look the text up in the subtitle files beside the videos"
+    )
+    options.add_argument(
         "--probability", action="store_true", help="how probable each answer is as a match: as good as the model"
     )
     options.add_argument(
@@ -103,6 +106,8 @@ def run(arguments: Namespace) -> int:
         raise ConfigError("--moments and --best-moment: give one of them.")
     if arguments.explain and query != Query(text=query.text):
         raise ConfigError("--explain: it takes apart what a sentence alone found; leave out the query's other parts.")
+    if arguments.subtitles and (arguments.probability or arguments.explain):
+        raise ConfigError("--subtitles: its scores are ranks; leave out --probability and --explain.")
     filters = _filters(arguments)
     if arguments.out:
         from reelseek.index.export import check_outs
@@ -113,13 +118,20 @@ def run(arguments: Namespace) -> int:
     from reelseek.index.ask import ask
     from reelseek.index.cards import open_index
     from reelseek.index.explain import explain
+    from reelseek.index.language import note_of
     from reelseek.index.search import Searcher
+    from reelseek.index.spoken import Spoken
+    from reelseek.index.subtitles import load
 
     index = open_index(Path(arguments.index))
     method = method_of_index(index, arguments.model, arguments.device)
     searcher = Searcher(index, method)
     if arguments.probability:
         searcher.calibrate()
+    spoken = Spoken(load(index.directory)) if arguments.subtitles else None
+    if spoken is not None and not spoken.sidecars:
+        print("The index holds no subtitles: .srt and .vtt files beside the videos are read by `reelseek index`.",
+              file=sys.stderr)  # fmt: skip
     answers = ask(
         searcher,
         query,
@@ -128,18 +140,20 @@ def run(arguments: Namespace) -> int:
         moments="all" if arguments.moments else "one" if arguments.best_moment else "",
         collapse=not arguments.show_duplicates,
         variety=arguments.variety if arguments.diverse else 0.0,
+        spoken=spoken,
     )
     explanations = explain(searcher, query.text, [(a.path, a.peak) for a in answers]) if arguments.explain else []
+    note = note_of(query, method)
     if arguments.json:
         for answer, why in zip_longest(answers, explanations):
-            record = answer.plain()
+            record = answer.plain() | ({"note": note} if note else {})
             print(json.dumps(record if why is None else {**record, "explanation": why.to_json()}))
     elif not answers:
         held = searcher.segment_count
         print("Nothing that may answer is left: see the filters." if held else "The index holds no video.")
     else:
         words = printable(textwrap.shorten(str(query), 100, placeholder=" ..."))
-        title = f"{words}   [{method.name} over {method.backbone.name}]"
+        title = f"{words}   [{method.name} over {method.backbone.name}]" + (f"\n{note}" if note else "")
         show(title, answers, explanations, probability=arguments.probability)
     for out in arguments.out:
         if answers:

@@ -1,11 +1,11 @@
-// Why a hit was found: the curve above the player's strip and the panel below the player. Loaded before page.js, whose
-// names are used inside functions only. Strings enter the page through textContent only.
-"use strict";
+// Why a hit was found: the panel below the player. Strings enter the page through textContent only.
+import { byId, clock, element, loadPicture, stillAt } from "./dom.js";
+import { askPatiently } from "./server.js";
 
 const NAMED_FRAMES = 6;
-const curve = document.getElementById("curve"), whyParts = document.getElementById("whyParts");
+const parts = byId("whyParts"), said = byId("whySaid");
 let explaining = null;  // the AbortController of the explanation under way
-let explained = null;   // the explanation that is shown
+let seek = () => {};
 
 const signed = (value, digits = 3) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
 const percent = (value) => `${Math.round(100 * value)} %`;
@@ -23,119 +23,37 @@ function bar(share) {
 
 // ---- opening and closing
 
-function showWhy(open) {
+export function showWhy(open, query, hit, act) {
   byId("why").hidden = !open;
   byId("whyButton").setAttribute("aria-expanded", open);
-  player.classList.toggle("explained", open);
-  followWhy();
+  byId("player").classList.toggle("explained", open);
+  if (act) seek = act;
+  followWhy(query, hit);
 }
 
 // The panel is open or closed for all hits; what it says is the present one's.
-async function followWhy() {
+export async function followWhy(query, hit) {
   if (explaining) explaining.abort();
-  explained = null;
-  curve.hidden = true;
-  whyParts.replaceChildren();
-  byId("whySaid").textContent = "";
-  if (byId("why").hidden || playing < 0) return;
-  const mine = explaining = new AbortController(), hit = hits[playing];
-  byId("whySaid").textContent = "Looking at every frame and word…";
+  parts.replaceChildren();
+  said.textContent = "";
+  if (byId("why").hidden || !hit || !query) return;
+  const mine = explaining = new AbortController();
+  said.textContent = "Looking at every frame and word…";
   try {
-    const parts = new URLSearchParams({ q: query.value.trim(), id: hit.id, t: hit.peak });
-    const answer = await askPatiently(`/api/explain?${parts}`, mine.signal);
-    if (mine !== explaining || playing < 0) return;
-    explained = answer;
-    showExplanation(answer, hit);
+    const asked = new URLSearchParams({ q: query, id: hit.id, t: hit.peak });
+    const answer = await askPatiently(`${hit.side}/api/explain?${asked}`, { signal: mine.signal });
+    if (mine === explaining) showExplanation(answer, hit);
   } catch (error) {
-    if (error.name !== "AbortError") byId("whySaid").textContent = error.message;
+    if (error.name !== "AbortError") said.textContent = error.message;
   }
 }
 
 function showExplanation(why, hit) {
-  const values = why.curve.map(([, cosine]) => cosine);
-  const low = Math.min(...values), high = Math.max(...values);
-  byId("whySaid").textContent =
+  said.textContent =
     `The score ${why.score.toFixed(3)} is that of ${clock(why.start)} to ${clock(why.end)}. ` +
-    `The curve is the match of every stored frame with the query, ${low.toFixed(3)} to ${high.toFixed(3)}; ` +
-    "click it, or press ← and → on it, to go there.";
-  whyParts.replaceChildren(...framesOf(why, hit), ...wordsOf(why), ...incrementOf(why), ...streamsOf(why));
-  drawCurve();
+    "The curve is the match of every stored frame with the query; click it, or press ← and → on it, to go there.";
+  parts.replaceChildren(...framesOf(why, hit), ...wordsOf(why), ...incrementOf(why), ...streamsOf(why));
 }
-
-// ---- the curve along the player's strip
-
-function lengthOf(why) {
-  return Number.isFinite(video.duration) && video.duration > 0 && !video.hidden ? video.duration : Math.max(why.duration, 0.1);
-}
-
-function drawn(tag, className, attributes) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  made.setAttribute("class", className);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-}
-
-function drawCurve() {
-  curve.hidden = !explained;
-  if (!explained) return;
-  const whole = lengthOf(explained), values = explained.curve.map(([, cosine]) => cosine);
-  const low = Math.min(...values), high = Math.max(...values);
-  const across = (time) => (1000 * Math.min(1, time / whole)).toFixed(1);
-  const up = (cosine) => (high > low ? 90 - 80 * (cosine - low) / (high - low) : 50).toFixed(1);
-  const points = explained.curve.map(([time, cosine]) => `${across(time)} ${up(cosine)}`);
-  const first = points[0].split(" ")[1], last = points[points.length - 1].split(" ")[1];
-  const line = `M0 ${first} L${points.join(" L")} L1000 ${last}`;
-  const start = Number(across(explained.start));
-  curve.querySelector("svg").replaceChildren(
-    drawn("rect", "segment", { x: start, y: 0, height: 100, width: Math.max(2, across(explained.end) - start) }),
-    drawn("path", "area", { d: `${line} L1000 100 L0 100 Z` }),
-    drawn("path", "line", { d: line }),
-  );
-  curve.setAttribute("aria-valuemax", whole.toFixed(1));
-  showAt(video.hidden ? hits[playing].peak : video.currentTime);
-}
-
-function nearest(time) {
-  const distance = ([other]) => Math.abs(other - time);
-  return explained.curve.reduce((best, point, place) => distance(point) < distance(explained.curve[best]) ? place : best, 0);
-}
-
-function showAt(time) {
-  if (!explained) return;
-  const [, cosine] = explained.curve[nearest(time)];
-  curve.querySelector(".at").style.left = `${100 * Math.min(1, time / lengthOf(explained))}%`;
-  curve.setAttribute("aria-valuenow", time.toFixed(1));
-  curve.setAttribute("aria-valuetext", `${clock(time)}, match ${cosine.toFixed(3)}`);
-}
-
-function seek(time) {
-  if (video.hidden) {
-    still.querySelector("img").src = `/thumb/${hits[playing].id}?t=${time.toFixed(3)}`;
-  } else {
-    video.currentTime = time;
-  }
-  showAt(time);
-}
-
-function seekAt(event) {
-  if (!explained) return;
-  const box = curve.getBoundingClientRect();
-  seek(lengthOf(explained) * Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)));
-}
-
-curve.addEventListener("pointerdown", (event) => {
-  curve.setPointerCapture(event.pointerId);
-  seekAt(event);
-});
-curve.addEventListener("pointermove", (event) => { if (event.buttons) seekAt(event); });
-curve.addEventListener("keydown", (event) => {
-  if (!explained) return;
-  const last = explained.curve.length - 1, here = nearest(Number(curve.getAttribute("aria-valuenow")));
-  const there = { ArrowLeft: here - 1, ArrowDown: here - 1, ArrowRight: here + 1, ArrowUp: here + 1, Home: 0, End: last }[event.key];
-  if (there === undefined) return;
-  event.preventDefault();
-  seek(explained.curve[Math.min(last, Math.max(0, there))][0]);
-});
 
 // ---- the panel
 
@@ -148,7 +66,7 @@ function framesOf(why, hit) {
     const line = element("li"), button = element("button"), shot = element("span", "", "shot"), image = element("img");
     button.type = "button";
     image.alt = "";
-    loadPicture(image, `/thumb/${hit.id}?t=${frame.time}`, line);
+    loadPicture(image, stillAt(hit, frame.time), line);
     shot.append(image, element("span", "no picture", "none"));
     const told = why.exact ? `${clock(frame.time)} · ${signed(frame.contribution, 4)}` : `${clock(frame.time)} · ${frame.cosine.toFixed(3)}`;
     const more = why.exact ? `match ${frame.cosine.toFixed(3)}, weight ${percent(frame.weight)}` : "";
@@ -241,7 +159,3 @@ function streamsOf(why) {
   }));
   return [...heading("Streams", "What the method reads in the query, and how much of the score each reading made."), facts];
 }
-
-document.getElementById("whyButton").onclick = () => showWhy(byId("why").hidden);
-document.querySelector("#player video").addEventListener("loadedmetadata", drawCurve);
-document.querySelector("#player video").addEventListener("timeupdate", (event) => showAt(event.target.currentTime));

@@ -1,0 +1,1 @@
+"""Marks and captions of one library into a small head over its model, or a refusal."""

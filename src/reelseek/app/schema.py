@@ -1,0 +1,285 @@
+"""What the HTTP interface takes and answers, as pydantic models: /openapi.json is made from these.
+
+Server and client (`reelseek.client`) share them. Times are seconds of the video. A file is known by an id that only
+the running server can make; names and folders are for reading. Not here: the routes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MOST_HITS = 200
+MOST_CHARACTERS = 20_000
+"""Of a query; it may be a whole paragraph."""
+MOST_WORDS = 1_000
+"""Characters of every other text."""
+MOST_TEXTS = 8
+"""Entries of a list."""
+MOST_ASKED = MOST_CHARACTERS + MOST_WORDS * (3 * MOST_TEXTS + 7)
+"""Characters of the longest request: a query, three lists, and the seven other texts of `AskedLike`."""
+
+Words = Annotated[str, Field(max_length=MOST_WORDS)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Asked(BaseModel):
+    """What can be asked of a search besides its picture: the options of `reelseek search`, by their names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    q: str = Field("", description=f"what a place shows; at most {MOST_CHARACTERS} characters")
+    k: int = Field(24, ge=1, le=MOST_HITS, description="how many hits")
+    moments: bool = Field(False, description="several spans of one video may answer")
+    best_moment: bool = Field(False, description="one span a video, cut to where it matches")
+    but: Words = Field("", description="what is to be different from the picture")
+    then: Words = Field("", description="what comes later in the same video")
+    without: list[Words] = Field([], max_length=MOST_TEXTS, description="what must not be seen")
+    below: list[Words] = Field([], max_length=MOST_TEXTS, description="only files below these folders")
+    since: Words = Field("", description="only files changed on this day or later, as 2024-05-31")
+    until: Words = Field("", description="only files changed on this day or before")
+    longer: Words = Field("", description="only videos of this length or more, as 90 or 1:30")
+    shorter: Words = Field("", description="only videos of this length or less")
+    where: list[Words] = Field(
+        [], max_length=MOST_TEXTS, description="conditions on the server's metadata, as camera=GoPro"
+    )
+    duplicates: bool = Field(False, description="the same footage twice is two answers")
+    variety: float = Field(0.0, ge=0, le=1, description="from 0, the best first, to 1, as different as can be")
+
+
+class AskedWithPicture(Asked):
+    """A search whose picture is the request's body. clip_start, clip_end: the span of a clip that counts."""
+
+    clip_start: Seconds = 0.0
+    clip_end: Seconds | None = None
+
+
+class AskedLike(Asked):
+    """A search whose picture is a moment of an indexed video: the stored frame nearest to `t`."""
+
+    id: Words
+    t: Seconds
+
+
+class Place(BaseModel):
+    """A span of a file, and its best frame's time. playable: whether a browser may know the container."""
+
+    id: str
+    name: str
+    folder: str
+    start: float
+    end: float
+    peak: float
+    score: float
+    playable: bool
+
+
+class Part(BaseModel):
+    """How strongly a hit shows one part of the query, on the hit's scale."""
+
+    role: Literal["text", "picture", "but", "then", "without"]
+    what: str
+    score: float
+
+
+class Span(BaseModel):
+    """A span and its best frame's time."""
+
+    start: float
+    end: float
+    peak: float
+
+
+class Found(Place):
+    """A hit and all that is known of it.
+
+    probability: of a match, where the server was started with --probability and a sentence alone was asked. scale:
+    "cosine", or "deviations" from the library's average for a query of several parts. then: the later moment of an
+    ordered query. alike: places that show the same footage and were left out for it. duration: of the file. changed:
+    its time of change, ISO 8601 in UTC. metadata: its row of the server's table.
+    """
+
+    probability: float | None
+    scale: Literal["cosine", "deviations"]
+    parts: list[Part]
+    then: Span | None
+    alike: list[Place]
+    duration: float
+    changed: str
+    metadata: dict[str, str]
+
+
+class SearchAnswer(BaseModel):
+    """Hits, best first. query: all that was asked, in words. seconds: from the request to its answer.
+
+    nothing_matches: whether every hit's probability is known and low.
+    """
+
+    query: str
+    moments: bool
+    seconds: float
+    nothing_matches: bool
+    hits: list[Found]
+
+
+class CurveAnswer(BaseModel):
+    """The cosine of a sentence with every stored frame of a video, in order of time. duration: where it ends."""
+
+    id: str
+    query: str
+    duration: float
+    times: list[float]
+    scores: list[float]
+
+
+class Indexing(BaseModel):
+    """An indexing run that writes now. done, total: files; None before they are counted."""
+
+    done: int | None
+    total: int | None
+
+
+class Broken(BaseModel):
+    """A file that could not be read, and why."""
+
+    path: str
+    reason: str
+
+
+class Folder(BaseModel):
+    """A folder that holds videos itself, and how many."""
+
+    path: str
+    videos: int
+
+
+class StatusAnswer(BaseModel):
+    """The index and its model. seconds: of video. columns: of the server's metadata table, for `where`.
+
+    folders: at most 500, in order of path. probability: whether hits of a sentence carry one. indexing: None when
+    nobody writes to the index. against: whether the server holds a second index, below `/b`, to compare with.
+    """
+
+    model: str
+    trained_on: str
+    directory: str
+    videos: int
+    segments: int
+    seconds: float
+    broken: list[Broken]
+    folders: list[Folder]
+    columns: list[str]
+    probability: bool
+    indexing: Indexing | None
+    against: bool = False
+
+
+class Judgement(BaseModel):
+    """Whether a hit is what a query meant; good: null takes back what was said before. t: the hit's `peak`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    q: str = Field(max_length=MOST_CHARACTERS)
+    id: Words
+    t: Seconds
+    good: bool | None
+
+
+class Kept(BaseModel):
+    """Feedback that is kept. id: None where the index does not hold the file any more. at: ISO 8601 in UTC."""
+
+    q: str
+    id: str | None
+    name: str
+    folder: str
+    start: float
+    end: float
+    peak: float
+    good: bool
+    at: str
+
+
+class FeedbackAnswer(BaseModel):
+    """What is kept now of the judged hit; None where it was taken back."""
+
+    kept: Kept | None
+
+
+class FeedbackList(BaseModel):
+    """All feedback that is kept, oldest first."""
+
+    kept: list[Kept]
+
+
+class FrameShare(BaseModel):
+    """See `reelseek.index.explanation.FrameShare`."""
+
+    time: float
+    cosine: float
+    weight: float | None
+    contribution: float | None
+
+
+class WordShare(BaseModel):
+    """See `reelseek.index.explanation.WordShare`."""
+
+    text: str
+    start: int
+    end: int
+    drop: float
+    weight: float
+    by_frame: list[float]
+
+
+class IncrementShare(BaseModel):
+    """See `reelseek.index.explanation.IncrementShare`."""
+
+    side: str
+    length: float
+    relative: float
+    gap_cosine: float
+    without: float
+
+
+class StreamShare(BaseModel):
+    """See `reelseek.index.explanation.StreamShare`."""
+
+    name: str
+    score: float
+    share: float
+    words: list[str]
+    experts: dict[str, float]
+    contributions: list[float]
+    increment: IncrementShare | None
+
+
+class ExplainAnswer(BaseModel):
+    """Why a hit has its score: `reelseek.index.explanation.Explanation` under the file's id."""
+
+    id: str
+    seconds: float
+    query: str
+    start: float
+    end: float
+    duration: float
+    score: float
+    exact: bool
+    rest: float
+    frames: list[FrameShare]
+    words: list[WordShare]
+    streams: list[StreamShare]
+    increment: IncrementShare | None
+    curve: list[tuple[float, float]]
+
+
+class Health(BaseModel):
+    """The server answers."""
+
+    ok: bool
+
+
+class ErrorAnswer(BaseModel):
+    """What is wrong, in a sentence that can be shown as it is."""
+
+    error: str

@@ -1,0 +1,221 @@
+"""One index behind the HTTP interface: what the routes ask of it, and the service that `reelseek serve` gives them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from reelseek.errors import IndexMismatch, NotInIndex
+from reelseek.index.ask import Answer, Moments, ask
+from reelseek.index.explain import explain
+from reelseek.index.explanation import Explanation
+from reelseek.index.filters import Filters, Metadata
+from reelseek.index.library import status
+from reelseek.index.loaded import Loaded, Located, located
+from reelseek.index.marks import Mark, drop_mark, keep_mark, read_marks
+from reelseek.index.progress import indexing_now
+from reelseek.index.query import Query
+from reelseek.index.search import Searcher
+from reelseek.index.seen import Curve, curve
+from reelseek.index.similar import similar
+from reelseek.index.store import list_files
+
+MOST_FOLDERS = 500
+LOOK_EVERY = 2.0
+"""Seconds after which a question about the status looks whether the index has changed."""
+
+
+class Judged(NamedTuple):
+    """A mark, and the path under which the index holds its content now; None where it does not any more."""
+
+    mark: Mark
+    path: str | None
+
+
+def held(loaded: Loaded, path: str, peak: float) -> Located:
+    """Where a hit lies. Raises NotInIndex where the index holds no such frame (any more)."""
+    place = located(loaded, path, peak)
+    if place is None:
+        raise NotInIndex(f"{path}: the index holds no frame of it at {peak:g} s any more. Search again.")
+    return place
+
+
+class SearchService(Protocol):
+    """What the routes need of an index. All may be called from any thread.
+
+    metadata: the table that `Filters.where` is about, None where there is none.
+    """
+
+    metadata: Metadata | None
+
+    def ask(
+        self,
+        query: Query,
+        k: int,
+        *,
+        filters: Filters,
+        moments: Moments,
+        collapse: bool,
+        variety: float,
+    ) -> Sequence[Answer]:
+        """See `reelseek.index.ask.ask`. ValueError: a query that cannot be used."""
+        ...
+
+    def similar(
+        self,
+        query: Query,
+        k: int,
+        *,
+        filters: Filters,
+        moments: Moments,
+        collapse: bool,
+        variety: float,
+    ) -> Sequence[Answer]:
+        """See `reelseek.index.similar.similar`."""
+        ...
+
+    def explain(self, query: str, path: str, peak: float) -> Explanation:
+        """Why the hit with this path and peak has its score. NotInIndex; ValueError: a query that cannot be used."""
+        ...
+
+    def curve(self, query: str, path: str) -> Curve:
+        """See `reelseek.index.seen.curve`."""
+        ...
+
+    def status(self) -> Mapping[str, Any]:
+        """The index and its model.
+
+        Keys: those of `reelseek.index.library.status`; folders (list of (path, videos)); probability (bool); indexing
+        (None or `reelseek.index.progress.Indexing`).
+        """
+        ...
+
+    def judge(self, query: str, path: str, peak: float, good: bool | None) -> Judged | None:
+        """Keep whether a hit is what was meant, or take that back (None). NotInIndex where there is no such frame."""
+        ...
+
+    def judged(self) -> Sequence[Judged]:
+        """All that was kept and not taken back, oldest first."""
+        ...
+
+    def allowed(self, path: str) -> bool:
+        """Whether `path`, a path with every link resolved, is a file of the index.
+
+        Links of indexed files must be resolved when the index is opened, not here: a file that is swapped for a link
+        afterwards then leads to a path that is not allowed.
+        """
+        ...
+
+
+class Service:
+    """The `SearchService` of an index on disk.
+
+    What `reelseek index` adds is picked up, another model that it switches to as well. again: opens the index with the
+    model that it now has. One search runs at a time.
+    """
+
+    def __init__(
+        self,
+        searcher: Searcher,
+        again: Callable[[], Searcher] | None = None,
+        *,
+        metadata: Metadata | None = None,
+        probability: bool = False,
+    ) -> None:
+        self.metadata = metadata
+        self._searcher = searcher
+        self._again = again
+        self._probability = probability
+        self._lock = threading.Lock()
+        self._looked = time.monotonic()
+        if probability:
+            searcher.calibrate()
+        self._look()
+
+    def ask(self, query: Query, k: int, **how: Any) -> list[Answer]:
+        """The best `k` places."""
+        with self._lock:
+            self._renew()
+            return ask(self._searcher, query, k, **how)
+
+    def similar(self, query: Query, k: int, **how: Any) -> list[Answer]:
+        """The best `k` places like a moment of the index."""
+        with self._lock:
+            self._renew()
+            return similar(self._searcher, query, k, **how)
+
+    def explain(self, query: str, path: str, peak: float) -> Explanation:
+        """Why the hit with this path and peak has its score."""
+        with self._lock:
+            held(self._searcher.loaded, path, peak)
+            return explain(self._searcher, query, [(path, peak)])[0]
+
+    def curve(self, query: str, path: str) -> Curve:
+        """A sentence along one video."""
+        with self._lock:
+            return curve(self._searcher, query, path)
+
+    def status(self) -> Mapping[str, Any]:
+        """The index and its model as they are now, or were when the last search began that still runs."""
+        if time.monotonic() - self._looked > LOOK_EVERY and self._lock.acquire(blocking=False):
+            try:
+                self._renew()
+            finally:
+                self._lock.release()
+        return {**self._status, "indexing": indexing_now(self._searcher.index.directory)}
+
+    def judge(self, query: str, path: str, peak: float, good: bool | None) -> Judged | None:
+        """Keep a mark, or take it back."""
+        directory, loaded = self._searcher.index.directory, self._searcher.loaded
+        if good is None:
+            drop_mark(directory, query, path, peak)
+            return None
+        place = held(loaded, path, peak)
+        mark = Mark(query, path, loaded.files[path].content_hash, place.start, place.end, peak, good, time.time())
+        keep_mark(directory, mark)
+        return Judged(mark, path)
+
+    def judged(self) -> list[Judged]:
+        """All marks that count."""
+        loaded = self._searcher.loaded
+        paths = dict(zip(loaded.contents_V, loaded.paths_V, strict=True))
+
+        def path_now(mark: Mark) -> str | None:
+            file = loaded.files.get(mark.path)
+            same = file is not None and file.content_hash == mark.content_hash
+            return mark.path if same else paths.get(mark.content_hash)
+
+        return [Judged(mark, path_now(mark)) for mark in read_marks(self._searcher.index.directory)]
+
+    def allowed(self, path: str) -> bool:
+        """Whether a resolved path is a file of the index."""
+        return path in self._paths
+
+    def _renew(self) -> None:
+        try:
+            renewed = self._searcher.reload()
+        except IndexMismatch:
+            if self._again is None:
+                raise
+            self._searcher, renewed = self._again(), True
+            if self._probability:
+                self._searcher.calibrate()
+        self._looked = time.monotonic()
+        if renewed:
+            self._look()
+
+    def _look(self) -> None:
+        files = list_files(self._searcher.index.directory)
+        good = [file for file in files if file.status == "ok"]
+        self._paths = {os.path.realpath(file.path) for file in good}
+        folders = Counter(file.path.parent for file in good)
+        self._status = {
+            **status(self._searcher, files),
+            "folders": sorted((str(Path(path)), count) for path, count in folders.most_common(MOST_FOLDERS)),
+            "probability": self._probability,
+        }

@@ -1,0 +1,112 @@
+// A picture or short clip as the query: chosen, dropped or pasted; or a moment of an indexed video. Its preview is a chip.
+import { byId, complain, icon, loadPicture, shortened, stillAt } from "./dom.js";
+
+const MOST_MEGABYTES = { image: 32, video: 256 };
+const PREVIEW = 36;
+const files = [];  // those of this visit, so that Back finds them; an address cannot hold one
+let file = null, number = 0, like = null;
+
+export const chosen = () => ({ file, like, number });
+
+function show() {
+  const chip = byId("picture"), preview = chip.querySelector(".preview");
+  chip.hidden = !file && !like;
+  byId("butField").hidden = chip.hidden;
+  if (chip.hidden) byId("but").value = "";
+  byId("query").placeholder = chip.hidden ? "Describe a scene" : "Add words, or search";
+  if (chip.hidden) return;
+  const name = file ? file.name || "picture" : like.name;
+  chip.querySelector("bdi").textContent = shortened(name, 24);
+  chip.title = like ? `like a moment of ${name}` : name;
+  byId("dropPicture").setAttribute("aria-label", `Take away the picture ${name}`);
+  preview.replaceChildren(icon("film"));
+  if (like) {
+    const image = document.createElement("img");
+    image.alt = "";
+    loadPicture(image, stillAt(like, like.t), preview);
+    preview.replaceChildren(image);
+  } else if (file.type.startsWith("image/")) {
+    drawPreview(preview, file);
+  }
+}
+
+// On a canvas: the page's security policy allows no picture but the server's.
+async function drawPreview(preview, mine) {
+  try {
+    const bitmap = await createImageBitmap(mine), canvas = document.createElement("canvas");
+    const scale = devicePixelRatio * PREVIEW / Math.min(bitmap.width, bitmap.height);
+    canvas.width = canvas.height = Math.round(PREVIEW * devicePixelRatio);
+    const width = bitmap.width * scale, height = bitmap.height * scale;
+    canvas.getContext("2d").drawImage(bitmap, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
+    bitmap.close();
+    if (mine === file) preview.replaceChildren(canvas);
+  } catch { /* a format that this browser does not know; the server may */ }
+}
+
+// Whether it can be used; says why not.
+export function choose(next) {
+  const kind = next.type.split("/")[0];
+  if (!MOST_MEGABYTES[kind]) {
+    complain(`${next.name || "This"} is no picture and no video.`);
+    return false;
+  }
+  if (next.size > MOST_MEGABYTES[kind] * 2 ** 20) {
+    complain(`${next.name} has more than ${MOST_MEGABYTES[kind]} MB. Choose a smaller one.`);
+    return false;
+  }
+  [file, like, number] = [next, null, files.push(next)];
+  show();
+  return true;
+}
+
+export function chooseMoment(hit) {
+  [file, like] = [null, { id: hit.id, t: hit.peak, name: hit.name }];
+  show();
+}
+
+export function forget() {
+  [file, like] = [null, null];
+  show();
+}
+
+// From an address. False where it names a picture of another visit.
+export function recall(moment, kept) {
+  [like, number] = [moment, Number(kept)];
+  file = files[number - 1] || null;
+  show();
+  return kept === null || file !== null;
+}
+
+export function watch(changed) {
+  const input = byId("file"), veil = byId("veil");
+  const take = (list) => { if (list.length && choose(list[0])) changed(); };
+  byId("choose").onclick = () => input.click();
+  input.onchange = () => {
+    take(input.files);
+    input.value = "";
+  };
+  byId("dropPicture").onclick = () => {
+    forget();
+    byId("query").focus();
+    changed();
+  };
+  const brings = (event) => [...event.dataTransfer.types].includes("Files");
+  document.addEventListener("dragover", (event) => {
+    if (!brings(event)) return;
+    event.preventDefault();
+    veil.hidden = document.querySelector("dialog[open]") !== null;
+  });
+  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) veil.hidden = true; });
+  document.addEventListener("drop", (event) => {
+    veil.hidden = true;
+    if (!brings(event)) return;
+    event.preventDefault();
+    if (!document.querySelector("dialog[open]")) take(event.dataTransfer.files);
+  });
+  document.addEventListener("paste", (event) => {
+    const pasted = event.clipboardData ? event.clipboardData.files : [];
+    if (!pasted.length || document.querySelector("dialog[open]")) return;
+    event.preventDefault();
+    take(pasted);
+  });
+}

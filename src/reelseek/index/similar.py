@@ -1,0 +1,36 @@
+"""Moments like one of the index. Not here: its vector (`reelseek.index.seen`), the search (`reelseek.index.ask`)."""
+
+from __future__ import annotations
+
+from reelseek.index.ask import Answer, Moments, ask
+from reelseek.index.filters import Filters
+from reelseek.index.query import Query
+from reelseek.index.search import Searcher
+
+
+def similar(
+    searcher: Searcher,
+    query: Query,
+    k: int = 10,
+    *,
+    filters: Filters | None = None,
+    moments: Moments = "",
+    collapse: bool = True,
+    variety: float = 0.0,
+) -> list[Answer]:
+    """The `k` best places for a query with a `frame`, without the place that the frame itself lies in.
+
+    Copies of that place leave with it where the same footage is one answer (`collapse`).
+    Raises ValueError for a query without a frame, NotInIndex, and as `reelseek.index.ask.ask`.
+    """
+    frame = query.frame
+    if frame is None:
+        raise ValueError("similar: the query has no frame")
+    answers = ask(searcher, query, k + 1, filters=filters, moments=moments, collapse=collapse, variety=variety)
+    files = searcher.loaded.files
+
+    def itself(answer: Answer) -> bool:
+        same = files[answer.path].content_hash == files[str(frame.path)].content_hash
+        return same and answer.start <= frame.time <= answer.end
+
+    return [answer for answer in answers if not itself(answer)][:k]

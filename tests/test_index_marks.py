@@ -1,0 +1,198 @@
+"""Marks: the latest line counts, a kill costs at most the line being written, nothing that happens to an index does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from index_fakes import CARD, FakeMethod, clip, update
+from reelseek.errors import IndexError_, NotAnIndex
+from reelseek.index import build, store
+from reelseek.index.cards import MARKS
+from reelseek.index.marks import Mark, drop_mark, keep_mark, read_marks
+from reelseek.index.switch import roll_back, switch
+
+RED = Mark("something red", "/films/red.mp4", "aa" * 16, 0.0, 2.0, 0.5, True, 1_700_000_000.25)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("marks")
+    clip(folder / "videos" / "red.avi", ["red"])
+    clip(folder / "videos" / "blue.avi", ["blue"], seed=1)
+    update(folder / "index", folder / "videos")
+    return folder
+
+
+@pytest.fixture
+def index(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made / "index", tmp_path / "index"))
+
+
+def test_marks_come_back_in_order_and_the_latest_counts(index: Path) -> None:
+    assert read_marks(index) == []
+    blue = RED._replace(path="/films/blue.mp4", content_hash="bb" * 16, good=False)
+    later = RED._replace(peak=1.5)
+    for mark in (RED, blue, later):
+        keep_mark(index, mark)
+    assert read_marks(index) == [RED, blue, later]
+    changed = RED._replace(good=False, path="/moved/red.mp4", peak=0.5001)  # the same frame, its time rounded
+    keep_mark(index, changed)
+    assert read_marks(index) == [blue, later, changed]
+    keep_mark(index, RED._replace(query="another query"))
+    assert len(read_marks(index)) == 4
+    assert len((index / MARKS).read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize("at", [0.5, 0.4999])
+def test_a_mark_can_be_taken_back_and_given_again(index: Path, at: float) -> None:
+    other = RED._replace(query="red")
+    keep_mark(index, RED)
+    keep_mark(index, other)
+    assert not drop_mark(index, RED.query, "/films/blue.mp4", at)
+    assert not drop_mark(index, RED.query, RED.path, at + 1)
+    assert read_marks(index) == [RED, other]
+    assert drop_mark(index, RED.query, RED.path, at)
+    assert read_marks(index) == [other]
+    assert not drop_mark(index, RED.query, RED.path, at)
+    keep_mark(index, RED)
+    assert read_marks(index) == [other, RED]
+
+
+def test_a_mark_is_found_where_its_file_is_now(index: Path) -> None:
+    row = store.list_files(index)[0]
+    keep_mark(index, RED._replace(content_hash=row.content_hash))
+    assert drop_mark(index, RED.query, str(row.path), RED.peak)
+    assert read_marks(index) == []
+
+
+def test_names_and_queries_of_any_letters(index: Path) -> None:
+    odd = RED._replace(path=os.fsdecode(b"/films/\xff\n\xc3\xa9.mp4"), query='\U0001f3ac "quoted"\n\u2028 line')
+    keep_mark(index, odd)
+    assert read_marks(index) == [odd]
+    assert (index / MARKS).read_bytes().isascii()
+    assert drop_mark(index, odd.query, odd.path, odd.peak)
+
+
+@pytest.mark.parametrize("torn", [b'{"query": "red', b"\xff" * 9000, json.dumps(RED._asdict()).encode()])
+def test_a_torn_last_line_is_none_and_leaves_with_the_next_mark(index: Path, torn: bytes) -> None:
+    first = RED._replace(query="q" * 10_000)
+    for kept in ([], [first]):
+        for mark in kept:
+            keep_mark(index, mark)
+        whole = (index / MARKS).read_bytes() if kept else b""
+        (index / MARKS).write_bytes(whole + torn)
+        assert read_marks(index) == kept
+        keep_mark(index, RED._replace(at=1.0))
+        assert read_marks(index) == [*kept, RED._replace(at=1.0)]
+        (index / MARKS).unlink()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "[]",
+        "{}",
+        "\xff",
+        '{"query": "a"}',
+        "[" * 100_000,
+        json.dumps(RED._asdict() | {"good": 1}),
+        json.dumps(RED._asdict() | {"peak": "1"}),
+        json.dumps(RED._asdict() | {"peak": float("nan")}),
+        json.dumps(RED._asdict() | {"query": 3}),
+    ],
+)
+def test_a_damaged_line_is_named(index: Path, line: str) -> None:
+    keep_mark(index, RED)
+    with (index / MARKS).open("a", encoding="latin-1") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(IndexError_, match=r"marks\.jsonl: line 2 is not a mark .*Delete that line"):
+        read_marks(index)
+
+
+def test_what_is_no_mark_and_no_index_is_refused(index: Path, tmp_path: Path) -> None:
+    for wrong in (RED._replace(query=" \n"), RED._replace(peak=float("nan")), RED._replace(end=float("inf"))):
+        with pytest.raises(ValueError, match="needs a query and times"):
+            keep_mark(index, wrong)
+    for act in (lambda: keep_mark(tmp_path, RED), lambda: read_marks(tmp_path)):
+        with pytest.raises(NotAnIndex):
+            act()
+    assert not (tmp_path / MARKS).exists()
+
+
+MANY = """
+import resource, sys
+from pathlib import Path
+from reelseek.errors import IndexError_
+from reelseek.index.marks import Mark, keep_mark
+name, most = sys.argv[2], int(sys.argv[3])
+if most:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+print("begun", flush=True)
+try:
+    for number in range(50):
+        keep_mark(Path(sys.argv[1]), Mark(name * 1000, "red.mp4", "aa", 0.0, 2.0, float(number), True, 1.0))
+        print(number, flush=True)
+except IndexError_ as error:
+    print(error)
+"""
+
+
+def marking(index: Path, name: str, most: int = 0) -> subprocess.Popen[str]:
+    """A process that makes 50 marks. most: bytes that a file may hold, as on a full disk."""
+    words = [sys.executable, "-c", MANY, str(index), name, str(most)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+
+def test_processes_that_mark_at_once_lose_nothing(index: Path) -> None:
+    workers = [marking(index, name) for name in "abcd"]
+    for worker in workers:
+        worker.communicate()
+        assert worker.returncode == 0
+    found = read_marks(index)
+    assert {(mark.query[0], mark.peak) for mark in found} == {(n, float(p)) for n in "abcd" for p in range(50)}
+    assert len(found) == 200
+
+
+def test_a_killed_process_leaves_what_it_said_it_had_kept(index: Path) -> None:
+    worker = marking(index, "a")
+    said = [worker.stdout.readline() for _ in range(10)] if worker.stdout else []
+    worker.kill()
+    said += worker.communicate()[0].splitlines(keepends=True)
+    kept = sum(line.endswith("\n") for line in said[1:])
+    assert kept >= 9
+    assert kept <= len(read_marks(index)) <= kept + 1
+    keep_mark(index, RED)
+    assert read_marks(index)[-1] == RED
+
+
+def test_a_full_disk_leaves_whole_lines(index: Path) -> None:
+    said = marking(index, "a", 5000).communicate()[0].splitlines()
+    assert "the index cannot be written" in said[-1]
+    assert len(read_marks(index)) == len(said) - 2 > 0
+    assert (index / MARKS).read_bytes().endswith(b"}\n")
+
+
+def test_marks_outlive_what_happens_to_an_index(made: Path, index: Path, tmp_path: Path) -> None:
+    videos = Path(shutil.copytree(made / "videos", tmp_path / "videos"))
+    update(index, videos, made / "videos")
+    keep_mark(index, RED)
+    (videos / "red.avi").rename(videos / "moved.avi")
+    update(index, videos)
+    switch(index, FakeMethod(1), model_card=CARD)
+    roll_back(index)
+    build.remove(index, [videos])
+    build.compact(index)
+    assert read_marks(index) == [RED]
+    for path in index.iterdir():  # what the advice for a damaged index comes to
+        if path.name != MARKS:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    update(index, videos)
+    assert read_marks(index) == [RED]

@@ -1,0 +1,356 @@
+"""Subtitles beside videos: reading any file, following changes without decoding, searching what is said."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cli_world
+from index_fakes import FakeMethod, clip, update
+from reelseek import embed_pipeline
+from reelseek.errors import ConfigError, IndexError_, ReelseekError
+from reelseek.index import build, cards, subtitles
+from reelseek.index.ask import ask
+from reelseek.index.filters import Filters
+from reelseek.index.query import Query
+from reelseek.index.search import Searcher
+from reelseek.index.spoken import Spoken, bm25, fused, words_of
+from reelseek.index.subtitles import Cue, Sidecar, beside, load, parse, read
+from reelseek.index.switch import switch
+
+SRT = """1
+00:00:00,500 --> 00:00:01,000
+<i>Hello</i> there,
+general.
+
+2
+00:00:01,200 --> 00:00:02,000
+{\\an8}Tom &amp; Jerry
+3
+00:00:02,000 --> 00:00:02,500
+<font color="red">no line between</font>
+"""
+VTT = """WEBVTT - some title
+
+STYLE
+::cue { color: red }
+
+NOTE nothing to see
+
+intro
+00:00.500 --> 00:01.000 align:start position:0%
+<v Roger>Hello <00:00.700><c.loud>there</c>
+
+1:00:02.000 --> 1:00:03.000
+2 < 3, and <this
+"""
+
+
+def test_srt_and_vtt_are_read() -> None:
+    assert parse(SRT) == (
+        [Cue(0.5, 1.0, "Hello there, general."), Cue(1.2, 2.0, "Tom & Jerry"), Cue(2.0, 2.5, "no line between")],
+        0,
+    )
+    assert parse(VTT) == ([Cue(0.5, 1.0, "Hello there"), Cue(3602.0, 3603.0, "2 < 3, and <this")], 0)
+
+
+def test_damaged_cues_are_counted_and_the_others_stay() -> None:
+    text = (
+        "1\n00:00:01,000 --> 00:00:00,000\nbackwards\n\n2\n00:00:xx,000 --> 00:00:02,000\nno time\n\n"
+        "3\n00:00:05,0 --> 00:00:06,0\n<b></b>\n\n4\n00:00:01,000 --> 00:00:02,000\n<script>alert(1)</script> ok\n"
+    )
+    assert parse(text) == ([Cue(1.0, 2.0, "alert(1) ok")], 3)
+    assert parse("") == ([], 0)
+    assert parse("no subtitles at all") == ([], 0)
+
+
+@given(st.text())
+def test_any_text_is_parsed_into_clean_cues(text: str) -> None:
+    for found in (parse(text), parse(f"1\n00:00:01,000 --> 00:00:02,000\n{text}")):
+        for cue in found[0]:
+            assert 0 <= cue.start <= cue.end
+            assert cue.text.isprintable()
+            assert cue.text.strip() == cue.text != ""
+            assert len(cue.text) <= subtitles.LONGEST
+
+
+def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subtitles, "MOST_CUES", 2)
+    monkeypatch.setattr(subtitles, "LONGEST", 5)
+    assert parse(SRT) == ([Cue(0.5, 1.0, "Hello"), Cue(1.2, 2.0, "Tom &")], 1)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_encodings(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.srt").write_bytes("1\r\n00:00:01,000 --> 00:00:02,000\r\nÄrger über ß\r\n".encode(encoding))
+    assert read(tmp_path / "a.srt") == ([Cue(1.0, 2.0, "Ärger über ß")], 0)
+
+
+def test_files_that_are_no_subtitles_are_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.srt").write_bytes(bytes(range(256)) * 9)
+    with pytest.raises(ReelseekError, match="no cue"):
+        read(tmp_path / "a.srt")
+    (tmp_path / "b.srt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ReelseekError, match="no cue"):
+        read(tmp_path / "b.srt")
+    with pytest.raises(ReelseekError, match="cannot be read"):
+        read(tmp_path / "missing.srt")
+    monkeypatch.setattr(subtitles, "MOST_BYTES", 100)
+    with pytest.raises(ReelseekError, match="too large"):
+        read(tmp_path / "a.srt")
+
+
+def test_which_files_belong_to_which_video(tmp_path: Path) -> None:
+    names = ["a.mp4", "a.b.mp4", "a.srt", "a.en.srt", "a.en.forced.vtt", "a.mp4.SRT", "a.b.srt", "a.b.de.vtt", "ab.srt",
+             "a.en.sdh.forced.srt", "a.txt", "c.mp4", ".srt"]  # fmt: skip
+    for name in names:
+        (tmp_path / name).write_text("x")
+    found = beside([tmp_path / "a.mp4", tmp_path / "a.b.mp4", tmp_path / "c.mp4", tmp_path / "gone" / "d.mp4"])
+    assert {video.name: [file.name for file, _ in files] for video, files in found.items()} == {
+        "a.mp4": ["a.en.forced.vtt", "a.en.srt", "a.mp4.SRT", "a.srt"],
+        "a.b.mp4": ["a.b.de.vtt", "a.b.srt"],
+        "c.mp4": [],
+    }
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    folder = tmp_path / "videos"
+    clip(folder / "a.avi", ["red", "green", "blue"], seed=1)
+    clip(folder / "b.avi", ["blue"], seed=2)
+    clip(folder / "c.avi", ["white"], seed=3)
+    (folder / "a.srt").write_text(SRT)
+    (folder / "b.en.vtt").write_text("WEBVTT\n\n00:00.000 --> 00:01.000\nthe general sleeps\n")
+    return folder
+
+
+def held(index: Path) -> dict[str, list[str]]:
+    return {sidecar.file.name: [cue.text for cue in sidecar.cues] for sidecar in load(index)}
+
+
+def test_an_update_follows_subtitles_without_decoding(videos, tmp_path, monkeypatch) -> None:
+    index = tmp_path / "index"
+    report = update(index, videos)
+    assert (report.subtitles, report.subtitles_read, report.cues_damaged) == (2, 2, 0)
+    assert held(index).keys() == {"a.srt", "b.en.vtt"}
+    monkeypatch.setattr(embed_pipeline, "decode", lambda path, *rest, **named: pytest.fail(f"{path} was decoded"))
+    monkeypatch.setattr(subtitles, "read", lambda path: pytest.fail(f"{path} was read"))
+    assert update(index, videos).subtitles_read == 0
+    monkeypatch.setattr(subtitles, "read", read)
+    (videos / "a.srt").write_text(SRT.replace("general", "admiral"))
+    (videos / "c.vtt").write_text("no cues")
+    report = update(index, videos)
+    assert (report.subtitles, report.subtitles_read) == (3, 2)
+    assert [broken.path.name for broken in report.subtitles_broken] == ["c.vtt"]
+    assert "admiral" in held(index)["a.srt"][0]
+    report = update(index, videos)
+    assert (report.subtitles_read, list(report.subtitles_broken)) == (0, [])
+    (videos / "b.en.vtt").unlink()
+    update(index, videos)
+    assert held(index).keys() == {"a.srt", "c.vtt"}
+    (videos / "a.avi").rename(videos / "z.avi")
+    (videos / "a.srt").rename(videos / "z.srt")
+    update(index, videos)
+    assert held(index).keys() == {"z.srt", "c.vtt"}
+    build.remove(index, [videos / "z.avi"])
+    assert held(index).keys() == {"c.vtt"}
+    (videos / "z.avi").unlink()
+    (videos / "c.avi").unlink()
+    update(index, videos)
+    assert held(index) == {}
+    assert not any("admiral" in path.read_text() for path in (index / subtitles.FOLDER).iterdir())
+
+
+def test_other_folders_keep_theirs_and_a_switch_keeps_all(videos: Path, tmp_path: Path) -> None:
+    clip(tmp_path / "more" / "d.avi", ["green"], seed=4)
+    (tmp_path / "more" / "d.srt").write_text(SRT)
+    index = tmp_path / "index"
+    update(index, videos)
+    assert update(index, tmp_path / "more").subtitles == 1
+    assert held(index).keys() == {"a.srt", "b.en.vtt", "d.srt"}
+    switch(index, FakeMethod(1), model_card={})
+    assert held(index).keys() == {"a.srt", "b.en.vtt", "d.srt"}
+    shutil.move(videos, tmp_path / "unplugged")
+    with pytest.raises(IndexError_):
+        update(index, videos, method=FakeMethod(1))
+    assert held(index).keys() == {"a.srt", "b.en.vtt", "d.srt"}
+
+
+def test_a_kill_leaves_whole_files_and_the_next_update_the_rest(videos, tmp_path, monkeypatch) -> None:
+    index = tmp_path / "index"
+
+    class Killed(BaseException):
+        pass
+
+    def die(self: Path, target: Path) -> None:
+        if target.suffix == ".json" and target.parent.name == subtitles.FOLDER:
+            raise Killed
+        os.replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", die)
+        with pytest.raises(Killed):
+            update(index, videos)
+    assert held(index) == {}
+    assert [path.suffix for path in (index / subtitles.FOLDER).iterdir()] == [".part"]
+    assert update(index, videos).subtitles_read == 2
+    assert all(path.suffix == ".json" for path in (index / subtitles.FOLDER).iterdir())
+    next((index / subtitles.FOLDER).iterdir()).write_text("{damaged")
+    assert len(held(index)) == 1
+
+
+def test_a_full_disk_is_a_sentence(videos, tmp_path, monkeypatch) -> None:
+    update(tmp_path / "index", videos)
+    (videos / "a.srt").write_text(SRT + "\n")
+
+    def full(self: Path, *args: object, **named: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(IndexError_, match=r"cannot be written \(No space left"):
+            update(tmp_path / "index", videos)
+    assert len(held(tmp_path / "index")) == 2
+
+
+def slow_bm25(query: str, documents: list[list[str]]) -> list[float]:
+    """The formula, word by word."""
+    scores = []
+    mean = sum(len(document) for document in documents) / len(documents)
+    for document in documents:
+        score = covered = whole = 0.0
+        for word in set(words_of(query)):
+            n = sum(1 for other in documents if word in other)
+            weight = math.log(1 + (len(documents) - n + 0.5) / (n + 0.5))
+            whole += weight
+            count = document.count(word)
+            if count:
+                covered += weight
+                score += weight * count * (1.2 + 1) / (count + 1.2 * (1 - 0.75 + 0.75 * len(document) / mean))
+        scores.append(score if covered >= whole / 2 else 0.0)
+    return scores
+
+
+def test_bm25_equals_its_definition() -> None:
+    chance = np.random.default_rng(0)
+    words = [f"w{n}" for n in range(12)]
+    for _ in range(100):
+        documents = [
+            [words[min(11, int(n))] for n in chance.geometric(0.2, chance.integers(1, 15)) - 1]
+            for _ in range(chance.integers(1, 9))
+        ]
+        query = " ".join(chance.choice(words, chance.integers(1, 5)))
+        found = bm25(query, [Counter(document) for document in documents])
+        assert found == pytest.approx(slow_bm25(query, documents))
+    assert bm25("anything", []) == []
+
+
+def test_what_is_said_everywhere_is_no_evidence() -> None:
+    documents = [Counter(words_of(text)) for text in ("the man in a car", "the rain in the park", "a dog and a cat")]
+    assert bm25("a dog on the moon", documents)[0] == 0
+    assert bm25("the dog and the cat", documents)[2] > 0
+    assert bm25("zebra", documents) == [0, 0, 0]
+
+
+def test_words() -> None:
+    assert words_of("Don’t STOP, Straße_9!") == ["don't", "stop", "strasse", "9"]
+    assert words_of("東京タワー") == ["東京", "京タ", "タワ", "ワー"]
+    assert words_of("猫 🎬 ...") == ["猫"]
+
+
+def test_fusion_equals_its_definition() -> None:
+    assert fused([[3, 1, 2], [2, 9]]) == [
+        (2, pytest.approx(1 / 63 + 1 / 61)), (3, 1 / 61), (1, 1 / 62), (9, 1 / 62),
+    ]  # fmt: skip
+    assert fused([[], []]) == []
+
+
+@pytest.fixture
+def searcher(videos: Path, tmp_path: Path) -> Searcher:
+    update(tmp_path / "index", videos)
+    return Searcher(cards.open_index(tmp_path / "index"), FakeMethod())
+
+
+def spoken_of(searcher: Searcher) -> Spoken:
+    return Spoken(load(searcher.index.directory))
+
+
+def test_cues_belong_to_the_segments_that_they_overlap(searcher: Searcher, videos: Path) -> None:
+    cues = (Cue(0.0, 0.1, "x"), Cue(0.2, 4.0, "x"), Cue(1.5, 1.5, "x"), Cue(2.9, 3.0, "x"), Cue(9.0, 10.0, "x"))
+    ranked = Spoken([Sidecar(videos / "a.avi", videos / "a.srt", cues, 0)]).rank(searcher.loaded, "x")
+    start_S, end_S = searcher.loaded.segments.start_S, searcher.loaded.segments.end_S
+    expected = {
+        (float(start_S[s]), cue)
+        for s in ranked.cues_S
+        for cue in cues
+        if (cue.start < end_S[s] and cue.end > start_S[s]) or start_S[s] <= cue.start < end_S[s]
+    }
+    assert {(float(start_S[s]), cue) for s, entries in ranked.cues_S.items() for _, cue in entries} == expected
+    assert sorted(start for start, _ in expected) == [0.0, 0.0, 1.5, 1.5, 1.5, 3.0]
+
+
+def test_spoken_words_are_found_beside_what_is_seen(searcher: Searcher, videos: Path) -> None:
+    plain = ask(searcher, Query("general sleeps"), 3)
+    answers = ask(searcher, Query("general sleeps"), 3, spoken=spoken_of(searcher))
+    assert {answer.path for answer in answers} == {answer.path for answer in plain}
+    first = answers[0]
+    assert Path(first.path).name == "b.avi"
+    assert first.heard is not None
+    assert first.heard[:5] == (str(videos / "b.en.vtt"), 0.0, 1.0, "the general sleeps", 1)
+    assert first.scale == "ranks"
+    assert first.score == pytest.approx(1 / 61 + 1 / (60 + first.heard.pictures))
+    assert answers[-1].heard is None
+    assert json.loads(json.dumps(first.plain()))["heard"]["text"] == "the general sleeps"
+    assert all(answer.heard is None and answer.scale == "cosine" for answer in plain)
+
+
+def test_segments_are_merged_and_the_best_of_a_video_answers(searcher: Searcher) -> None:
+    by_words = ask(searcher, Query("tom jerry"), 1, spoken=spoken_of(searcher))[0]
+    assert (Path(by_words.path).name, by_words.start) == ("a.avi", 0.0)
+    both = [a for a in ask(searcher, Query("tom jerry"), 9, moments="all", spoken=spoken_of(searcher)) if a.heard]
+    assert {answer.heard.text for answer in both if answer.heard} == {"Tom & Jerry"}
+
+
+def test_filters_and_what_is_unwanted_hold_for_words_too(searcher: Searcher, videos: Path) -> None:
+    only_a = Filters(below=(videos / "a.avi",))
+    answers = ask(searcher, Query("general"), 5, filters=only_a, spoken=spoken_of(searcher))
+    assert [Path(answer.path).name for answer in answers] == ["a.avi"]
+    unwanted = ask(searcher, Query("general", without=("blue",)), 5, spoken=spoken_of(searcher))
+    assert "b.avi" not in [Path(answer.path).name for answer in unwanted]
+
+
+def test_queries_without_words_are_refused(searcher: Searcher, videos: Path) -> None:
+    from reelseek.index.query import Clip
+
+    for query in (Query("a", then="b"), Query(clip=Clip(videos / "a.avi"))):
+        with pytest.raises(ConfigError, match="subtitles"):
+            ask(searcher, query, spoken=spoken_of(searcher))
+
+
+def test_the_command(tmp_path: Path) -> None:
+    films, index = cli_world.films(tmp_path / "films"), tmp_path / "i"
+    (films / "brown.srt").write_text("1\n00:00:00,500 --> 00:00:01,000\nthe president\x1b[31m speaks\n")
+    said = cli_world.run("index", films, "--index", index)
+    assert "1 of 1 subtitle files read." in said.out
+    found = cli_world.run("search", "the president speaks", "--index", index, "--subtitles", "-k", 3)
+    assert found.code == 0, found
+    assert 'brown.mp4   said at 0:00.5: "the president [31m speaks"' in found.out
+    assert "\x1b" not in found.out
+    assert found.out.count("said at") == 1
+    plain = cli_world.run("search", "the president speaks", "--index", index, "-k", 3)
+    assert "said at" not in plain.out
+    lines = cli_world.run("search", "the president speaks", "--index", index, "--subtitles", "--json").out.splitlines()
+    assert json.loads(lines[0])["heard"]["start"] == 0.5
+    assert "ranks" in cli_world.refused(2, "search", "x", "--index", index, "--subtitles", "--probability")
+    (films / "brown.srt").unlink()
+    assert cli_world.run("index", films, "--index", index, "--json").code == 0
+    assert "no subtitles" in cli_world.run("search", "x", "--index", index, "--subtitles").err

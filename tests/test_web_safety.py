@@ -1,0 +1,129 @@
+"""What a stranger's files, names and requests must not do to the server: over a real index, beside `test_web`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from index_fakes import FakeMethod, clip, update
+from reelseek.app.service import Service
+from reelseek.app.web import create_app
+from reelseek.index.cards import open_index
+from reelseek.index.search import Searcher
+from reelseek.video.files import thumbnail
+
+HERE = "http://127.0.0.1:8765"
+SCRIPT = "<script>alert(1)<\N{DIVISION SLASH}script>\N{RIGHT-TO-LEFT OVERRIDE}4pm.avi"
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    folder = tmp_path / "films"
+    clip(folder / "a.avi", ["red", "green"])
+    clip(folder / "deep" / SCRIPT, ["blue", "white"], seed=1)
+    secret = tmp_path / "secret"
+    clip(secret / "deep" / SCRIPT, ["white"], seed=2)
+    (secret / "a.avi").write_bytes(b"secret")
+    update(tmp_path / "index", folder)
+    return folder
+
+
+@pytest.fixture
+def client(films: Path) -> TestClient:
+    service = Service(Searcher(open_index(films.parent / "index"), FakeMethod()))
+    return TestClient(create_app(service, thumbnail=thumbnail), base_url=HERE)
+
+
+def hits(client: TestClient, **asked: object) -> list[dict]:
+    return client.get("/api/search", params={"q": "red", "duplicates": True, **asked}).json()["hits"]
+
+
+def test_a_file_swapped_for_a_link_is_not_served(client: TestClient, films: Path) -> None:
+    hit = next(hit for hit in hits(client) if hit["name"] == "a.avi")
+    for address in (f"/video/{hit['id']}", f"/thumb/{hit['id']}?t=0.2"):
+        assert client.get(address).status_code == 200
+    (films / "a.avi").unlink()
+    (films / "a.avi").symlink_to(films.parent / "secret" / "a.avi")
+    for address in (f"/video/{hit['id']}", f"/thumb/{hit['id']}?t=0.2"):
+        answer = client.get(address)
+        assert answer.status_code == 404
+        assert b"secret" not in answer.content
+
+
+def test_a_folder_swapped_for_a_link_is_not_served(client: TestClient, films: Path) -> None:
+    hit = next(hit for hit in hits(client) if hit["name"] != "a.avi")
+    assert client.get(f"/video/{hit['id']}").status_code == 200
+    shutil.rmtree(films / "deep")
+    (films / "deep").symlink_to(films.parent / "secret" / "deep")
+    assert client.get(f"/video/{hit['id']}").status_code == 404
+    # a new search looks at the index again, not at where the link leads now
+    hits(client)
+    assert client.get(f"/video/{hit['id']}").status_code == 404
+
+
+def test_what_leaves_the_index_is_not_served_any_more(client: TestClient, films: Path) -> None:
+    hit = next(hit for hit in hits(client) if hit["name"] == "a.avi")
+    shutil.move(films / "a.avi", films.parent / "elsewhere.avi")
+    update(films.parent / "index", films)
+    (films / "a.avi").write_bytes(b"secret")
+    assert {found["name"] for found in hits(client)} != {"a.avi"}
+    assert client.get(f"/video/{hit['id']}").status_code == 404
+
+
+def test_names_are_text_wherever_they_appear(client: TestClient, films: Path) -> None:
+    hit = next(hit for hit in hits(client) if hit["name"] != "a.avi")
+    assert hit["name"].startswith("<script>")
+    assert "\\u202e4pm.avi" in hit["name"]
+    answers = [
+        client.get("/api/status"),
+        client.get("/api/similar", params={"id": hit["id"], "t": hit["peak"]}),
+        client.get("/api/similar", params={"id": hit["id"], "t": 99}),
+        client.get("/api/search", params={"q": "red", "below": SCRIPT}),
+        client.get("/api/search", params={"q": "red", SCRIPT: "1"}),
+        client.get(f"/{SCRIPT}"),
+        client.post("/api/feedback", json={"q": SCRIPT, "id": hit["id"], "t": hit["peak"], "good": True}),
+        client.get("/api/feedback"),
+    ]
+    for answer in answers:
+        # read as JSON alone, and never guessed to be a page
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in str(answer.json().get("error", ""))
+
+
+def test_many_ranges_are_answered_at_once(client: TestClient) -> None:
+    hit = hits(client)[0]
+    ranges = ",".join(f"{at}-{at}" for at in range(0, 6000, 2))
+    begun = time.perf_counter()
+    answer = client.get(f"/video/{hit['id']}", headers={"Range": f"bytes={ranges}"})
+    assert answer.status_code in (200, 206, 400, 416)
+    assert time.perf_counter() - begun < 5
+    for wrong in ("bytes=9-1", "bytes=-", "lines=0-1", "bytes=a-b", "bytes=" + "0-0," * 5000):
+        assert client.get(f"/video/{hit['id']}", headers={"Range": wrong}).status_code in (200, 206, 400, 416)
+
+
+def test_ids_cannot_be_made_elsewhere(client: TestClient, films: Path) -> None:
+    other = TestClient(
+        create_app(Service(Searcher(open_index(films.parent / "index"), FakeMethod())), thumbnail=thumbnail),
+        base_url=HERE,
+    )
+    for hit in hits(other):
+        assert client.get(f"/video/{hit['id']}").status_code == 404
+    for guess in (os.fspath(films / "a.avi"), "a.avi", "%2e%2e%2fa.avi"):
+        assert client.get(f"/video/{guess}").status_code == 404
+
+
+def test_bodies_are_bounded(client: TestClient) -> None:
+    hit = hits(client)[0]
+    said = {"id": hit["id"], "t": hit["peak"], "good": None}
+    long = client.post("/api/feedback", json={**said, "q": "\N{GRINNING FACE}" * 20_000})
+    assert long.status_code == 200
+    much = client.post("/api/feedback", json={**said, "q": "a" * (600 << 10)})
+    assert (much.status_code, much.json()["error"]) == (413, "The body has more than 512 KB.")
+    endless = client.post("/api/feedback", content=iter([b"{}"]), headers={"content-type": "application/json"})
+    assert (endless.status_code, endless.json()["error"]) == (411, "State the length of the body.")
