@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from reelseek.adapt.learn import Setting
 from reelseek.adapt.outcome import Outcome
 from reelseek.app import models
 from reelseek.app.service import Service
-from reelseek.errors import IndexMismatch, NotAnIndex
+from reelseek.data.pairs import Pairs
+from reelseek.errors import DataError, IndexMismatch, NotAnIndex
 from reelseek.index import build, cards
 from reelseek.index.cards import MARKS
 from reelseek.index.judged import judged
@@ -27,7 +29,9 @@ from reelseek.index.search import Searcher
 from reelseek.index.store import list_files
 from reelseek.index.switch import roll_back, switch_texts
 from reelseek.methods import METHODS
+from reelseek.methods.text_head import base_of
 from reelseek.rank.metrics import mean_reciprocal_rank, metrics_of_ranks
+from reelseek.recipes.run import SEEN, refuse_seen
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +166,7 @@ def test_dying_between_head_and_switch_leaves_the_index_as_it_was(index: Path, m
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("reelseek.index.switch.switch_texts", die)
+        patch.setattr(cards, "create", die)
         with pytest.raises(Killed):
             run("adapt", "--index", index)
     assert len(list(index.glob("head-*"))) == 1
@@ -183,6 +187,36 @@ def test_compacting_after_a_rollback_takes_the_head_off_the_disk(index: Path) ->
     build.compact(index)
     assert not list(index.glob("head-*"))
     assert len(answers(index)) == 5
+
+
+def test_a_head_that_the_model_is_named_by_is_not_compacted_away(index: Path) -> None:
+    mark_all(index)
+    assert run("adapt", "--index", index).code == 0
+    card = cards.open_index(index)
+    head = index / str(card.model["head"])
+    model = {key: value for key, value in card.model.items() if key != "head"} | {"source": str(head)}
+    cards.create(replace(card, model=model, previous=None))
+    (index / "head-0123").mkdir()
+    build.compact(index)
+    assert list(index.glob("head-*")) == [head]
+
+
+def test_what_was_learnt_below_a_head_counts(index: Path, tmp_path: Path) -> None:
+    mark_all(index)
+    assert run("adapt", "--index", index).code == 0
+    head = str(index / str(cards.open_index(index).model["head"]))
+    assert base_of(head) == "toy"
+    assert base_of(str(tmp_path)) == str(tmp_path)
+    below = tmp_path / "below"
+    below.mkdir()
+    (below / SEEN).write_text(json.dumps({"corpus": "films", "videos": ["a"]}))
+    pairs = Pairs("films test", ("red",), ("1",), np.array([0]), ("a",), (tmp_path / "a.mp4",), corpus="films")
+    with pytest.raises(DataError, match="were in the training set"):
+        refuse_seen(below, pairs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reelseek.recipes.run.base_of", lambda name: str(below))
+        with pytest.raises(DataError, match="were in the training set"):
+            refuse_seen(Path(head), pairs)
 
 
 def test_a_second_adapt_starts_from_the_method_below(index: Path) -> None:

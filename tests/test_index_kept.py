@@ -204,6 +204,36 @@ def test_a_picture_that_is_damaged_inside_is_a_sentence(videos: Path, tmp_path: 
     assert switch(tmp_path / "index", NEW, model_card=CARD).added == 4
 
 
+def test_half_a_deleted_folder_does_not_pass_for_a_whole_one(videos: Path, tmp_path: Path, monkeypatch) -> None:
+    index = tmp_path / "index"
+    make(index, videos)
+    red = next(row.content_hash for row in store.list_files(index) if row.path.name == "red.avi")
+    whole = sorted(os.listdir(index / kept.FOLDER / f"{red}-2-2"))
+    (videos / "red.avi").rename(tmp_path / "red.avi")
+
+    def die(*args, **named) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.shutil, "rmtree", die)
+        with pytest.raises(Killed):
+            make(index, videos, keep=None)
+    assert f"{red}-2-2" not in kept_of(index)
+    (index / kept.FOLDER / f"{red}-2-2").mkdir()  # as an older deletion may have left it
+    (tmp_path / "red.avi").rename(videos / "red.avi")
+    make(index, videos, keep=None)
+    assert sorted(os.listdir(index / kept.FOLDER / f"{red}-2-2")) == whole
+    assert len(kept_of(index)) == 3
+
+
+def test_compacting_takes_frames_of_other_samplings(videos: Path, tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    make(index, videos)
+    switch(index, FakeMethod(), model_card=CARD, config=replace(CONFIG, fps=1.0))
+    build.compact(index)
+    assert kept_of(index) == {name for name in kept_of(index) if not name.endswith("-2-2")}
+
+
 def test_a_model_that_wants_larger_frames_gets_the_videos(videos: Path, tmp_path: Path) -> None:
     class Large(FakeMethod):
         preprocess = FakeMethod.preprocess._replace(resize=kept.SIDE + 1)

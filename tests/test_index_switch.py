@@ -157,6 +157,31 @@ def test_what_leaves_the_index_leaves_every_models_tables(index: Path, videos: P
     assert not any(key.encode() in held for key in gone)
 
 
+def test_a_file_that_moved_stays_known_to_the_earlier_model(index: Path, videos: Path) -> None:
+    switch(index, NEW, model_card=CARD)
+    (videos / "red.mp4").rename(videos / "rouge.mp4")
+    update(index, videos, method=NEW)
+    roll_back(index)
+    report = update(index, videos, method=OLD)
+    assert (report.added, report.moved) == (0, 1)
+    assert best(index, "red", OLD) == "rouge.mp4"
+
+
+def test_a_switch_while_an_index_is_loaded_is_noticed(index: Path) -> None:
+    old = cards.open_index(index)
+    switch(index, NEW, model_card=CARD)
+    late = Searcher(old, OLD)
+    with pytest.raises(IndexMismatch):
+        late.reload()
+
+
+def test_compacting_goes_on_where_it_was_killed(index: Path) -> None:
+    switch(index, NEW, model_card=CARD)
+    shutil.rmtree(index / store.FILES)
+    build.compact(index)
+    assert not (index / store.SEGMENTS).exists()
+
+
 def test_other_settings_of_the_same_model_are_a_switch(index: Path) -> None:
     with pytest.raises(IndexError_, match="by this model already"):
         switch(index, OLD, model_card=CARD)

@@ -246,6 +246,11 @@ def test_failing_explanations_answer_a_sentence(client, library, error, status):
     assert sentence_of(answer, status) == str(error)
 
 
+def test_an_answer_says_what_to_mind_of_the_query(client):
+    assert client.get("/api/search", params={"q": "ein hund"}).json()["note"] == "Ask in English."
+    assert client.get("/api/search", params={"q": "a dog"}).json()["note"] == ""
+
+
 def test_unknown_addresses_and_verbs(client):
     assert sentence_of(client.get("/nowhere"), 404) == "There is nothing at this address."
     assert client.put("/api/search").status_code == 405

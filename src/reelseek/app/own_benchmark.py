@@ -188,6 +188,7 @@ def _protocol(index: IndexCard, queries: Judged, left_out: int, videos: int, tie
         "contrasts": {},
         "frames": sampling.segment_frames,
         "sampling": f"{sampling.fps:g} frames a second in segments of at most {sampling.segment_frames}"
+        + (", cut at shots" if sampling.segments == "shots" else "")
         + (", nearest key frames" if sampling.keyframes else "")
         + "; a video scores its best segment, all of them compared",
         "video_to_text": None,

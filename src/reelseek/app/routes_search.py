@@ -69,6 +69,7 @@ def add_search(app: FastAPI, service: SearchService, files: Files, line: Line) -
             raise HTTPException(400, str(error)) from error
         return SearchAnswer(
             query=shown(_in_words(query)),
+            note=service.note(query),
             moments=asked.moments,
             seconds=round(time.perf_counter() - begun, 4),
             nothing_matches=nothing_matches(answers),

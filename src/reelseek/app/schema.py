@@ -25,7 +25,7 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Asked(BaseModel):
-    """What can be asked of a search besides its picture: the options of `reelseek search`, by their names."""
+    """What can be asked of a search besides its picture: options of `reelseek search`, by their names."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -113,10 +113,12 @@ class Found(Place):
 class SearchAnswer(BaseModel):
     """Hits, best first. query: all that was asked, in words. seconds: from the request to its answer.
 
-    nothing_matches: whether every hit's probability is known and low.
+    nothing_matches: whether every hit's probability is known and low. note: what to mind of the query, such as that
+    it is in a language that the model does not know; empty for nothing.
     """
 
     query: str
+    note: str
     moments: bool
     seconds: float
     nothing_matches: bool

@@ -15,6 +15,7 @@ from reelseek.index.ask import Answer, Moments, ask
 from reelseek.index.explain import explain
 from reelseek.index.explanation import Explanation
 from reelseek.index.filters import Filters, Metadata
+from reelseek.index.language import note_of
 from reelseek.index.library import status
 from reelseek.index.loaded import Loaded, Located, located
 from reelseek.index.marks import Mark, drop_mark, keep_mark, read_marks
@@ -103,6 +104,10 @@ class SearchService(Protocol):
         """All that was kept and not taken back, oldest first."""
         ...
 
+    def note(self, query: Query) -> str:
+        """What to mind of a query, such as that it is in a language that the model does not know; "" for nothing."""
+        ...
+
     def allowed(self, path: str) -> bool:
         """Whether `path`, a path with every link resolved, is a file of the index.
 
@@ -162,12 +167,19 @@ class Service:
 
     def status(self) -> Mapping[str, Any]:
         """The index and its model as they are now, or were when the last search began that still runs."""
-        if time.monotonic() - self._looked > LOOK_EVERY and self._lock.acquire(blocking=False):
+        running = indexing_now(self._searcher.index.directory)
+        # each commit of a running indexing would have all background queries scored again
+        wanted = running is None or not self._probability
+        if wanted and time.monotonic() - self._looked > LOOK_EVERY and self._lock.acquire(blocking=False):
             try:
                 self._renew()
             finally:
                 self._lock.release()
-        return {**self._status, "indexing": indexing_now(self._searcher.index.directory)}
+        return {**self._status, "indexing": running}
+
+    def note(self, query: Query) -> str:
+        """What to mind of a query, such as its language; "" for nothing."""
+        return note_of(query, self._searcher.method)
 
     def judge(self, query: str, path: str, peak: float, good: bool | None) -> Judged | None:
         """Keep a mark, or take it back."""

@@ -179,7 +179,8 @@ def remove(directory: Path, paths: Sequence[Path]) -> int:
 def compact(directory: Path) -> None:
     """Take what no file refers to off the disk, and merge small data files. Raises NotAnIndex, IndexLocked.
 
-    The tables of an earlier model leave too: a switch cannot be taken back any more.
+    The tables of an earlier model, heads that are not used and frames kept for another sampling leave too: a switch
+    cannot be taken back any more.
     """
     cards.open_index(directory)
     with locked(directory):
@@ -191,6 +192,7 @@ def compact(directory: Path) -> None:
             cards.create(index)
         store.drop_tables(directory, keep=index.tables)
         cards.drop_heads(index)
+        kept.Keeper(directory, index.config).tidy(store.named_contents(index.tables))
 
 
 def _open(directory: Path, method: Method, config: IndexConfig | None) -> IndexCard:
@@ -367,10 +369,12 @@ class _Batch:
 def _forget_elsewhere(index: IndexCard) -> None:
     """What an index no longer holds must not stay on the disk in the tables of an earlier or a coming model."""
     others = [tables for tables in store.all_tables(index.directory) if tables != index.tables]
-    known = {(row.path, row.content_hash) for row in store.read_files(index.tables)} if others else set()
+    now = store.read_files(index.tables) if others else []
+    # by content, not by path: a file that moved is known to the other model under its old path, and not embedded again
+    contents, paths = {row.content_hash for row in now if row.status == "ok"}, {row.path for row in now}
     for tables in others:
         rows = store.read_files(tables)
-        left = [row for row in rows if (row.path, row.content_hash) in known]
+        left = [row for row in rows if (row.content_hash in contents if row.status == "ok" else row.path in paths)]
         if len(left) < len(rows):
             store.write_files(tables, left, replace=True)
             drop_leftovers(tables)

@@ -105,10 +105,11 @@ def head_folder(index: IndexCard) -> Path | None:
 def drop_heads(index: IndexCard) -> None:
     """Delete the text heads that neither this card nor the one before it names. Call it under the lock."""
     cards = [index, *([index.previous] if index.previous is not None else [])]
-    kept = {folder for folder in map(head_folder, cards) if folder is not None}
+    kept = {folder.resolve() for folder in map(head_folder, cards) if folder is not None}
+    kept |= {Path(str(card.model.get("source", ""))).resolve() for card in cards}
     with writes(index.directory):
         for path in index.directory.glob("head-*"):
-            if path not in kept and path.is_dir():
+            if path.resolve() not in kept and path.is_dir():
                 shutil.rmtree(path)
 
 

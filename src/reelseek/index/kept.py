@@ -72,10 +72,12 @@ class Keeper:
         part = self._part(path)
         if part.is_dir():
             with writes(self.directory):
-                if self.place(content).exists():
-                    shutil.rmtree(part)
-                else:
-                    part.rename(self.place(content))
+                place, old = self.place(content), self.folder / f"{PART}{content}"
+                # what lies there may be the rest of a deletion that was cut short
+                if place.exists():
+                    place.rename(old)
+                part.rename(place)
+                shutil.rmtree(old, ignore_errors=True)
 
     def discard(self, path: Path) -> None:
         """A video file could not be read to its end."""
@@ -86,7 +88,11 @@ class Keeper:
         if self.wanted():
             live = {self.place(content).name for content in contents}
             for name in set(os.listdir(self.folder)) - live:
-                shutil.rmtree(self.folder / name, ignore_errors=True)
+                leaving = self.folder / name
+                if not name.startswith(PART):
+                    # under its own name, half a folder would pass for a whole one
+                    leaving = leaving.rename(self.folder / f"{PART}{name}")
+                shutil.rmtree(leaving, ignore_errors=True)
 
     def _decode(self, path: Path, choose: Choose, *, keyframes: bool, shape: Preprocess) -> Frames:
         asked_F = np.empty(0)

@@ -67,7 +67,8 @@ def load(index: IndexCard) -> Loaded:
 
     Raises as `reelseek.index.store.load`.
     """
-    version = store.versions(index)
+    # the card's own time: if another model's card came meanwhile, these are not that model's tables
+    version = (index.created, *store.versions(index)[1:])
     rows, segments = store.load(index)
     files = [row for row in rows if row.status == "ok"]
     first_path = _first_paths(files)

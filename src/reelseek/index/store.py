@@ -4,12 +4,13 @@
     files.lance     one row a path: size, time of change, content hash, whether it could be read
     segments.lance  one row a segment of some content: span, frame times, projected frame vectors in float16
     mapped/         copies of the vectors that can be mapped (`reelseek.index.frames`); may be deleted at any time
-    write.lock      held by the one process that writes
-    model-*/        the two tables once more, made by another model: the card says which tables count, and which did
-                    before, so that one atomic write changes the model (`reelseek.index.switch`)
+    write.lock      held by the one process that writes, which tells in progress.json how far it is
+    model-*/        the tables and copies once more, made by another model: the card says which tables count, and which
+                    did before, so that one atomic write changes the model (`reelseek.index.switch`)
 
 Beside these lie marks.jsonl (`marks`), subtitles/ (`subtitles`), frames/ (`kept`: pictures for another model), head-*/
-(`reelseek.methods.text_head`) and calibration.npz (`calibration`), each read and written by its own file.
+(`reelseek.methods.text_head`) and calibration.npz (`calibration`), each read and written by its own file; `cards`
+deletes the heads that no card names.
 
 A video's segments are one commit and come before its row in files, so a row never points at vectors that are not there;
 vectors without a row are leftovers of a killed run. Paths are kept as the bytes the system gave, any bytes are allowed.
@@ -195,7 +196,7 @@ def repair(tables: Path) -> None:
 
 def all_tables(directory: Path) -> list[Path]:
     """Every folder of tables of an index, those of other models included. Call it under the lock."""
-    own = [directory] if _manifests(directory / FILES) else []
+    own = [directory] if any((directory / name).exists() for name in (FILES, SEGMENTS, FOLDER)) else []
     return own + sorted(path for path in directory.iterdir() if is_folder_name(path.name))
 
 
@@ -204,7 +205,7 @@ def drop_tables(directory: Path, *, keep: Path) -> None:
     with writes(directory):
         for tables in all_tables(directory):
             if tables != keep:
-                for name in (FILES, SEGMENTS, FOLDER):
+                for name in (FOLDER, SEGMENTS, FILES):
                     shutil.rmtree(tables / name, ignore_errors=True)
                 if tables != directory:
                     shutil.rmtree(tables)

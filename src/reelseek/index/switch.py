@@ -63,10 +63,11 @@ def switch(
         store.repair(new.tables)
         drop_leftovers(new.tables)
         done = {row.path for row in store.read_files(new.tables)}
-        first = embed_kept(new, method, [row for row in frames if row.path not in done], progress=progress)
+        told = telling(directory, progress)
+        first = embed_kept(new, method, [row for row in frames if row.path not in done], progress=told)
         _check_there(directory, rows, {row.path for row in store.read_files(new.tables)})
         files = [row.path for row in rows if row.path.exists()]
-        report = bring_up(new, method, [], files=files, progress=telling(directory, progress), cache=cache)
+        report = bring_up(new, method, [], files=files, progress=told, cache=cache)
         cards.create(replace(new, previous=replace(old, previous=None)))
     return report._replace(
         added=report.added + first.added,
@@ -88,10 +89,18 @@ def _check_there(directory: Path, rows: Sequence[IndexedFile], known: Collection
         )
 
 
-def switch_texts(directory: Path, method_id: str, *, before: str, model_card: Mapping[str, Any]) -> cards.IndexCard:
+def switch_texts(
+    directory: Path,
+    method_id: str,
+    *,
+    before: str,
+    model_card: Mapping[str, Any],
+    write: Callable[[], None] = lambda: None,
+) -> cards.IndexCard:
     """Make a method that gives the same vectors for videos the index's model, over the tables as they are, in one step.
 
-    before: id of the model that it takes the place of; `roll_back` brings that back. Returns the new card.
+    before: id of the model that it takes the place of; `roll_back` brings that back. write: puts what the model needs
+    below the index, called under the lock, since whoever compacts deletes what no card names. Returns the new card.
     Raises IndexMismatch where the index has another model by now; IndexLocked; NotAnIndex.
     """
     cards.open_index(directory)
@@ -101,6 +110,7 @@ def switch_texts(directory: Path, method_id: str, *, before: str, model_card: Ma
         model = {**model_card, "id": method_id, "backbone": old.model["backbone"]}
         created = datetime.now(UTC).isoformat()
         card = replace(old, model=model, created=created, previous=replace(old, previous=None))
+        write()
         cards.create(card)
     return card
 
@@ -108,7 +118,7 @@ def switch_texts(directory: Path, method_id: str, *, before: str, model_card: Ma
 def roll_back(directory: Path) -> cards.IndexCard:
     """Make the model before the last switch the index's model again; once more goes forward. Returns the new card.
 
-    What was indexed meanwhile is not in its tables: the next update adds it.
+    What was indexed meanwhile is not in its tables, unless both have the same: the next update adds it.
     Raises IndexError_ where no switch can be taken back; IndexLocked; NotAnIndex.
     """
     cards.open_index(directory)

@@ -21,7 +21,7 @@ from reelseek.config import MethodConfig, RunConfig
 from reelseek.errors import CheckpointError, ModelError
 from reelseek.methods import METHODS, build
 from reelseek.methods.method import Method
-from reelseek.methods.text_head import TextHead, head_of, is_head, load_head
+from reelseek.methods.text_head import TextHead, base_of, head_of, is_head, load_head
 from reelseek.records import Backbone
 
 KIND = "reelseek-method"
@@ -101,6 +101,7 @@ def usual_settings(name: str) -> dict[str, dict[str, Any]]:
     """The settings to evaluate a model of this name with, by section: a run's own, those that the authors of a weights
     file used, else the defaults. Raises CheckpointError and ModelError as `load`, but loads no towers.
     """
+    name = base_of(name)
     if is_run(Path(name)):
         return asdict(RunConfig()) | run_settings(Path(name))
     if Path(name).is_file():

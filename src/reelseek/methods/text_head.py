@@ -88,6 +88,11 @@ def is_head(folder: Path) -> bool:
         return False
 
 
+def base_of(name: str) -> str:
+    """The name of the model below a head's folder; any other name as it is. CheckpointError: a damaged head."""
+    return str(load_run(Path(name))[0]["base"]) if is_head(Path(name)) else name
+
+
 def load_head(folder: Path, load_base: Callable[[str], Method], *, base: str = "") -> Method:
     """The method of a head's folder: the one below, loaded by name, with the head on. base: where it is found now.
 

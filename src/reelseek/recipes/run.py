@@ -30,6 +30,7 @@ from reelseek.evaluation import evaluate_embedded
 from reelseek.methods import build
 from reelseek.methods.method import Method
 from reelseek.methods.saved import load_backbone, pick_device, save
+from reelseek.methods.text_head import base_of
 from reelseek.recipes.diagnose import epoch_diagnostics
 from reelseek.recipes.keep import keep_settings
 from reelseek.recipes.objective import objective
@@ -135,7 +136,7 @@ def refuse_seen(run: Path, pairs: Pairs, *, as_test: bool = True) -> None:
     Raises DataError that counts them.
     """
     try:
-        seen = json.loads((run / SEEN).read_text(encoding="utf-8"))
+        seen = json.loads((Path(base_of(str(run))) / SEEN).read_text(encoding="utf-8"))
     except OSError:
         return
     pairs.refuse_seen(seen["corpus"], seen["videos"])

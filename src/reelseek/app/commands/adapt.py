@@ -44,11 +44,13 @@ def run(arguments: Namespace) -> int:
     from reelseek.adapt.examples import examples_of
     from reelseek.adapt.outcome import teach
     from reelseek.app.models import method_of_index
+    from reelseek.errors import ConfigError
     from reelseek.index.cards import open_index
     from reelseek.index.judged import judged
     from reelseek.index.marks import read_marks
     from reelseek.index.search import Searcher
     from reelseek.index.store import list_files
+    from reelseek.methods.text_head import base_of, is_head
 
     directory = Path(arguments.index)
     index = open_index(directory)
@@ -62,12 +64,15 @@ def run(arguments: Namespace) -> int:
     examples = examples_of(queries.queries, captions)
     _refuse_nothing(directory, examples, queries)
     method = method_of_index(index, arguments.model, arguments.device)
+    named = arguments.model or str(index.model["source"])
+    if method.text_head is not None and not index.model.get("head") and not is_head(Path(named)):
+        raise ConfigError(f"{named}: carries a head of its own. Make the index by the model below it, then adapt.")
     searcher = Searcher(index, method)
     with progress("cross-validation") as tell:
         outcome = teach(searcher, examples, seen=_seen(index), progress=tell)
     switched = ""
     if outcome.helps and not arguments.dry_run:
-        switched = _switch(searcher.index, method, outcome, arguments.model or str(index.model["source"]))
+        switched = _switch(searcher.index, method, outcome, base_of(named))
     if arguments.json:
         print(json.dumps({**record(outcome), "notes": notes, "switched": bool(switched), "head": switched}))
     else:
@@ -141,15 +146,18 @@ def _switch(index: IndexCard, method: Method, outcome: Outcome, source: str) -> 
     method.text_head, method.trained_on = outcome.head, trained_on
     head = f"head-{method.id}"
     card = model_card(method, source, head=head)
-    save_head(
-        index.directory / head,
-        outcome.head,
-        base=card["source"],
-        base_id=base_id,
-        trained_on=trained_on,
-        report={**record(outcome), "learnt": outcome.learnt, "config": asdict(index.config)},
-    )
-    switch_texts(index.directory, method.id, before=before, model_card=card)
+
+    def write() -> None:
+        save_head(
+            index.directory / head,
+            outcome.head,
+            base=card["source"],
+            base_id=base_id,
+            trained_on=trained_on,
+            report={**record(outcome), "learnt": outcome.learnt, "config": asdict(index.config)},
+        )
+
+    switch_texts(index.directory, method.id, before=before, model_card=card, write=write)
     return head
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +43,7 @@ def run(arguments: Namespace) -> int:
     from reelseek.app.models import method_of_index
     from reelseek.app.service import Service
     from reelseek.app.web import create_app, serve
+    from reelseek.errors import IndexMismatch
     from reelseek.index.cards import open_index
     from reelseek.index.filters import read_metadata
     from reelseek.index.search import Searcher
@@ -56,7 +56,15 @@ def run(arguments: Namespace) -> int:
             index = open_index(Path(directory))
             return Searcher(index, method_of_index(index, asked, arguments.device))
 
-        again = partial(opened, "")
+        def again() -> Searcher:
+            try:
+                return opened("")
+            except IndexMismatch:
+                # the model that this was started with may be the one that has moved
+                if not model:
+                    raise
+                return opened(model)
+
         return Service(opened(model), again=again, metadata=metadata, probability=arguments.probability)
 
     token = arguments.token or os.environ.get("REELSEEK_TOKEN", "")
