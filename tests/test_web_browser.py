@@ -59,7 +59,8 @@ def test_a_film_plays_from_the_moment(page_at: Open) -> None:
     assert page.evaluate("document.querySelector('video').currentTime") < hits[place]["start"] + 1
     page.locator("#close").click()
     expect(page.locator("#player")).to_be_hidden()
-    assert page.evaluate("document.querySelector('video').currentSrc === '' || document.querySelector('video').paused")
+    # a dialog tells that it was closed a moment after it is hidden
+    wait_until(page, "document.querySelector('video').currentSrc === '' || document.querySelector('video').paused")
 
 
 def test_a_film_that_no_browser_plays_is_shown_as_a_picture_with_a_download(page_at: Open) -> None:

@@ -84,7 +84,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {f"reelseek/{name}" for name in needed} <= packed
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert metadata["Requires-Python"] == ">=3.11"
-    extras = {"clip", "demo", "camoe", "babyai", "hf", "fast", "openvino", "mcp", "docs", "dev"}
+    extras = {"clip", "demo", "camoe", "babyai", "hf", "fast", "openvino", "mcp", "bench", "docs", "dev"}
     assert extras == set(metadata.get_all("Provides-Extra", []))
 
 
