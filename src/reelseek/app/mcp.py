@@ -18,7 +18,7 @@ from pydantic import Field
 from reelseek.errors import ConfigError, ReelseekError
 from reelseek.index.ask import ask
 from reelseek.index.explain import explain
-from reelseek.index.filters import Filters, parse_time
+from reelseek.index.filters import parse_filters
 from reelseek.index.language import note_of
 from reelseek.index.library import status
 from reelseek.index.query import Query, parse_clip
@@ -80,11 +80,7 @@ def create_server(searcher: Searcher, *, readable: Sequence[Path] = ()) -> MCPSe
                 then=then,
                 without=tuple(without or ()),
             )
-            filters = Filters(
-                below=tuple(Path(place) for place in below or ()),
-                since=parse_time(since) if since else None,
-                until=parse_time(until, end=True) if until else None,
-            )
+            filters = parse_filters(below=below or (), since=since, until=until)
             spoken = Spoken(load(searcher.index.directory)) if subtitles else None
             answers = ask(searcher, query, k, filters=filters, moments=moments, spoken=spoken)
             note = note_of(query, searcher.method)

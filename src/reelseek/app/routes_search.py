@@ -36,8 +36,8 @@ from reelseek.app.upload import Uploads
 from reelseek.errors import ConfigError, ReelseekError
 from reelseek.index.ask import Answer, Moments
 from reelseek.index.calibration import nothing_matches
-from reelseek.index.filters import Filters, Metadata, parse_condition, parse_time
-from reelseek.index.query import Clip, Frame, Role, parse_seconds
+from reelseek.index.filters import Filters, Metadata, parse_filters
+from reelseek.index.query import Clip, Frame, Role
 from reelseek.index.query import Query as Sought
 from reelseek.records import Hit
 
@@ -155,13 +155,13 @@ def sentence_of(words: str) -> str:
 
 def filters_of(asked: Asked, metadata: Metadata | None) -> Filters:
     """Which files may answer. Raises ConfigError as the parsers of `reelseek search` do."""
-    return Filters(
-        below=tuple(Path(place) for place in asked.below),
-        since=parse_time(asked.since) if asked.since else None,
-        until=parse_time(asked.until, end=True) if asked.until else None,
-        longer=parse_seconds(asked.longer) if asked.longer else None,
-        shorter=parse_seconds(asked.shorter) if asked.shorter else None,
-        where=tuple(parse_condition(condition) for condition in asked.where),
+    return parse_filters(
+        below=asked.below,
+        since=asked.since,
+        until=asked.until,
+        longer=asked.longer,
+        shorter=asked.shorter,
+        where=asked.where,
         metadata=metadata,
     )
 

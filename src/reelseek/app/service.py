@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from reelseek.errors import IndexMismatch, NotInIndex
+from reelseek.errors import IndexMismatch
 from reelseek.index.ask import Answer, Moments, ask
 from reelseek.index.explain import explain
 from reelseek.index.explanation import Explanation
 from reelseek.index.filters import Filters, Metadata
 from reelseek.index.language import note_of
 from reelseek.index.library import status
-from reelseek.index.loaded import Loaded, Located, located
+from reelseek.index.loaded import located
 from reelseek.index.marks import Mark, drop_mark, keep_mark, read_marks
 from reelseek.index.progress import indexing_now
 from reelseek.index.query import Query
@@ -36,14 +36,6 @@ class Judged(NamedTuple):
 
     mark: Mark
     path: str | None
-
-
-def held(loaded: Loaded, path: str, peak: float) -> Located:
-    """Where a hit lies. Raises NotInIndex where the index holds no such frame (any more)."""
-    place = located(loaded, path, peak)
-    if place is None:
-        raise NotInIndex(f"{path}: the index holds no frame of it at {peak:g} s any more. Search again.")
-    return place
 
 
 class SearchService(Protocol):
@@ -157,7 +149,6 @@ class Service:
     def explain(self, query: str, path: str, peak: float) -> Explanation:
         """Why the hit with this path and peak has its score."""
         with self._lock:
-            held(self._searcher.loaded, path, peak)
             return explain(self._searcher, query, [(path, peak)])[0]
 
     def curve(self, query: str, path: str) -> Curve:
@@ -187,7 +178,7 @@ class Service:
         if good is None:
             drop_mark(directory, query, path, peak)
             return None
-        place = held(loaded, path, peak)
+        place = located(loaded, path, peak)
         mark = Mark(query, path, loaded.files[path].content_hash, place.start, place.end, peak, good, time.time())
         keep_mark(directory, mark)
         return Judged(mark, path)

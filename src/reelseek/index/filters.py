@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from reelseek.errors import ConfigError, DataError
 from reelseek.index.plan import is_below
+from reelseek.index.query import parse_seconds
 from reelseek.index.store import IndexedFile
 
 NAMING = ("path", "video")
@@ -181,6 +182,31 @@ def parse_condition(text: str) -> Condition:
     if condition.sign in ORDER and _number(condition.value) is None:
         raise ConfigError(f"where {text!r}: {condition.sign} compares numbers, and {condition.value!r} is none.")
     return condition
+
+
+def parse_filters(
+    *,
+    below: Iterable[str] = (),
+    since: str = "",
+    until: str = "",
+    longer: str = "",
+    shorter: str = "",
+    where: Iterable[str] = (),
+    metadata: Metadata | None = None,
+) -> Filters:
+    """Filters from words, as a command line or an address has them; an empty string stands for nothing.
+
+    Raises ConfigError as `parse_time`, `parse_condition` and `reelseek.index.query.parse_seconds`.
+    """
+    return Filters(
+        below=tuple(Path(place) for place in below),
+        since=parse_time(since) if since else None,
+        until=parse_time(until, end=True) if until else None,
+        longer=parse_seconds(longer) if longer else None,
+        shorter=parse_seconds(shorter) if shorter else None,
+        where=tuple(parse_condition(condition) for condition in where),
+        metadata=metadata,
+    )
 
 
 def parse_time(text: str, *, end: bool = False) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reelseek.errors import NotInIndex
 from reelseek.index import store
 from reelseek.index.cards import IndexCard
 from reelseek.index.frames import Frames
@@ -138,17 +139,27 @@ def gather(loaded: Loaded, picks_P: np.ndarray, device: torch.device) -> Videos:
     return Videos(frames_VFD=(frames_PFD * mask_PF[..., None]).to(device), mask_VF=mask_PF.to(device))
 
 
-def located(loaded: Loaded, path: str, peak: float) -> Located | None:
-    """The segment that holds a file's frame at `peak` seconds; None where the index holds no such frame."""
+def video_of(loaded: Loaded, path: str) -> int:
+    """The number of the video that a path holds. Raises NotInIndex."""
     file = loaded.files.get(path)
     if file is None:
-        return None
-    video, stored = loaded.contents_V.index(file.content_hash), loaded.segments
+        raise NotInIndex(f"{path}: the index does not hold it any more. Search again.")
+    return loaded.contents_V.index(file.content_hash)
+
+
+def located(loaded: Loaded, path: str, peak: float) -> Located:
+    """The segment that holds a file's frame at `peak` seconds.
+
+    Raises NotInIndex where the index holds no such frame (any more).
+    """
+    if path not in loaded.files:
+        raise NotInIndex(f"The index holds no frame of {path} at {peak:g} s any more. Search again.")
+    video, stored = video_of(loaded, path), loaded.segments
     own_S, rows_N = loaded.segments_V[video], rows_of(loaded, video)
     times_N, ends_S = stored.times_N[rows_N], np.cumsum(stored.count_S[own_S])
     nearest = int(np.abs(times_N - peak).argmin())
     if abs(times_N[nearest] - peak) >= SAME_TIME:
-        return None
+        raise NotInIndex(f"{path}: the index holds no frame of it at {peak:g} s any more. Search again.")
     at = int(np.searchsorted(ends_S, nearest, side="right"))
     s, after = own_S[at], int(ends_S[at])
     return Located(

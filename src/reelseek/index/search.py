@@ -17,7 +17,6 @@ from itertools import islice
 import numpy as np
 import torch
 
-from reelseek.errors import IndexError_
 from reelseek.index import cards, store
 from reelseek.index.calibration import Calibration, calibration_of
 from reelseek.index.cards import IndexCard
@@ -159,14 +158,8 @@ class Searcher:
         return gather(self._loaded, picks_P, self._blank.frames_VFD.device)
 
     def locate(self, path: str, peak: float) -> Located:
-        """Where the hit with this path and this best frame's time in seconds lies.
-
-        Raises IndexError_ where the index holds no such frame (any more).
-        """
-        found = located(self._loaded, path, peak)
-        if found is None:
-            raise IndexError_(f"{self.index.directory}: holds no frame of {path} at {peak:g} s any more. Search again.")
-        return found
+        """Where the hit with this path and this best frame's time in seconds lies. Raises as `located`."""
+        return located(self._loaded, path, peak)
 
     def _rank(
         self, loaded: Loaded, texts: Texts, scores_N: np.ndarray, k: int, coarse: int, moments: bool

@@ -1,7 +1,7 @@
 """What the index has already seen of one video: the vector of a moment, and a sentence's score over time.
 
 Nothing is decoded: all comes from stored vectors. Not here: searches by such a moment (`reelseek.index.similar`).
- Shapes: F frames of a video, D width.
+Shapes: F frames of a video, D width.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from reelseek.errors import NotInIndex
-from reelseek.index.loaded import Loaded, rows_of
+from reelseek.index.loaded import Loaded, rows_of, video_of
 from reelseek.index.query import Frame
 from reelseek.index.scan import scan
 from reelseek.index.search import Searcher
@@ -26,14 +26,6 @@ class Curve(NamedTuple):
     times_F: np.ndarray
     cosines_F: np.ndarray
     duration: float
-
-
-def video_of(loaded: Loaded, path: str) -> int:
-    """The number of the video that a path holds. Raises NotInIndex."""
-    file = loaded.files.get(path)
-    if file is None:
-        raise NotInIndex(f"{path}: the index does not hold it any more. Search again.")
-    return loaded.contents_V.index(file.content_hash)
 
 
 def stored_vector(loaded: Loaded, frame: Frame) -> Tensor:

@@ -177,15 +177,14 @@ def _query(arguments: Namespace) -> Query:
 
 
 def _filters(arguments: Namespace) -> Filters:
-    from reelseek.index.filters import Filters, parse_condition, parse_time, read_metadata
-    from reelseek.index.query import parse_seconds
+    from reelseek.index.filters import parse_filters, read_metadata
 
-    return Filters(
-        below=tuple(Path(place) for place in arguments.below),
-        since=parse_time(arguments.since) if arguments.since else None,
-        until=parse_time(arguments.until, end=True) if arguments.until else None,
-        longer=parse_seconds(arguments.longer) if arguments.longer else None,
-        shorter=parse_seconds(arguments.shorter) if arguments.shorter else None,
-        where=tuple(parse_condition(condition) for condition in arguments.where),
+    return parse_filters(
+        below=arguments.below,
+        since=arguments.since,
+        until=arguments.until,
+        longer=arguments.longer,
+        shorter=arguments.shorter,
+        where=arguments.where,
         metadata=read_metadata(Path(arguments.metadata)) if arguments.metadata else None,
     )
