@@ -20,7 +20,7 @@ from reelseek.app import models
 from reelseek.app.service import Service
 from reelseek.data.pairs import Pairs
 from reelseek.errors import DataError, IndexMismatch, NotAnIndex
-from reelseek.index import build, cards
+from reelseek.index import cards, upkeep
 from reelseek.index.cards import MARKS
 from reelseek.index.judged import judged
 from reelseek.index.marks import read_marks
@@ -148,7 +148,7 @@ def test_captions_alone_teach_too(index: Path, tmp_path: Path) -> None:
 
 def test_marks_of_files_that_left_are_counted_and_not_used(index: Path) -> None:
     mark_all(index)
-    build.remove(index, [list_files(index)[0].path])
+    upkeep.remove(index, [list_files(index)[0].path])
     said = run("adapt", "--index", index, "--dry-run")
     assert "1 marked queries have no right video in the index" in said.out
     assert "2 marks are of files that the index does not hold now." in said.out
@@ -175,7 +175,7 @@ def test_dying_between_head_and_switch_leaves_the_index_as_it_was(index: Path, m
     assert answers(index) != before
     (head,) = index.glob("head-*")
     (index / "head-0123").mkdir()
-    build.compact(index)
+    upkeep.compact(index)
     assert list(index.glob("head-*")) == [head]
     assert run("search", "colour 1 2 3", "--index", index).code == 0
 
@@ -184,7 +184,7 @@ def test_compacting_after_a_rollback_takes_the_head_off_the_disk(index: Path) ->
     mark_all(index)
     assert run("adapt", "--index", index).code == 0
     roll_back(index)
-    build.compact(index)
+    upkeep.compact(index)
     assert not list(index.glob("head-*"))
     assert len(answers(index)) == 5
 
@@ -197,7 +197,7 @@ def test_a_head_that_the_model_is_named_by_is_not_compacted_away(index: Path) ->
     model = {key: value for key, value in card.model.items() if key != "head"} | {"source": str(head)}
     cards.create(replace(card, model=model, previous=None))
     (index / "head-0123").mkdir()
-    build.compact(index)
+    upkeep.compact(index)
     assert list(index.glob("head-*")) == [head]
 
 
@@ -330,7 +330,7 @@ def test_two_indexes_are_compared_on_what_both_hold(index: Path, tmp_path: Path)
     mark_all(index, 30)
     other = Path(shutil.copytree(index, tmp_path / "other"))
     (other / MARKS).unlink()
-    build.remove(other, [list_files(other)[0].path])
+    upkeep.remove(other, [list_files(other)[0].path])
     same = evaluate_two(index, other)
     assert "29 queries over 39 videos (1 others left out)" in same.out
     assert "29 queries over 39 videos (0 others left out)" in same.out

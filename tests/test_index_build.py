@@ -12,7 +12,7 @@ import torch
 from index_fakes import CARD, CONFIG, FakeMethod, clip, update
 from reelseek.config import IndexConfig
 from reelseek.errors import ConfigError, IndexError_, IndexLocked, IndexMismatch, NotAnIndex
-from reelseek.index import build, cards, plan, store
+from reelseek.index import build, cards, plan, store, upkeep
 from reelseek.index.disk import locked
 from reelseek.index.search import Searcher
 
@@ -263,18 +263,18 @@ def test_names_of_any_bytes(videos, tmp_path, name):
     Path(os.fsdecode(path)).write_bytes(b"broken")
     report = update(tmp_path / "index", tmp_path / "odd")
     assert [os.fsencode(broken.path) for broken in report.broken] == [path]
-    assert build.remove(tmp_path / "index", [Path(os.fsdecode(path))]) == 1
+    assert upkeep.remove(tmp_path / "index", [Path(os.fsdecode(path))]) == 1
     assert store.list_files(tmp_path / "index") == []
 
 
 def test_remove_takes_files_and_folders_off_the_disk(index, videos):
     files = store.list_files(index)
-    assert build.remove(index, [videos / "deep", videos / "a.avi"]) == 2
+    assert upkeep.remove(index, [videos / "deep", videos / "a.avi"]) == 2
     assert names(found(index)) == ["b.avi"]
     assert not on_disk(index, files[0].content_hash)
     assert on_disk(index, files[1].content_hash)
     with pytest.raises(IndexError_, match=r"a\.avi"):
-        build.remove(index, [videos / "b.avi", videos / "a.avi"])
+        upkeep.remove(index, [videos / "b.avi", videos / "a.avi"])
     assert names(found(index)) == ["b.avi"]
     assert update(index, videos).added == 2
 
@@ -287,7 +287,7 @@ def test_many_commits_end_as_one_version(index, videos, monkeypatch):
     for table in (store.FILES, store.SEGMENTS):
         assert len(list((index / table / "_versions").glob("*.manifest"))) == 1
         assert len(list((index / table / "data").glob("*.lance"))) == 1
-    build.compact(index)
+    upkeep.compact(index)
     assert len(found(index)) == 9
 
 
@@ -298,7 +298,7 @@ def test_another_directory_is_never_written_into(videos, tmp_path):
     for place in (tmp_path / "mine", tmp_path / "file", videos):
         with pytest.raises(NotAnIndex, match=place.name):
             update(place, videos)
-    for action in (cards.open_index, store.list_files, build.compact, lambda place: build.remove(place, [videos])):
+    for action in (cards.open_index, store.list_files, upkeep.compact, lambda place: upkeep.remove(place, [videos])):
         for place in (tmp_path / "mine", tmp_path / "missing", tmp_path / "file"):
             with pytest.raises(NotAnIndex, match=place.name):
                 action(place)
@@ -336,8 +336,8 @@ def test_second_writer_is_refused_at_once_and_told_who_writes(index, videos):
     with locked(index):
         for action in (
             lambda: update(index, videos),
-            lambda: build.compact(index),
-            lambda: build.remove(index, [videos]),
+            lambda: upkeep.compact(index),
+            lambda: upkeep.remove(index, [videos]),
         ):
             with pytest.raises(IndexLocked, match=f"process {os.getpid()} on .* .since "):
                 action()

@@ -17,7 +17,7 @@ import pytest
 import index_fakes
 from index_fakes import FakeMethod, change, everything, fill, update, whole
 from reelseek.errors import IndexError_
-from reelseek.index import build, cards, store
+from reelseek.index import build, cards, store, upkeep
 from reelseek.index.search import Searcher
 
 
@@ -172,7 +172,7 @@ def test_damage_that_no_version_survives_is_a_sentence(tmp_path):
     update(tmp_path / "index", folder)
     for path in (tmp_path / "index" / store.SEGMENTS / "data").iterdir():
         os.truncate(path, 100)
-    for action in (lambda: update(tmp_path / "index", folder), lambda: build.compact(tmp_path / "index")):
+    for action in (lambda: update(tmp_path / "index", folder), lambda: upkeep.compact(tmp_path / "index")):
         with pytest.raises(IndexError_, match=r"damaged\. Delete .* and index again"):
             action()
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from index_fakes import CARD, CONFIG, QUERIES, FakeMethod, change, everything, fill, update, whole
-from reelseek.index import build, cards, fragments, frames, store
+from reelseek.index import build, cards, fragments, frames, store, upkeep
 from reelseek.index.frames import Frames, mapped, measured, write_copy
 from reelseek.index.search import Searcher
 from reelseek.index.switch import roll_back, switch
@@ -175,8 +175,8 @@ def test_copies_follow_the_tables_and_an_open_search_keeps_its_own(tmp_path, cop
         update(index, folder)
         assert copied(index) == data_files(index)
         assert answers(searcher) == before
-    build.remove(index, [sorted(folder.glob("*.avi"))[0]])
-    build.compact(index)
+    upkeep.remove(index, [sorted(folder.glob("*.avi"))[0]])
+    upkeep.compact(index)
     assert copied(index) == data_files(index)
     assert files - copied(index), "copies of data files that are gone stay on the disk"
     assert answers(searcher) == before
@@ -269,7 +269,7 @@ def test_switching_and_going_back_keep_each_models_copies_until_compacted(tmp_pa
     roll_back(index)
     assert answers(Searcher(cards.open_index(index), FakeMethod())) == first
     roll_back(index)
-    build.compact(index)
+    upkeep.compact(index)
     assert copied(index) == set()
     assert not (index / frames.FOLDER).exists()
     assert copied(tables) == data_files(tables)

@@ -15,7 +15,7 @@ import cli_world
 from index_fakes import CARD, CONFIG, FakeMethod, clip
 from reelseek import embed_pipeline
 from reelseek.errors import IndexError_, UnreadableVideo
-from reelseek.index import build, cards, fragments, frames, kept, store
+from reelseek.index import build, cards, fragments, frames, kept, store, upkeep
 from reelseek.index.search import Searcher
 from reelseek.index.switch import roll_back, switch
 from reelseek.records import Preprocess
@@ -91,7 +91,7 @@ def test_frames_are_kept_once_a_content_and_leave_with_it(videos: Path, tmp_path
     (videos / "green.avi").unlink()
     make(index, videos, keep=None)
     assert kept_of(index) == {f"{key}-2-2" for key in contents(index)}
-    build.remove(index, [videos / "red.avi"])
+    upkeep.remove(index, [videos / "red.avi"])
     assert len(kept_of(index)) == 2
     make(index, videos, keep=False)
     assert not (index / kept.FOLDER).exists()
@@ -230,7 +230,7 @@ def test_compacting_takes_frames_of_other_samplings(videos: Path, tmp_path: Path
     index = tmp_path / "index"
     make(index, videos)
     switch(index, FakeMethod(), model_card=CARD, config=replace(CONFIG, fps=1.0))
-    build.compact(index)
+    upkeep.compact(index)
     assert kept_of(index) == {name for name in kept_of(index) if not name.endswith("-2-2")}
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from index_fakes import CARD, FakeMethod, clip, update
 from reelseek.errors import IndexError_, NotAnIndex
-from reelseek.index import build, store
+from reelseek.index import store, upkeep
 from reelseek.index.cards import MARKS
 from reelseek.index.marks import Mark, drop_mark, keep_mark, read_marks
 from reelseek.index.switch import roll_back, switch
@@ -188,8 +188,8 @@ def test_marks_outlive_what_happens_to_an_index(made: Path, index: Path, tmp_pat
     update(index, videos)
     switch(index, FakeMethod(1), model_card=CARD)
     roll_back(index)
-    build.remove(index, [videos])
-    build.compact(index)
+    upkeep.remove(index, [videos])
+    upkeep.compact(index)
     assert read_marks(index) == [RED]
     for path in index.iterdir():  # what the advice for a damaged index comes to
         if path.name != MARKS:

@@ -14,7 +14,7 @@ import cli_world
 from index_fakes import CARD, CONFIG, FakeMethod, clip, everything, update
 from reelseek.app.service import Service
 from reelseek.errors import IndexError_, IndexLocked, IndexMismatch, NotAnIndex
-from reelseek.index import build, cards, store
+from reelseek.index import build, cards, store, upkeep
 from reelseek.index.disk import locked
 from reelseek.index.query import Query
 from reelseek.index.search import Searcher
@@ -93,13 +93,13 @@ def test_rolling_back_and_forward(index: Path, videos: Path) -> None:
 def test_compacting_forgets_the_earlier_model(index: Path) -> None:
     switch(index, NEW, model_card=CARD)
     assert (index / store.SEGMENTS).exists()
-    build.compact(index)
+    upkeep.compact(index)
     assert sorted(path.name for path in index.iterdir() if path.is_dir()) == [cards.open_index(index).folder]
     assert best(index, "red", NEW) == "red.mp4"
     with pytest.raises(IndexError_, match="no earlier model"):
         roll_back(index)
     switch(index, OLD, model_card=CARD)
-    build.compact(index)
+    upkeep.compact(index)
     assert best(index, "red", OLD) == "red.mp4"
 
 
@@ -148,7 +148,7 @@ def test_what_leaves_the_index_leaves_every_models_tables(index: Path, videos: P
     switch(index, NEW, model_card=CARD)
     (videos / "blue.mp4").unlink()
     update(index, videos, method=NEW)
-    build.remove(index, [videos / "red.mp4"])
+    upkeep.remove(index, [videos / "red.mp4"])
     stored = {name for tables in store.all_tables(index) for name in store.contents(tables)}
     assert len(stored) == 1
     assert not stored & set(gone)
@@ -178,7 +178,7 @@ def test_a_switch_while_an_index_is_loaded_is_noticed(index: Path) -> None:
 def test_compacting_goes_on_where_it_was_killed(index: Path) -> None:
     switch(index, NEW, model_card=CARD)
     shutil.rmtree(index / store.FILES)
-    build.compact(index)
+    upkeep.compact(index)
     assert not (index / store.SEGMENTS).exists()
 
 

@@ -18,7 +18,7 @@ import cli_world
 from index_fakes import FakeMethod, clip, update
 from reelseek import embed_pipeline
 from reelseek.errors import ConfigError, IndexError_, ReelseekError
-from reelseek.index import build, cards, subtitles
+from reelseek.index import cards, subtitles, upkeep
 from reelseek.index.ask import ask
 from reelseek.index.filters import Filters
 from reelseek.index.query import Query
@@ -161,7 +161,7 @@ def test_an_update_follows_subtitles_without_decoding(videos, tmp_path, monkeypa
     (videos / "a.srt").rename(videos / "z.srt")
     update(index, videos)
     assert held(index).keys() == {"z.srt", "c.vtt"}
-    build.remove(index, [videos / "z.avi"])
+    upkeep.remove(index, [videos / "z.avi"])
     assert held(index).keys() == {"c.vtt"}
     (videos / "z.avi").unlink()
     (videos / "c.avi").unlink()

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from reelseek.index.explanation import FrameShare, IncrementShare, StreamShare, WordShare
+
 MOST_HITS = 200
 MOST_CHARACTERS = 20_000
 """Of a query; it may be a whole paragraph."""
@@ -212,48 +214,6 @@ class FeedbackList(BaseModel):
     """All feedback that is kept, oldest first."""
 
     kept: list[Kept]
-
-
-class FrameShare(BaseModel):
-    """See `reelseek.index.explanation.FrameShare`."""
-
-    time: float
-    cosine: float
-    weight: float | None
-    contribution: float | None
-
-
-class WordShare(BaseModel):
-    """See `reelseek.index.explanation.WordShare`."""
-
-    text: str
-    start: int
-    end: int
-    drop: float
-    weight: float
-    by_frame: list[float]
-
-
-class IncrementShare(BaseModel):
-    """See `reelseek.index.explanation.IncrementShare`."""
-
-    side: str
-    length: float
-    relative: float
-    gap_cosine: float
-    without: float
-
-
-class StreamShare(BaseModel):
-    """See `reelseek.index.explanation.StreamShare`."""
-
-    name: str
-    score: float
-    share: float
-    words: list[str]
-    experts: dict[str, float]
-    contributions: list[float]
-    increment: IncrementShare | None
 
 
 class ExplainAnswer(BaseModel):

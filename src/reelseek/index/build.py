@@ -13,7 +13,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -31,6 +30,7 @@ from reelseek.index.plan import Plan, as_planned, find, is_below, make_plan
 from reelseek.index.progress import telling
 from reelseek.index.segments import any_text, blank_video, cut_segments
 from reelseek.index.store import IndexedFile
+from reelseek.index.upkeep import drop_leftovers, forget_elsewhere
 from reelseek.records import BrokenFile, EmbeddedVideo, Method
 from reelseek.video.sample import fixed_fps
 
@@ -112,7 +112,7 @@ def update(
                 (directory / kept.FOLDER).mkdir(exist_ok=True)
         told = telling(directory, progress)
         report = bring_up(index, method, places, files=files, progress=told, cache=cache)
-        _forget_elsewhere(index)
+        forget_elsewhere(index)
         rows = store.read_files(index.tables)
         kept.Keeper(directory, index.config).tidy({row.content_hash for row in rows})
         said = subtitles.follow(directory, rows, places)
@@ -150,49 +150,6 @@ def bring_up(
         if (is_below(row.path, places) if asked is None else row.path in asked)
     ]
     return report._replace(broken=broken)
-
-
-def remove(directory: Path, paths: Sequence[Path]) -> int:
-    """Take files, or all files below folders, out of the index, and their vectors off the disk; returns how many.
-
-    They come back at the next update if they still lie below its folders.
-    Raises IndexError_, and removes nothing, if the index knows nothing by one of the names; NotAnIndex; IndexLocked.
-    """
-    cards.open_index(directory)
-    with locked(directory):
-        index = cards.open_index(directory)
-        store.repair(index.tables)
-        rows = store.read_files(index.tables)
-        places = [Path(os.path.abspath(path)) for path in paths]
-        for place in places:
-            if not any(is_below(row.path, [place]) for row in rows):
-                raise IndexError_(f"{place}: the index holds no such file. `reelseek index list` shows what it holds.")
-        left = [row for row in rows if not is_below(row.path, places)]
-        store.write_files(index.tables, left, replace=True)
-        drop_leftovers(index.tables)
-        _forget_elsewhere(index)
-        subtitles.follow(directory, left, [])
-        kept.Keeper(directory, index.config).tidy({row.content_hash for row in left})
-    return len(rows) - len(left)
-
-
-def compact(directory: Path) -> None:
-    """Take what no file refers to off the disk, and merge small data files. Raises NotAnIndex, IndexLocked.
-
-    The tables of an earlier model, heads that are not used and frames kept for another sampling leave too: a switch
-    cannot be taken back any more.
-    """
-    cards.open_index(directory)
-    with locked(directory):
-        index = cards.open_index(directory)
-        store.repair(index.tables)
-        drop_leftovers(index.tables)
-        if index.previous is not None:
-            index = replace(index, previous=None)
-            cards.create(index)
-        store.drop_tables(directory, keep=index.tables)
-        cards.drop_heads(index)
-        kept.Keeper(directory, index.config).tidy(store.named_contents(index.tables))
 
 
 def _open(directory: Path, method: Method, config: IndexConfig | None) -> IndexCard:
@@ -364,23 +321,3 @@ class _Batch:
             store.append_segments(self.place, tables)
         if rows:
             store.write_files(self.place, rows)
-
-
-def _forget_elsewhere(index: IndexCard) -> None:
-    """What an index no longer holds must not stay on the disk in the tables of an earlier or a coming model."""
-    others = [tables for tables in store.all_tables(index.directory) if tables != index.tables]
-    now = store.read_files(index.tables) if others else []
-    # by content, not by path: a file that moved is known to the other model under its old path, and not embedded again
-    contents, paths = {row.content_hash for row in now if row.status == "ok"}, {row.path for row in now}
-    for tables in others:
-        rows = store.read_files(tables)
-        left = [row for row in rows if (row.content_hash in contents if row.status == "ok" else row.path in paths)]
-        if len(left) < len(rows):
-            store.write_files(tables, left, replace=True)
-            drop_leftovers(tables)
-
-
-def drop_leftovers(tables: Path) -> None:
-    """Delete the vectors of contents that no file has, and tidy both tables up."""
-    store.delete_contents(tables, store.contents(tables).keys() - store.named_contents(tables))
-    store.tidy(tables)

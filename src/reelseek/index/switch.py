@@ -4,7 +4,7 @@ The new model's tables grow in a folder of their own while searches go on over t
 card then makes them the index; the old tables stay, so that the switch can be taken back, until `compact` deletes them.
 A switch that is killed goes on where it stopped when the same model is asked for again. A model that differs in what it
 makes of texts alone takes the tables as they are.
-Not here: how files become segments (`reelseek.index.build`), the card (`reelseek.index.store`).
+Not here: how files become segments (`reelseek.index.build`), the card (`reelseek.index.cards`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from typing import Any
 from reelseek.config import IndexConfig
 from reelseek.errors import IndexError_
 from reelseek.index import cards, kept, store
-from reelseek.index.build import IndexReport, bring_up, drop_leftovers, embed_kept, new_card
+from reelseek.index.build import IndexReport, bring_up, embed_kept, new_card
 from reelseek.index.disk import locked, writes
 from reelseek.index.progress import telling
 from reelseek.index.store import IndexedFile
+from reelseek.index.upkeep import drop_leftovers
 from reelseek.records import Method
 
 

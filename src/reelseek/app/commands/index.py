@@ -90,7 +90,7 @@ def run(arguments: Namespace) -> int:
             method,
             model_card=model_card(method, source),
             config=_config(arguments, IndexConfig()),
-            keep_frames=None if arguments.keep_frames is None else arguments.keep_frames == "yes",
+            keep_frames=_keep_frames(arguments),
             progress=tell,
         )
     _tell(directory, report, as_json=arguments.json)
@@ -133,13 +133,17 @@ def _watch(directory: Path, arguments: Namespace, method: Method, source: str) -
             method,
             model_card=model_card(method, source),
             config=_config(arguments, IndexConfig()),
-            keep_frames=None if arguments.keep_frames is None else arguments.keep_frames == "yes",
+            keep_frames=_keep_frames(arguments),
             tell=tell,
             say=say,
         )
     except KeyboardInterrupt:
         say("no longer watching; the index is whole.")
     return 0
+
+
+def _keep_frames(arguments: Namespace) -> bool | None:
+    return None if arguments.keep_frames is None else bool(arguments.keep_frames == "yes")
 
 
 def _switch(directory: Path, rest: Sequence[str], arguments: Namespace) -> int:
@@ -212,9 +216,9 @@ def _look_after(directory: Path, verb: str, paths: list[Path], *, as_json: bool)
     if bool(paths) != (verb == "remove"):
         wanted = "needs the files or folders to take out" if verb == "remove" else "takes no files or folders"
         raise ConfigError(f"`reelseek index {verb}` {wanted}; a folder called {verb} is given as ./{verb}.")
-    from reelseek.index.build import compact, remove
     from reelseek.index.store import list_files
     from reelseek.index.switch import roll_back
+    from reelseek.index.upkeep import compact, remove
 
     if verb == "remove":
         count = remove(directory, paths)

@@ -1,0 +1,80 @@
+"""What leaves an index: files taken out of it, vectors that nothing refers to, an earlier model. All under the lock.
+
+Not here: what comes into it (`reelseek.index.build`), the tables themselves (`reelseek.index.store`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from reelseek.errors import IndexError_
+from reelseek.index import cards, kept, store, subtitles
+from reelseek.index.cards import IndexCard
+from reelseek.index.disk import locked
+from reelseek.index.plan import is_below
+
+
+def remove(directory: Path, paths: Sequence[Path]) -> int:
+    """Take files, or all files below folders, out of the index, and their vectors off the disk; returns how many.
+
+    They come back at the next update if they still lie below its folders.
+    Raises IndexError_, and removes nothing, if the index knows nothing by one of the names; NotAnIndex; IndexLocked.
+    """
+    cards.open_index(directory)
+    with locked(directory):
+        index = cards.open_index(directory)
+        store.repair(index.tables)
+        rows = store.read_files(index.tables)
+        places = [Path(os.path.abspath(path)) for path in paths]
+        for place in places:
+            if not any(is_below(row.path, [place]) for row in rows):
+                raise IndexError_(f"{place}: the index holds no such file. `reelseek index list` shows what it holds.")
+        left = [row for row in rows if not is_below(row.path, places)]
+        store.write_files(index.tables, left, replace=True)
+        drop_leftovers(index.tables)
+        forget_elsewhere(index)
+        subtitles.follow(directory, left, [])
+        kept.Keeper(directory, index.config).tidy({row.content_hash for row in left})
+    return len(rows) - len(left)
+
+
+def compact(directory: Path) -> None:
+    """Take what no file refers to off the disk, and merge small data files. Raises NotAnIndex, IndexLocked.
+
+    The tables of an earlier model, heads that are not used and frames kept for another sampling leave too: a switch
+    cannot be taken back any more.
+    """
+    cards.open_index(directory)
+    with locked(directory):
+        index = cards.open_index(directory)
+        store.repair(index.tables)
+        drop_leftovers(index.tables)
+        if index.previous is not None:
+            index = replace(index, previous=None)
+            cards.create(index)
+        store.drop_tables(directory, keep=index.tables)
+        cards.drop_heads(index)
+        kept.Keeper(directory, index.config).tidy(store.named_contents(index.tables))
+
+
+def forget_elsewhere(index: IndexCard) -> None:
+    """What an index no longer holds must not stay on the disk in the tables of an earlier or a coming model."""
+    others = [tables for tables in store.all_tables(index.directory) if tables != index.tables]
+    now = store.read_files(index.tables) if others else []
+    # by content, not by path: a file that moved is known to the other model under its old path, and not embedded again
+    contents, paths = {row.content_hash for row in now if row.status == "ok"}, {row.path for row in now}
+    for tables in others:
+        rows = store.read_files(tables)
+        left = [row for row in rows if (row.content_hash in contents if row.status == "ok" else row.path in paths)]
+        if len(left) < len(rows):
+            store.write_files(tables, left, replace=True)
+            drop_leftovers(tables)
+
+
+def drop_leftovers(tables: Path) -> None:
+    """Delete the vectors of contents that no file has, and tidy both tables up."""
+    store.delete_contents(tables, store.contents(tables).keys() - store.named_contents(tables))
+    store.tidy(tables)
