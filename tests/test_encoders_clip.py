@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reelseek.encoders import hub
+from reelseek.encoders import clip, hub
 from reelseek.encoders.clip import ClipBackbone, load_clip, probe_bf16
 from reelseek.errors import HubUnreachable, ModelError
 from reelseek.records import Preprocess
@@ -166,7 +166,8 @@ def test_id_follows_the_preprocessing(folder: Path, tmp_path: Path) -> None:
     assert load_clip(copy).id != load_clip(folder).id
 
 
-def test_bfloat16_is_close_and_probing_keeps_the_precision(folder: Path) -> None:
+def test_bfloat16_is_close_and_probing_keeps_the_precision(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clip, "computes_bf16", lambda: True)
     backbone = load_clip(folder)
     pixels_N3HW = torch.randn(4, 3, 32, 32)
     plain_ND = backbone.encode_frames(pixels_N3HW)
@@ -183,25 +184,33 @@ def test_bfloat16_is_close_and_probing_keeps_the_precision(folder: Path) -> None
 
 
 class Rounding:
-    """A backbone whose bfloat16 is as far and as fast as told."""
+    """A backbone whose bfloat16 is as far off as told."""
 
     precision = "float32"
 
-    def __init__(self, *, error: float, pause: dict[str, float]) -> None:
-        self.error, self.pause = error, pause
+    def __init__(self, error: float) -> None:
+        self.error = error
 
     def frames_in_torch(self, pixels_N3HW: torch.Tensor) -> torch.Tensor:
-        time.sleep(self.pause[self.precision])
-        vectors_ND = torch.eye(len(pixels_N3HW))
-        return vectors_ND + self.error * (self.precision == "bfloat16")
+        return torch.eye(len(pixels_N3HW)) + self.error * (self.precision == "bfloat16")
 
 
 @pytest.mark.parametrize(
-    ("error", "fast", "wanted"), [(0.0, True, True), (0.0, False, False), (0.01, True, True), (0.1, True, False)]
+    ("error", "native", "wanted"), [(0.0, True, True), (0.0, False, False), (0.01, True, True), (0.1, True, False)]
 )
-def test_probe_wants_both_speed_and_closeness(error: float, fast: bool, wanted: bool) -> None:
-    pause = {"float32": 0.02, "bfloat16": 0.0} if fast else {"float32": 0.0, "bfloat16": 0.02}
-    assert probe_bf16(Rounding(error=error, pause=pause), torch.zeros(4, 3, 2, 2)) is wanted
+def test_probe_wants_both_the_processor_and_closeness(
+    error: float, native: bool, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clip, "computes_bf16", lambda: native)
+    assert probe_bf16(Rounding(error), torch.zeros(4, 3, 2, 2)) is wanted
+
+
+def test_the_processor_says_whether_it_computes_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, wanted in (({"avx2": True}, False), ({"avx512_bf16": False}, False), ({"amx_bf16": True}, True)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found, raising=False)
+        assert clip.computes_bf16() is wanted
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert clip.computes_bf16() is False
 
 
 # --- preprocessing ---

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -196,7 +195,7 @@ def load_clip(
 ) -> ClipBackbone:
     """A CLIP or SigLIP backbone from a folder, the local hub cache (HF_HOME), or the hub, in this order.
 
-    precision is that of `encode_frames`: "auto" takes bfloat16 if `probe_bf16` finds it faster and close enough on the
+    precision is that of `encode_frames`: "auto" takes bfloat16 if `probe_bf16` finds it close enough on the
     first frames that come, so that a command which encodes none does not wait for the answer. Texts are cheap and stay
     in float32.
     Raises ModelError for a folder that is missing, damaged or of another kind, HubUnreachable for a name that neither
@@ -213,26 +212,29 @@ class _HalfCapable(Protocol):
     def frames_in_torch(self, pixels_N3HW: Tensor) -> Tensor: ...
 
 
-def probe_bf16(backbone: _HalfCapable, example_N3HW: Tensor) -> bool:
-    """Whether bfloat16 is worth it here: faster on the example, and every cosine to float32 at least 0.999.
+def computes_bf16() -> bool:
+    """Whether this processor multiplies bfloat16 itself; elsewhere torch converts, and float32 is faster."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not there before torch 2.10
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
-    Each precision runs three times and counts with its fastest. The backbone keeps the precision it had.
+
+def probe_bf16(backbone: _HalfCapable, example_N3HW: Tensor) -> bool:
+    """Whether bfloat16 is worth it here: the processor computes it, and every cosine to float32 is at least 0.999.
+
+    No clock is asked: what else runs on the machine must not decide which vectors a file gets. The backbone keeps the
+    precision it had.
     """
-    before, vectors, seconds = backbone.precision, {}, {}
+    if not computes_bf16():
+        return False
+    before, vectors = backbone.precision, {}
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     try:
         for precision in precisions:
             backbone.precision = precision
-            runs = []
-            for _ in range(3):
-                start = time.perf_counter()
-                vectors[precision] = backbone.frames_in_torch(example_N3HW).cpu()
-                runs.append(time.perf_counter() - start)
-            seconds[precision] = min(runs)
+            vectors[precision] = backbone.frames_in_torch(example_N3HW).cpu()
     finally:
         backbone.precision = before
-    close = F.cosine_similarity(vectors["float32"], vectors["bfloat16"]).min() >= 0.999
-    return bool(close) and seconds["bfloat16"] < seconds["float32"]
+    return bool(F.cosine_similarity(vectors["float32"], vectors["bfloat16"]).min() >= 0.999)
 
 
 def _vector(output: Any) -> Tensor:

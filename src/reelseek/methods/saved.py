@@ -53,7 +53,7 @@ def load_backbone(name: str, *, device: str = "cpu") -> Backbone:
         return load_towers(name, device=device)
     from reelseek.encoders.clip import load_clip
 
-    # On processors with the instructions bfloat16 is several times faster; it is probed and compared before use.
+    # On processors with the instructions bfloat16 is several times faster; it is compared before use.
     return load_clip(name, device=device, precision="auto" if device == "cpu" else "float32")
 
 
