@@ -74,6 +74,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     (folder / "copies").mkdir()
     film(folder / "copies" / "again.mp4", names, seed=5)
     (folder / "<u>torn.mp4").write_bytes(b"no video")
+    (folder / "second.en.srt").write_text(
+        "1\n00:00:04,000 --> 00:00:07,000\nThe <img src=x> general & his \u202ehorse\n"
+    )
     index = tmp_path_factory.mktemp("index")
     reelseek = [sys.executable, "-m", "reelseek"]
     here = {"cwd": index, "env": os.environ | {"HF_HUB_OFFLINE": "1"}, "text": True}

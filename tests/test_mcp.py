@@ -16,7 +16,9 @@ from PIL import Image
 import cli_world
 from index_fakes import FakeMethod, clip, update
 from reelseek.app.mcp import create_server
+from reelseek.app.service import Service
 from reelseek.index.cards import open_index
+from reelseek.index.marks import read_marks
 from reelseek.index.search import Searcher
 
 
@@ -34,8 +36,10 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def asked(index: Path, work: Callable[[Client], Awaitable[Any]], **options: Any) -> Any:
+    service = Service(Searcher(open_index(index), FakeMethod()))
+
     async def run() -> Any:
-        async with Client(create_server(Searcher(open_index(index), FakeMethod()), **options)) as client:
+        async with Client(create_server(service, **options)) as client:
             return await work(client)
 
     return asyncio.run(run())
@@ -52,7 +56,7 @@ def names(answer: Any) -> list[str]:
 
 def test_the_tools_say_what_they_take(index: Path) -> None:
     tools = {tool.name: tool for tool in asked(index, lambda client: client.list_tools()).tools}
-    assert tools.keys() == {"search", "explain", "index_status"}
+    assert tools.keys() == {"search", "similar", "explain", "feedback", "index_status"}
     assert {"text", "image", "clip", "then", "without", "k"} <= set(tools["search"].input_schema["properties"])
     assert all(tool.description for tool in tools.values())
 
@@ -96,6 +100,44 @@ def test_why_and_what_there_is(index: Path) -> None:
     status = call(index, "index_status", {})
     assert (status["videos"], len(status["broken"])) == (3, 1)
     assert "broken.mp4" in status["broken"][0]["path"]
+
+
+def test_more_like_a_hit(index: Path) -> None:
+    hit = call(index, "search", {"text": "red", "k": 1})["hits"][0]
+    found = call(index, "similar", {"path": hit["path"], "peak": hit["peak"], "k": 2})
+    assert len(found["hits"]) >= 1
+    assert hit["path"] not in [other["path"] for other in found["hits"]]
+    assert found["query"].startswith(f"like {hit['path']}")
+    assert "does not hold it any more" in call(index, "similar", {"path": "/nowhere.mp4", "peak": 1.0})
+
+
+def test_feedback_is_kept_with_the_index(index: Path) -> None:
+    hit = call(index, "search", {"text": "green", "k": 1})["hits"][0]
+    said = {"query": "green", "path": hit["path"], "peak": hit["peak"]}
+    kept = call(index, "feedback", {**said, "good": True})["kept"]
+    assert (kept["query"], kept["path"], kept["good"]) == ("green", hit["path"], True)
+    assert [(mark.query, mark.path, mark.good) for mark in read_marks(index)] == [("green", hit["path"], True)]
+    assert call(index, "feedback", {**said, "good": None})["kept"] is None
+    assert read_marks(index) == []
+    assert "which query" in call(index, "feedback", {**said, "query": " ", "good": True})
+    assert "holds no frame" in call(index, "feedback", {**said, "path": "/nowhere.mp4", "good": True})
+
+
+def test_names_that_are_no_text_travel_and_come_back(tmp_path: Path) -> None:
+    clip(tmp_path / "a.avi", ["red", "green"])
+    odd = os.fsencode(tmp_path) + b"/odd\xff"
+    os.mkdir(odd)
+    os.rename(tmp_path / "a.avi", odd + b"/\xe9.avi")
+    update(tmp_path / "index", Path(os.fsdecode(odd)))
+    hit = call(tmp_path / "index", "search", {"text": "red"})["hits"][0]
+    assert hit["path"].endswith("odd\\udcff/\\udce9.avi")
+    place = {"path": hit["path"], "peak": hit["peak"]}
+    assert call(tmp_path / "index", "explain", {"query": "red", **place})["path"] == hit["path"]
+    assert call(tmp_path / "index", "feedback", {"query": "red", **place, "good": False})["kept"]["path"] == hit["path"]
+    assert len(names(call(tmp_path / "index", "search", {"clip": f"{hit['path']}@0-1"}))) == 1
+    assert (
+        len(names(call(tmp_path / "index", "search", {"text": "red", "below": [str(Path(hit["path"]).parent)]}))) == 1
+    )
 
 
 def test_over_standard_pipes(tmp_path: Path) -> None:

@@ -94,9 +94,8 @@ def test_every_field_is_asked_under_its_own_name(page_at: Open) -> None:
     for name, value in given.items():
         page.locator(f"#{name}").fill(value)
     page.locator("#variety").fill("0.5")
-    page.locator("#duplicates").check()
-    with page.expect_request("**/api/search*") as sent:
-        page.locator("#query").press("Enter")
+    with page.expect_request(lambda request: "duplicates=1" in request.url) as sent:
+        page.locator("#duplicates").check()
     expected = {"q": "red", **given, "variety": "0.5", "duplicates": "1"}
     assert parse_qs(urlsplit(sent.value.url).query) == {name: [value] for name, value in expected.items()}
     expect(page.locator(".card .then").first).to_be_visible()
@@ -133,6 +132,33 @@ def test_the_same_footage_is_folded_into_one_answer(page_at: Open) -> None:
     page.get_by_text("Show the same footage more than once").click()
     expect(page.locator(".card")).to_have_count(FOUND + 1)
     expect(page.locator(".fold")).to_have_count(0)
+
+
+def test_what_is_said_is_looked_up_too(page_at: Open) -> None:
+    page = page_at()
+    look_for(page, "the general")
+    expect(page.locator(".heard")).to_have_count(0)
+    page.locator("#moreButton").click()
+    with page.expect_response(lambda answer: "subtitles=1" in answer.url):
+        page.get_by_label("Look in what is said, too").check()
+    first = page.locator("#results > li").first
+    expect(first.locator(".name")).to_have_text("second.mp4")
+    expect(first.locator(".heard")).to_have_text("0:04“The general & his horse”")
+    expect(first.locator(".value")).to_have_text("by words")
+    expect(first.locator(".card")).to_have_accessible_name(
+        re.compile("said at 0:04: The general & his horse, found by words")
+    )
+    expect(page.locator(".heard")).to_have_count(1)
+    expect(page.locator("#chips")).to_contain_text("what is said")
+    first.locator(".card").click()
+    expect(page.locator("#place")).to_contain_text("found by words · said at 0:04: “The general & his horse”")
+    page.locator("#whyButton").click()
+    expect(page.locator("#whySaid")).to_contain_text("By what it shows")
+    page.keyboard.press("Escape")
+    page.locator("#then").fill("a red square")
+    with page.expect_response(lambda answer: "then=" in answer.url and "subtitles" not in answer.url):
+        page.keyboard.press("Enter")
+    expect(page.locator("#said")).to_contain_text("best match first")
 
 
 def test_more_answers_come_when_they_are_asked_for(page_at: Open) -> None:

@@ -23,7 +23,7 @@ from reelseek.index.ask import ask
 from reelseek.index.filters import Filters
 from reelseek.index.query import Query
 from reelseek.index.search import Searcher
-from reelseek.index.spoken import Spoken, bm25, fused, words_of
+from reelseek.index.spoken import Documents, Spoken, fused, words_of
 from reelseek.index.subtitles import Cue, Sidecar, beside, load, parse, read
 from reelseek.index.switch import switch
 
@@ -249,16 +249,23 @@ def test_bm25_equals_its_definition() -> None:
             for _ in range(chance.integers(1, 9))
         ]
         query = " ".join(chance.choice(words, chance.integers(1, 5)))
-        found = bm25(query, [Counter(document) for document in documents])
-        assert found == pytest.approx(slow_bm25(query, documents))
-    assert bm25("anything", []) == []
+        ready = Documents(Counter(document) for document in documents)
+        assert ready.scores(query).tolist() == pytest.approx(slow_bm25(query, documents))
+        passing = chance.random(len(documents)) < 0.6
+        expected = np.zeros(len(documents))
+        if passing.any():
+            kept = [document for document, passes in zip(documents, passing, strict=True) if passes]
+            expected[passing] = slow_bm25(query, kept)
+        assert ready.scores(query, passing).tolist() == pytest.approx(expected.tolist())
+    assert Documents([]).scores("anything").tolist() == []
 
 
 def test_what_is_said_everywhere_is_no_evidence() -> None:
-    documents = [Counter(words_of(text)) for text in ("the man in a car", "the rain in the park", "a dog and a cat")]
-    assert bm25("a dog on the moon", documents)[0] == 0
-    assert bm25("the dog and the cat", documents)[2] > 0
-    assert bm25("zebra", documents) == [0, 0, 0]
+    texts = ("the man in a car", "the rain in the park", "a dog and a cat")
+    documents = Documents(Counter(words_of(text)) for text in texts)
+    assert documents.scores("a dog on the moon")[0] == 0
+    assert documents.scores("the dog and the cat")[2] > 0
+    assert documents.scores("zebra").tolist() == [0, 0, 0]
 
 
 def test_words() -> None:
@@ -324,6 +331,9 @@ def test_filters_and_what_is_unwanted_hold_for_words_too(searcher: Searcher, vid
     only_a = Filters(below=(videos / "a.avi",))
     answers = ask(searcher, Query("general"), 5, filters=only_a, spoken=spoken_of(searcher))
     assert [Path(answer.path).name for answer in answers] == ["a.avi"]
+    kept = spoken_of(searcher)
+    ask(searcher, Query("general"), 5, spoken=kept)
+    assert ask(searcher, Query("general"), 5, filters=only_a, spoken=kept) == answers
     unwanted = ask(searcher, Query("general", without=("blue",)), 5, spoken=spoken_of(searcher))
     assert "b.avi" not in [Path(answer.path).name for answer in unwanted]
 

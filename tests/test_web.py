@@ -271,6 +271,7 @@ def test_status(client, library):
         "folders": [{"path": "/v\\udcff", "videos": 4}],
         "columns": [],
         "probability": False,
+        "subtitles": 2,
         "indexing": None,
         "against": False,
     }

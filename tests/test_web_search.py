@@ -41,6 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         clip(folder / name, colours, seed=seed)
         os.utime(folder / name, (1.7e9 + 1e6 * seed,) * 2)
     (folder / "day" / "<u>torn.avi").write_bytes(b"no video")
+    (folder / "day" / "gb.srt").write_text("1\n00:00:01,600 --> 00:00:02,400\nthe <b>general</b> \u202esleeps\n")
     (folder / "about.csv").write_text("video,camera\nrg,GoPro\ngb,<b>Sony\n")
     update(folder / "index", folder)
     return folder, folder / "index"
@@ -468,3 +469,46 @@ def test_the_schema_names_every_route(client):
         for verb in route.values():
             assert verb["description"]
             assert "422" not in verb["responses"]
+
+
+def test_what_is_said_answers_too(client: TestClient) -> None:
+    assert client.get("/api/status").json()["subtitles"] == 1
+    words = {"q": "general sleeps", "k": 5}
+    assert all(hit["heard"] is None for hit in client.get("/api/search", params=words).json()["hits"])
+    hits = client.get("/api/search", params={**words, "subtitles": 1}).json()["hits"]
+    assert (hits[0]["name"], hits[0]["scale"], hits[0]["probability"]) == ("gb.avi", "ranks", None)
+    assert hits[0]["heard"] == {"text": "the general sleeps", "start": 1.6, "end": 2.4}
+    assert hits[-1]["heard"] is None
+    like = {"id": hits[0]["id"], "t": hits[0]["peak"], "subtitles": 1}
+    assert "leave out subtitles" in client.get("/api/similar", params=like).json()["error"]
+    for wrong in ({"q": "red", "then": "blue"}, {"q": "red", "without": ["blue"], "then": "green"}):
+        answer = client.get("/api/search", params={**wrong, "subtitles": 1})
+        assert answer.status_code == 400
+        assert "subtitles" in answer.json()["error"]
+
+
+def test_subtitles_that_come_later_are_heard(tmp_path: Path) -> None:
+    clip(tmp_path / "films" / "a.avi", ["red", "green"])
+    update(tmp_path / "index", tmp_path / "films")
+    service = Service(Searcher(open_index(tmp_path / "index"), FakeMethod()))
+    with TestClient(create_app(service, thumbnail=thumbnail), base_url=HERE) as client:
+        asked = {"q": "good morning", "subtitles": 1}
+        assert client.get("/api/search", params=asked).json()["hits"][0]["heard"] is None
+        (tmp_path / "films" / "a.vtt").write_text("WEBVTT\n\n00:01.000 --> 00:02.000\nGood morning\n")
+        update(tmp_path / "index", tmp_path / "films")
+        assert client.get("/api/search", params=asked).json()["hits"][0]["heard"]["text"] == "Good morning"
+
+
+def test_a_folder_whose_name_is_no_text_is_asked_for_as_it_is_shown(tmp_path: Path) -> None:
+    odd = os.fsencode(tmp_path / "films") + b"/caf\xe9 \xff"
+    clip(tmp_path / "films" / "plain" / "a.avi", ["blue"], seed=1)
+    os.mkdir(odd)
+    clip(tmp_path / "b.avi", ["red", "green"])
+    os.rename(tmp_path / "b.avi", odd + b"/b.avi")
+    update(tmp_path / "index", tmp_path / "films")
+    service = Service(Searcher(open_index(tmp_path / "index"), FakeMethod()))
+    with TestClient(create_app(service, thumbnail=thumbnail), base_url=HERE) as client:
+        folder = next(f["path"] for f in client.get("/api/status").json()["folders"] if "\\" in f["path"])
+        hits = client.get("/api/search", params={"q": "red", "below": folder}).json()["hits"]
+        assert [(hit["name"], hit["folder"]) for hit in hits] == [("b.avi", folder)]
+        assert len(client.get("/api/search", params={"q": "red"}).json()["hits"]) == 2

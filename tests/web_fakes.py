@@ -17,6 +17,7 @@ from reelseek.index.ask import Answer, PartScore
 from reelseek.index.explanation import Explanation, WordShare
 from reelseek.index.marks import Mark
 from reelseek.index.seen import Curve
+from reelseek.index.spoken import Heard
 from reelseek.records import Hit
 
 
@@ -59,6 +60,7 @@ class Library:
             duration=9.0,
             changed=1.7e9,
             metadata={"camera": "<b>\u202e"},
+            heard=Heard("/v/a.srt", 2.0, 3.0, "<b>hello\u202e", 1, 1),
         )
 
     def explain(self, query, path, peak):
@@ -74,7 +76,10 @@ class Library:
     def status(self):
         known = {"model": "gare-offline", "trained_on": "motions", "directory": "/index \udcff"}
         known |= {"videos": len(self.paths), "segments": 9, "seconds": 81.5, "broken": self.broken}
-        return known | {"folders": [("/v\udcff", 4)], "probability": False, "indexing": self.indexing}
+        return known | {"folders": [("/v\udcff", 4)], "probability": False, "indexing": self.indexing, "subtitles": 2}
+
+    def named(self, text):
+        return {"/v\\udcff": "/v\udcff"}.get(text, text)
 
     def judge(self, query, path, peak, good):
         if good is None:

@@ -117,7 +117,10 @@ def shown(value: object) -> str:
     Characters that turn the direction of writing (they can make name.exe read as another type), control characters and
     bytes of a file name that are no text become escapes.
     """
-    return "".join(_escaped(character) if _hides(character) else character for character in str(value))
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(_escaped(character) if _hides(character) else character for character in text)
 
 
 def _hides(character: str) -> bool:

@@ -1,13 +1,15 @@
 """An index as tools of the Model Context Protocol: an assistant searches videos, and asks why one was found.
 
-The tools answer what the command line answers with `--json`. They read the index alone: nothing is written, and no file
-is opened but the image or clip that a query names, which must lie below the folders that the server was started for.
-Not here: searching (`reelseek.index.ask`), transport (the `mcp` package).
+The tools answer what the command line answers with `--json`. Nothing is written but feedback, and no file is opened but
+those of the index and the image or clip that a query names, which must lie below the folders that the server was
+started for.
+Not here: searching (`reelseek.app.service`), transport (the `mcp` package).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,34 +17,33 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
+from reelseek.app.guard import shown
+from reelseek.app.service import Service
 from reelseek.errors import ConfigError, ReelseekError
-from reelseek.index.ask import ask
-from reelseek.index.explain import explain
 from reelseek.index.filters import parse_filters
-from reelseek.index.language import note_of
-from reelseek.index.library import status
-from reelseek.index.query import Query, parse_clip
-from reelseek.index.search import Searcher
-from reelseek.index.spoken import Spoken
-from reelseek.index.store import list_files
-from reelseek.index.subtitles import load
+from reelseek.index.query import Clip, Frame, Query, parse_clip
 
 MOST_HITS = 100
 MOST_CHARACTERS = 2_000
 INSTRUCTIONS = (
-    "Search a person's own videos. `search` finds places by what they show; times are seconds. Scores order the "
-    "answers of one query and mean nothing across queries. `explain` says which frames and words carried one answer."
+    "Search a person's own videos. `search` finds places by what they show, `similar` finds more like one of them; "
+    "times are seconds. Scores order the answers of one query and mean nothing across queries. `explain` says which "
+    "frames and words carried one answer. `feedback` keeps what the person says of an answer: never call it on your "
+    "own judgement."
 )
 
 Text = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 Count = Annotated[int, Field(ge=1, le=MOST_HITS)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-def create_server(searcher: Searcher, *, readable: Sequence[Path] = ()) -> MCPServer:
-    """A server with the tools `search`, `explain` and `index_status`.
+def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServer:
+    """A server with the tools `search`, `similar`, `explain`, `feedback` and `index_status`.
 
-    readable: folders whose images and videos a query may name, besides the videos of the index itself.
-    Every refusal reaches the caller as a sentence.
+    What is indexed meanwhile is found, and a model that the index switches to is taken up. readable: folders whose
+    images and videos a query may name, besides the videos of the index itself.
+    Every refusal reaches the caller as a sentence. Bytes of a path that are no text travel as escapes, and are
+    understood as such.
     """
     server = MCPServer("reelseek", instructions=INSTRUCTIONS, log_level="WARNING")
 
@@ -71,63 +72,85 @@ def create_server(searcher: Searcher, *, readable: Sequence[Path] = ()) -> MCPSe
         """
 
         def answer() -> dict[str, Any]:
-            searcher.reload()
             query = Query(
                 text=text,
-                image=_may_read(image, searcher, readable) if image else None,
-                clip=_clip(clip, searcher, readable) if clip else None,
+                image=_may_read(image, service, readable) if image else None,
+                clip=_clip(clip, service, readable) if clip else None,
                 but=but,
                 then=then,
                 without=tuple(without or ()),
             )
-            filters = parse_filters(below=below or (), since=since, until=until)
-            spoken = Spoken(load(searcher.index.directory)) if subtitles else None
-            answers = ask(searcher, query, k, filters=filters, moments=moments, spoken=spoken)
-            note = note_of(query, searcher.method)
-            return {"query": str(query), "note": note, "hits": [found.plain() for found in answers]}
+            filters = parse_filters(below=[service.named(place) for place in below or ()], since=since, until=until)
+            answers = service.ask(query, k, filters=filters, moments=moments, subtitles=subtitles)
+            return {
+                "query": str(query),
+                "note": service.note(query),
+                "hits": [found.plain() for found in answers],
+            }
 
         return _or_sentence(answer)
 
-    @server.tool(name="explain", structured_output=True)
-    def explain_hit(query: Text, path: Text, peak: Annotated[float, Field(ge=0)]) -> dict[str, Any]:
-        """Say why a hit of a sentence has its score: frames, words and the method's parts. path, peak: of the hit."""
+    @server.tool(structured_output=True)
+    def similar(path: str, peak: Seconds, text: Text = "", k: Count = 10) -> dict[str, Any]:
+        """Find places that look like a hit, which itself is left out. path, peak: of the hit. text: adds words."""
 
         def answer() -> dict[str, Any]:
-            searcher.reload()
-            return dict(explain(searcher, query, [(path, peak)])[0].to_json())
+            query = Query(text=text, frame=Frame(Path(service.named(path)), peak))
+            return {"query": str(query), "hits": [found.plain() for found in service.similar(query, k)]}
+
+        return _or_sentence(answer)
+
+    @server.tool(structured_output=True)
+    def explain(query: Text, path: str, peak: Seconds) -> dict[str, Any]:
+        """Say why a hit of a sentence has its score: frames, words and the method's parts. path, peak: of the hit."""
+        return _or_sentence(lambda: service.explain(query, service.named(path), peak).to_json())
+
+    @server.tool(structured_output=True)
+    def feedback(query: Text, path: str, peak: Seconds, good: bool | None) -> dict[str, Any]:
+        """Keep whether the person says that a hit is what they meant; null takes that back. path, peak: of the hit."""
+
+        def answer() -> dict[str, Any]:
+            if not query.strip():
+                raise ConfigError("Feedback is about a sentence: say which query the hit answered.")
+            kept = service.judge(query.strip(), service.named(path), peak, good)
+            return {"kept": None if kept is None else {**kept.mark._asdict(), "path": kept.path}}
 
         return _or_sentence(answer)
 
     @server.tool(structured_output=True)
     def index_status() -> dict[str, Any]:
         """Which model made the index, how much it holds, and which files could not be read, with their reasons."""
-
-        def answer() -> dict[str, Any]:
-            searcher.reload()
-            return status(searcher, list_files(searcher.index.directory))
-
-        return _or_sentence(answer)
+        names = ("model", "trained_on", "directory", "videos", "segments", "seconds", "broken", "subtitles")
+        return _or_sentence(lambda: {name: service.status()[name] for name in names})
 
     return server
 
 
 def _or_sentence(answer: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
     try:
-        return dict(answer())
+        return {key: _travelling(value) for key, value in answer().items()}
     except (ReelseekError, ValueError) as error:
-        raise ToolError(str(error)) from None
+        raise ToolError(shown(error)) from None
 
 
-def _clip(text: str, searcher: Searcher, readable: Sequence[Path]) -> Any:
+def _travelling(value: Any) -> Any:
+    """Values of JSON whose strings can be encoded, see `reelseek.app.guard.shown`."""
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, Mapping):
+        return {shown(key): _travelling(part) for key, part in value.items()}
+    return [_travelling(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _clip(text: str, service: Service, readable: Sequence[Path]) -> Clip:
     clip = parse_clip(text)
-    _may_read(str(clip.path), searcher, readable)
-    return clip
+    return replace(clip, path=_may_read(str(clip.path), service, readable))
 
 
-def _may_read(name: str, searcher: Searcher, readable: Sequence[Path]) -> Path:
+def _may_read(name: str, service: Service, readable: Sequence[Path]) -> Path:
     """A file that this server may open: one of the index, or one below `readable`, links followed."""
-    path = Path(name)
-    if name in searcher.loaded.files:
+    path = Path(service.named(name))
+    if service.readable(str(path)):
         return path
     real = path.resolve()
     if not any(real.is_relative_to(folder.resolve()) for folder in readable):

@@ -34,6 +34,7 @@ def add_index(app: FastAPI, service: SearchService, files: Files, line: Line, *,
             folders=[Folder(path=shown(path), videos=count) for path, count in known["folders"]],
             columns=[] if service.metadata is None else [shown(column) for column in service.metadata.columns],
             probability=known["probability"],
+            subtitles=known["subtitles"],
             indexing=None if known["indexing"] is None else Indexing(**known["indexing"]._asdict()),
             against=against,
         )

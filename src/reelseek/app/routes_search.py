@@ -25,6 +25,7 @@ from reelseek.app.schema import (
     CurveAnswer,
     ExplainAnswer,
     Found,
+    Heard,
     Part,
     Place,
     SearchAnswer,
@@ -36,7 +37,7 @@ from reelseek.app.upload import Uploads
 from reelseek.errors import ConfigError, ReelseekError
 from reelseek.index.ask import Answer, Moments
 from reelseek.index.calibration import nothing_matches
-from reelseek.index.filters import Filters, Metadata, parse_filters
+from reelseek.index.filters import Filters, parse_filters
 from reelseek.index.query import Clip, Frame, Role
 from reelseek.index.query import Query as Sought
 from reelseek.records import Hit
@@ -55,10 +56,13 @@ def add_search(app: FastAPI, service: SearchService, files: Files, line: Line) -
     """The routes. line: where all of them wait, since the service answers one at a time."""
     uploads = Uploads()
 
-    async def found(request: Request, asked: Asked, query: Sought, find: Callable[..., Sequence[Answer]]) -> Any:
+    async def found(
+        request: Request, asked: Asked, query: Sought, find: Callable[..., Sequence[Answer]], **more: Any
+    ) -> Any:
         begun = time.perf_counter()
         settings = {
-            "filters": filters_of(asked, service.metadata),
+            **more,
+            "filters": filters_of(asked, service),
             "moments": _moments(asked),
             "collapse": not asked.duplicates,
             "variety": asked.variety,
@@ -82,7 +86,8 @@ def add_search(app: FastAPI, service: SearchService, files: Files, line: Line) -
         response.headers["Cache-Control"] = "no-store"
         if not asked.q.strip():
             raise HTTPException(400, "Say what to look for.")
-        answer: SearchAnswer = await found(request, asked, _sought(asked), service.ask)
+        sought = _sought(asked)
+        answer: SearchAnswer = await found(request, asked, sought, service.ask, subtitles=asked.subtitles)
         return answer
 
     @app.post("/api/search", openapi_extra=BODY)
@@ -91,13 +96,13 @@ def add_search(app: FastAPI, service: SearchService, files: Files, line: Line) -
     ) -> SearchAnswer:
         """Places that look like the image or video in the body, and by everything else that can be asked."""
         response.headers["Cache-Control"] = "no-store"
-        filters_of(asked, service.metadata)  # what cannot be asked is refused before anything is read
+        filters_of(asked, service)  # what cannot be asked is refused before anything is read
         async with uploads.received(request, asked.clip_start, asked.clip_end) as picture:
             name = "image" if isinstance(picture, Path) else "clip"
             query = _sought(asked, **{name: picture})
             path = picture if isinstance(picture, Path) else picture.path
             try:
-                answer: SearchAnswer = await found(request, asked, query, service.ask)
+                answer: SearchAnswer = await found(request, asked, query, service.ask, subtitles=asked.subtitles)
             except ReelseekError as error:
                 raise type(error)(str(error).replace(str(path), f"the {name}")) from error
             return answer
@@ -106,6 +111,10 @@ def add_search(app: FastAPI, service: SearchService, files: Files, line: Line) -
     async def similar(request: Request, response: Response, asked: Annotated[AskedLike, Query()]) -> SearchAnswer:
         """Places like a moment of an indexed video, which itself is left out; `q` adds words."""
         response.headers["Cache-Control"] = "no-store"
+        if asked.subtitles:
+            raise HTTPException(
+                400, "Moments like one of the library are found by what they show: leave out subtitles."
+            )
         frame = Frame(Path(files.path(asked.id)), asked.t)
         answer: SearchAnswer = await found(request, asked, _sought(asked, frame=frame), service.similar)
         return answer
@@ -153,16 +162,19 @@ def sentence_of(words: str) -> str:
     return query
 
 
-def filters_of(asked: Asked, metadata: Metadata | None) -> Filters:
-    """Which files may answer. Raises ConfigError as the parsers of `reelseek search` do."""
+def filters_of(asked: Asked, service: SearchService) -> Filters:
+    """Which files may answer; a folder may be named as the status shows it.
+
+    Raises ConfigError as the parsers of `reelseek search` do.
+    """
     return parse_filters(
-        below=asked.below,
+        below=[service.named(place) for place in asked.below],
         since=asked.since,
         until=asked.until,
         longer=asked.longer,
         shorter=asked.shorter,
         where=asked.where,
-        metadata=metadata,
+        metadata=service.metadata,
     )
 
 
@@ -201,6 +213,9 @@ def _found(answer: Answer, files: Files) -> Found:
         **_place(hit, files),
         probability=answer.probability,
         scale=plain["scale"],
+        heard=None
+        if answer.heard is None
+        else Heard(text=shown(answer.heard.text), start=answer.heard.start, end=answer.heard.end),
         parts=parts,
         then=None if answer.then is None else Span(**plain["then"]),
         alike=[Place(**_place(other, files)) for other in answer.alike],

@@ -48,6 +48,7 @@ class Asked(BaseModel):
     )
     duplicates: bool = Field(False, description="the same footage twice is two answers")
     variety: float = Field(0.0, ge=0, le=1, description="from 0, the best first, to 1, as different as can be")
+    subtitles: bool = Field(False, description="look the text up in subtitles too; scores are ranks then")
 
 
 class AskedWithPicture(Asked):
@@ -58,7 +59,7 @@ class AskedWithPicture(Asked):
 
 
 class AskedLike(Asked):
-    """A search whose picture is a moment of an indexed video: the stored frame nearest to `t`."""
+    """A search whose picture is a moment of an indexed video: the stored frame nearest to `t`. Without subtitles."""
 
     id: Words
     t: Seconds
@@ -93,17 +94,27 @@ class Span(BaseModel):
     peak: float
 
 
+class Heard(BaseModel):
+    """What is said where a hit was found by its words. start, end: of the line, in seconds."""
+
+    text: str
+    start: float
+    end: float
+
+
 class Found(Place):
     """A hit and all that is known of it.
 
     probability: of a match, where the server was started with --probability and a sentence alone was asked. scale:
-    "cosine", or "deviations" from the library's average for a query of several parts. then: the later moment of an
+    "cosine", or "deviations" from the library's average for a query of several parts, or "ranks" where subtitles were
+    searched too. heard: None where it was not found by words. then: the later moment of an
     ordered query. alike: places that show the same footage and were left out for it. duration: of the file. changed:
     its time of change, ISO 8601 in UTC. metadata: its row of the server's table.
     """
 
     probability: float | None
-    scale: Literal["cosine", "deviations"]
+    scale: Literal["cosine", "deviations", "ranks"]
+    heard: Heard | None
     parts: list[Part]
     then: Span | None
     alike: list[Place]
@@ -161,7 +172,8 @@ class Folder(BaseModel):
 class StatusAnswer(BaseModel):
     """The index and its model. seconds: of video. columns: of the server's metadata table, for `where`.
 
-    folders: at most 500, in order of path. probability: whether hits of a sentence carry one. indexing: None when
+    folders: at most 500, in order of path. probability: whether hits of a sentence carry one. subtitles: how many
+    files of them the index keeps. indexing: None when
     nobody writes to the index. against: whether the server holds a second index, below `/b`, to compare with.
     """
 
@@ -175,6 +187,7 @@ class StatusAnswer(BaseModel):
     folders: list[Folder]
     columns: list[str]
     probability: bool
+    subtitles: int
     indexing: Indexing | None
     against: bool = False
 

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from reelseek.app.guard import shown
 from reelseek.errors import IndexMismatch
 from reelseek.index.ask import Answer, Moments, ask
+from reelseek.index.cards import open_index
 from reelseek.index.explain import explain
 from reelseek.index.explanation import Explanation
 from reelseek.index.filters import Filters, Metadata
@@ -24,7 +26,9 @@ from reelseek.index.query import Query
 from reelseek.index.search import Searcher
 from reelseek.index.seen import Curve, curve
 from reelseek.index.similar import similar
+from reelseek.index.spoken import Spoken
 from reelseek.index.store import list_files
+from reelseek.index.subtitles import load, version
 
 MOST_FOLDERS = 500
 LOOK_EVERY = 2.0
@@ -55,8 +59,12 @@ class SearchService(Protocol):
         moments: Moments,
         collapse: bool,
         variety: float,
+        subtitles: bool,
     ) -> Sequence[Answer]:
-        """See `reelseek.index.ask.ask`. ValueError: a query that cannot be used."""
+        """See `reelseek.index.ask.ask`; subtitles: look the text up in those of the index too.
+
+        ValueError: a query that cannot be used.
+        """
         ...
 
     def similar(
@@ -83,8 +91,8 @@ class SearchService(Protocol):
     def status(self) -> Mapping[str, Any]:
         """The index and its model.
 
-        Keys: those of `reelseek.index.library.status`; folders (list of (path, videos)); probability (bool); indexing
-        (None or `reelseek.index.progress.Indexing`).
+        Keys: those of `reelseek.index.library.status`; folders (list of (path, videos)); probability (bool); subtitles
+        (int, files of them); indexing (None or `reelseek.index.progress.Indexing`).
         """
         ...
 
@@ -100,6 +108,10 @@ class SearchService(Protocol):
         """What to mind of a query, such as that it is in a language that the model does not know; "" for nothing."""
         ...
 
+    def named(self, text: str) -> str:
+        """The file or folder of the index that `reelseek.app.guard.shown` shows in this way; else the text itself."""
+        ...
+
     def allowed(self, path: str) -> bool:
         """Whether `path`, a path with every link resolved, is a file of the index.
 
@@ -107,6 +119,36 @@ class SearchService(Protocol):
         afterwards then leads to a path that is not allowed.
         """
         ...
+
+
+def open_service(
+    directory: str | Path,
+    *,
+    model: str = "",
+    device: str = "auto",
+    metadata: Metadata | None = None,
+    probability: bool = False,
+) -> Service:
+    """The service of an index on disk, with the model that made it; model: its place, if that has moved.
+
+    Raises as `reelseek.index.cards.open_index` and `reelseek.app.models.method_of_index`.
+    """
+    from reelseek.app.models import method_of_index
+
+    def opened(asked: str) -> Searcher:
+        index = open_index(Path(directory))
+        return Searcher(index, method_of_index(index, asked, device))
+
+    def again() -> Searcher:
+        try:
+            return opened("")
+        except IndexMismatch:
+            # the model that this was started with may be the one that has moved
+            if not model:
+                raise
+            return opened(model)
+
+    return Service(opened(model), again=again, metadata=metadata, probability=probability)
 
 
 class Service:
@@ -128,17 +170,18 @@ class Service:
         self._searcher = searcher
         self._again = again
         self._probability = probability
+        self._said: tuple[tuple[int, int], Spoken] | None = None
         self._lock = threading.Lock()
         self._looked = time.monotonic()
         if probability:
             searcher.calibrate()
         self._look()
 
-    def ask(self, query: Query, k: int, **how: Any) -> list[Answer]:
+    def ask(self, query: Query, k: int, *, subtitles: bool = False, **how: Any) -> list[Answer]:
         """The best `k` places."""
         with self._lock:
             self._renew()
-            return ask(self._searcher, query, k, **how)
+            return ask(self._searcher, query, k, spoken=self._spoken() if subtitles else None, **how)
 
     def similar(self, query: Query, k: int, **how: Any) -> list[Answer]:
         """The best `k` places like a moment of the index."""
@@ -166,7 +209,8 @@ class Service:
                 self._renew()
             finally:
                 self._lock.release()
-        return {**self._status, "indexing": running}
+        subtitles, _ = version(self._searcher.index.directory)
+        return {**self._status, "subtitles": subtitles, "indexing": running}
 
     def note(self, query: Query) -> str:
         """What to mind of a query, such as its language; "" for nothing."""
@@ -199,6 +243,20 @@ class Service:
         """Whether a resolved path is a file of the index."""
         return path in self._paths
 
+    def readable(self, path: str) -> bool:
+        """Whether the index holds a file under this very path."""
+        return path in self._searcher.loaded.files
+
+    def named(self, text: str) -> str:
+        """The file or folder of the index that `reelseek.app.guard.shown` shows in this way; else the text itself."""
+        return self._named.get(text, text)
+
+    def _spoken(self) -> Spoken:
+        now = version(self._searcher.index.directory)
+        if self._said is None or self._said[0] != now:
+            self._said = now, Spoken(load(self._searcher.index.directory))
+        return self._said[1]
+
     def _renew(self) -> None:
         try:
             renewed = self._searcher.reload()
@@ -217,6 +275,8 @@ class Service:
         good = [file for file in files if file.status == "ok"]
         self._paths = {os.path.realpath(file.path) for file in good}
         folders = Counter(file.path.parent for file in good)
+        odd = [str(file.path) for file in good if shown(file.path) != str(file.path)]
+        self._named = {shown(place): str(place) for path in odd for place in (Path(path), *Path(path).parents)}
         self._status = {
             **status(self._searcher, files),
             "folders": sorted((str(Path(path)), count) for path, count in folders.most_common(MOST_FOLDERS)),

@@ -214,8 +214,8 @@ class _HalfCapable(Protocol):
 
 def computes_bf16() -> bool:
     """Whether this processor multiplies bfloat16 itself; elsewhere torch converts, and float32 is faster."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not there before torch 2.10
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    ask: Any = getattr(torch.cpu, "get_capabilities", dict)  # older releases of torch do not know
+    return any(ask().get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def probe_bf16(backbone: _HalfCapable, example_N3HW: Tensor) -> bool:

@@ -9,7 +9,7 @@ The two rankings of segments are merged by reciprocal rank fusion (Cormack, Clar
 neither needs a scale, and a segment that both know comes before one that only one of them knows.
 Not here: reading subtitles (`reelseek.index.subtitles`).
 
-Shapes: S segments.
+Shapes: S segments, D documents.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from reelseek.index.loaded import Loaded
 from reelseek.index.subtitles import Cue, Sidecar
@@ -58,24 +60,46 @@ def words_of(text: str) -> list[str]:
     return found
 
 
-def bm25(query: str, documents: Sequence[Mapping[str, int]]) -> list[float]:
-    """The score of every document (its words and how often each occurs); 0 where it carries too little of the query."""
-    lengths = [sum(document.values()) for document in documents]
-    mean = sum(lengths) / max(1, len(lengths))
-    weights = {}
-    for word in dict.fromkeys(words_of(query)):
-        holding = sum(word in document for document in documents)
-        weights[word] = math.log(1 + (len(documents) - holding + 0.5) / (holding + 0.5))
-    whole = sum(weights.values())
-    scores = []
-    for document, length in zip(documents, lengths, strict=True):
-        known = {word: document[word] for word in weights if word in document}
-        if not known or sum(weights[word] for word in known) < LEAST * whole:
-            scores.append(0.0)
-            continue
-        norm = K1 * (1 - B + B * length / mean)
-        scores.append(sum(weights[word] * count * (K1 + 1) / (count + norm) for word, count in known.items()))
-    return scores
+class Documents:
+    """Documents ready for BM25: where each word occurs. Made once, asked often.
+
+    documents: the words of each and how often they occur.
+    """
+
+    def __init__(self, documents: Iterable[Mapping[str, int]]) -> None:
+        lengths: list[int] = []
+        places: dict[str, tuple[list[int], list[int]]] = {}
+        for number, document in enumerate(documents):
+            lengths.append(sum(document.values()))
+            for word, count in document.items():
+                holding, counts = places.setdefault(word, ([], []))
+                holding.append(number)
+                counts.append(count)
+        self.length_D = np.array(lengths, float)
+        self._places = {word: (np.array(holding), np.array(counts)) for word, (holding, counts) in places.items()}
+
+    def scores(self, query: str, passing_D: np.ndarray | None = None) -> np.ndarray:
+        """Scores [D] by BM25 among the documents that pass (bool; None: all); 0 where too little of the query is."""
+        passing_D = np.ones(len(self.length_D), bool) if passing_D is None else passing_D
+        count = int(passing_D.sum())
+        score_D, covered_D = np.zeros((2, len(self.length_D)))
+        if not count:
+            return score_D
+        mean = self.length_D[passing_D].mean() or 1.0
+        whole = 0.0
+        nowhere = (np.zeros(0, int), np.zeros(0, int))
+        for word in dict.fromkeys(words_of(query)):
+            rows, counts = self._places.get(word, nowhere)
+            kept = passing_D[rows]
+            rows, counts = rows[kept], counts[kept]
+            weight = math.log(1 + (count - len(rows) + 0.5) / (len(rows) + 0.5))
+            whole += weight
+            covered_D[rows] += weight
+            norm = K1 * (1 - B + B * self.length_D[rows] / mean)
+            score_D[rows] += weight * counts * (K1 + 1) / (counts + norm)
+        # a share that is exactly the least must not be lost to rounding
+        score_D[covered_D < LEAST * whole * (1 - 1e-9)] = 0.0
+        return score_D
 
 
 def fused(rankings: Sequence[Sequence[int]]) -> list[tuple[int, float]]:
@@ -88,28 +112,41 @@ def fused(rankings: Sequence[Sequence[int]]) -> list[tuple[int, float]]:
 
 
 class Spoken:
-    """The subtitles of a library, ready to be asked. Keep one for several queries."""
+    """The subtitles of a library, ready to be asked. Keep one for several queries: the first one reads all words."""
 
     def __init__(self, sidecars: Sequence[Sidecar]) -> None:
         self.sidecars = [sidecar for sidecar in sidecars if sidecar.cues]
+        self._segments: object = None
+        self._cues_S: dict[int, list[tuple[Path, Cue]]] = {}
+        self._documents = Documents([])
 
     def rank(self, loaded: Loaded, query: str) -> Ranked:
         """The segments that may answer and in which the query is said, best first."""
-        passing = set(loaded.passing_S.tolist())
+        if self._segments is not loaded.segments:  # filters leave it as it is
+            self._segments = loaded.segments
+            self._cues_S = self._by_segment(loaded)
+            self._documents = Documents(
+                Counter(word for _, cue in cues for word in words_of(cue.text)) for cues in self._cues_S.values()
+            )
+        document_S = np.array(list(self._cues_S), np.int64)
+        passes_S = np.zeros(len(loaded.order_S), bool)
+        passes_S[loaded.passing_S] = True
+        scores_D = self._documents.scores(query, passes_S[document_S])
+        found = np.flatnonzero(scores_D > 0)
+        order = found[np.lexsort((loaded.order_S[document_S[found]], -scores_D[found]))]
+        return Ranked(query, document_S[order].tolist(), self._cues_S, {})
+
+    def _by_segment(self, loaded: Loaded) -> dict[int, list[tuple[Path, Cue]]]:
         cues_S: dict[int, list[tuple[Path, Cue]]] = {}
         video_of = {key: video for video, key in enumerate(loaded.contents_V)}
         for sidecar in self.sidecars:
             file = loaded.files.get(str(sidecar.video))
             if file is None or file.content_hash not in video_of:
                 continue
-            own_S = [s for s in loaded.segments_V[video_of[file.content_hash]].tolist() if s in passing]
+            own_S = loaded.segments_V[video_of[file.content_hash]].tolist()
             for s, cues in _by_segment(loaded, own_S, sidecar.cues).items():
                 cues_S.setdefault(s, []).extend((sidecar.file, cue) for cue in cues)
-        segments = sorted(cues_S, key=lambda s: loaded.order_S[s])
-        documents = [Counter(word for _, cue in cues_S[s] for word in words_of(cue.text)) for s in segments]
-        scores = bm25(query, documents)
-        order = sorted((n for n in range(len(segments)) if scores[n] > 0), key=lambda n: -scores[n])
-        return Ranked(query, [segments[n] for n in order], cues_S, {})
+        return cues_S
 
 
 class Ranked(NamedTuple):

@@ -175,6 +175,16 @@ def follow(directory: Path, rows: Sequence[IndexedFile], places: Sequence[Path])
     return Followed(len(wanted), read_now, damaged, broken)
 
 
+def version(directory: Path) -> tuple[int, int]:
+    """How many subtitle files an index keeps, and what changes whenever one comes or leaves."""
+    folder = directory / FOLDER
+    try:
+        changed = folder.stat().st_mtime_ns
+        return sum(name.endswith(".json") for name in os.listdir(folder)), changed
+    except OSError:
+        return 0, 0
+
+
 def load(directory: Path) -> list[Sidecar]:
     """All subtitles that an index keeps; one that is damaged, or leaves meanwhile, is passed over."""
     folder = directory / FOLDER

@@ -32,11 +32,8 @@ def run(arguments: Namespace) -> int:
         if (error.name or "").split(".")[0] != "mcp":
             raise
         raise ConfigError('the Model Context Protocol needs the package mcp: pip install "reelseek[mcp]".') from None
-    from reelseek.app.models import method_of_index
-    from reelseek.index.cards import open_index
-    from reelseek.index.search import Searcher
+    from reelseek.app.service import open_service
 
-    index = open_index(Path(arguments.index))
-    searcher = Searcher(index, method_of_index(index, arguments.model, arguments.device))
-    create_server(searcher, readable=[Path(folder) for folder in arguments.read]).run("stdio")
+    service = open_service(arguments.index, model=arguments.model, device=arguments.device)
+    create_server(service, readable=[Path(folder) for folder in arguments.read]).run("stdio")
     return 0

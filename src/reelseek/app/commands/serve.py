@@ -6,12 +6,8 @@ import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from reelseek.app.terminal import parser
-
-if TYPE_CHECKING:
-    from reelseek.index.search import Searcher
 
 
 def parse(words: Sequence[str]) -> Namespace:
@@ -40,32 +36,21 @@ def parse(words: Sequence[str]) -> Namespace:
 
 def run(arguments: Namespace) -> int:
     """Load model and index, then serve until Ctrl-C."""
-    from reelseek.app.models import method_of_index
-    from reelseek.app.service import Service
+    from reelseek.app.service import Service, open_service
     from reelseek.app.web import create_app, serve
-    from reelseek.errors import IndexMismatch
-    from reelseek.index.cards import open_index
     from reelseek.index.filters import read_metadata
-    from reelseek.index.search import Searcher
     from reelseek.video.files import thumbnail
 
     metadata = read_metadata(Path(arguments.metadata)) if arguments.metadata else None
 
     def service(directory: str, model: str) -> Service:
-        def opened(asked: str) -> Searcher:
-            index = open_index(Path(directory))
-            return Searcher(index, method_of_index(index, asked, arguments.device))
-
-        def again() -> Searcher:
-            try:
-                return opened("")
-            except IndexMismatch:
-                # the model that this was started with may be the one that has moved
-                if not model:
-                    raise
-                return opened(model)
-
-        return Service(opened(model), again=again, metadata=metadata, probability=arguments.probability)
+        return open_service(
+            directory,
+            model=model,
+            device=arguments.device,
+            metadata=metadata,
+            probability=arguments.probability,
+        )
 
     token = arguments.token or os.environ.get("REELSEEK_TOKEN", "")
     first = service(arguments.index, arguments.model)

@@ -5,6 +5,7 @@ import * as picture from "./picture.js";
 const TEXTS = ["q", "but", "then", "below", "since", "until", "longer", "shorter"];
 const LISTS = ["without", "where"];  // several are separated by semicolons
 const MODES = { moments: "all", best_moment: "best" };
+const CHECKS = { duplicates: ["with", "duplicates"], subtitles: ["and", "what is said"] };
 const STEP = 24, MOST_HITS = 200;
 const NAMED = {
   but: "but", then: "then", without: "without", below: "in", since: "from", until: "until", longer: "at least",
@@ -24,10 +25,16 @@ function parameters() {
   for (const name of TEXTS) if (field(name).value.trim()) parts.set(name, field(name).value.trim());
   for (const name of LISTS) for (const piece of pieces(name)) parts.append(name, piece);
   for (const [name, value] of Object.entries(MODES)) if (mode() === value) parts.set(name, 1);
-  if (byId("duplicates").checked) parts.set("duplicates", 1);
+  for (const name of Object.keys(CHECKS)) if (ticked(name)) parts.set(name, 1);
   if (Number(byId("variety").value)) parts.set("variety", byId("variety").value);
   if (most !== STEP) parts.set("k", most);
   return parts;
+}
+
+// Subtitles are searched for words: where there are none, or an order of two moments is asked, the box means nothing.
+function ticked(name) {
+  if (!byId(name).checked) return false;
+  return name !== "subtitles" || Boolean(field("q").value.trim() && !field("then").value.trim() && !picture.chosen().like);
 }
 
 // What is asked now. sentence: the words, where they are all that is asked: only those are explained and judged.
@@ -66,7 +73,7 @@ export function recall() {
   for (const name of LISTS) field(name).value = parts.getAll(name).join("; ");
   const chosen = Object.keys(MODES).find((name) => parts.get(name) === "1");
   for (const choice of byId("form").elements.span) choice.checked = choice.value === (chosen ? MODES[chosen] : "one");
-  byId("duplicates").checked = parts.get("duplicates") === "1";
+  for (const name of Object.keys(CHECKS)) byId(name).checked = parts.get(name) === "1";
   byId("variety").value = parts.get("variety") || 0;
   most = Math.min(MOST_HITS, Math.max(1, Number(parts.get("k")) || STEP));
   const like = parts.has("id") && parts.has("t") ? { id: parts.get("id"), t: parts.get("t"), name: parts.get("like") || "a moment" } : null;
@@ -94,9 +101,10 @@ export function showChips(changed) {
       changed();
     })));
   }
-  if (byId("duplicates").checked) {
-    chips.push(chip("with", "duplicates", () => {
-      byId("duplicates").checked = false;
+  for (const [name, words] of Object.entries(CHECKS)) {
+    if (!ticked(name)) continue;
+    chips.push(chip(...words, () => {
+      byId(name).checked = false;
       changed();
     }));
   }
@@ -114,6 +122,6 @@ export function showChips(changed) {
 
 export function clear() {
   for (const name of Object.keys(NAMED)) field(name).value = "";
-  byId("duplicates").checked = false;
+  for (const name of Object.keys(CHECKS)) byId(name).checked = false;
   byId("variety").value = 0;
 }

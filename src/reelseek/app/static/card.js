@@ -56,8 +56,15 @@ export function card(items, place, best, actions) {
   }
   const then = hit.then ? `, then ${spanOf(hit.then)}` : "";
   if (hit.then) made.querySelector(".folder").before(element("span", `then ${clock(hit.then.start)} – ${clock(hit.then.end)}`, "then"));
+  const heard = hit.heard ? `, said at ${clock(hit.heard.start)}: ${hit.heard.text}` : "";
+  if (hit.heard) {
+    const line = element("span", "", "heard");
+    line.append(element("span", clock(hit.heard.start), "when"), element("bdi", `“${hit.heard.text}”`));
+    made.querySelector(".folder").before(line);
+  }
+  const found = hit.scale === "ranks" ? `found ${worth(hit)}` : `score ${worth(hit)}`;
   button.title = `${hit.folder}/${hit.name}`;
-  button.setAttribute("aria-label", `Result ${number}: ${hit.name}, ${spanOf(hit)}${then}, score ${worth(hit)}. Play.`);
+  button.setAttribute("aria-label", `Result ${number}: ${hit.name}, ${spanOf(hit)}${then}${heard}, ${found}. Play.`);
   button.onclick = () => open(items, place, button);
   scrubbable(button, hit);
   const tools = made.querySelector(".tools");

@@ -21,8 +21,9 @@ export const spanOf = (hit) => `${clock(hit.start)} to ${clock(hit.end)}`;
 export const stillAt = (hit, time) => `/thumb/${hit.id}?t=${time}`;
 export const shortened = (text, most) => text.length > most ? `${text.slice(0, most - 1)}…` : text;
 
-// What a hit is worth, in the words of its card: a probability where there is one.
+// What a hit is worth, in the words of its card: a probability where there is one, where ranks were merged which of them.
 export function worth(hit) {
+  if (hit.scale === "ranks") return hit.heard ? "by words" : "by picture";
   return hit.probability === null || hit.probability === undefined ? hit.score.toFixed(3) : `${Math.round(100 * hit.probability)} % match`;
 }
 

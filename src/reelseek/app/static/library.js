@@ -61,6 +61,7 @@ function show() {
   byId("about").replaceChildren(
     fact("Model", known.model), fact("Trained on", known.trained_on),
     fact("Library", `${many(known.videos, "video", "videos")}, ${lasting(known.seconds)}, ${many(known.segments, "segment", "segments")}`),
+    ...(known.subtitles ? [fact("Subtitles", many(known.subtitles, "file", "files"))] : []),
     fact("Index", known.directory),
   );
   showRun(running);
@@ -83,6 +84,7 @@ function show() {
   byId("whereField").hidden = !known.columns.length;
   byId("where").placeholder = known.columns.length ? `${known.columns[0]}=…` : "";
   byId("columns").textContent = known.columns.length ? `Columns: ${known.columns.join(", ")}` : "";
+  byId("subtitlesField").hidden = !known.subtitles;
   byId("toCompare").hidden = !known.against;
 }
 

@@ -41,7 +41,8 @@ function go(place) {
 }
 
 function about(hit) {
-  const facts = [element("b", spanOf(hit)), ...(hit.then ? [` then ${spanOf(hit.then)}`] : []), ` · score ${worth(hit)}`];
+  const facts = [element("b", spanOf(hit)), ...(hit.then ? [` then ${spanOf(hit.then)}`] : []), hit.scale === "ranks" ? ` · found ${worth(hit)}` : ` · score ${worth(hit)}`];
+  if (hit.heard) facts.push(` · said at ${clock(hit.heard.start)}: `, element("bdi", `“${hit.heard.text}”`));
   if (hit.duration) facts.push(` · of ${lasting(hit.duration)}`);
   if (hit.changed) facts.push(` · ${hit.changed.slice(0, 10)}`);
   facts.push(" · ", element("bdi", hit.folder));

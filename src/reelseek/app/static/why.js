@@ -49,8 +49,9 @@ export async function followWhy(query, hit) {
 }
 
 function showExplanation(why, hit) {
+  const span = `${clock(why.start)} to ${clock(why.end)}`, score = why.score.toFixed(3);
   said.textContent =
-    `The score ${why.score.toFixed(3)} is that of ${clock(why.start)} to ${clock(why.end)}. ` +
+    (hit.scale === "ranks" ? `By what it shows, ${span} scores ${score}. ` : `The score ${score} is that of ${span}. `) +
     "The curve is the match of every stored frame with the query; click it, or press ← and → on it, to go there.";
   parts.replaceChildren(...framesOf(why, hit), ...wordsOf(why), ...incrementOf(why), ...streamsOf(why));
 }
