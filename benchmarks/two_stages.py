@@ -41,7 +41,7 @@ from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked
 from reelseek.index.loaded import gather
 from reelseek.index.scan import scan
-from reelseek.index.search import Searcher
+from reelseek.index.search import COARSE, Searcher
 from reelseek.methods.saved import load, usual_settings
 from reelseek.records import EmbeddedVideo, Method, Texts
 from reelseek.score.blocks import score_in_blocks
@@ -167,13 +167,13 @@ def main() -> None:
             return queries.each(lambda rows: rows[int(words[0])][None])
 
         searcher.encode = encoded  # type: ignore[method-assign]
-        for coarse in (size, LEAST):
+        for coarse in (size, COARSE):
             searcher.search("0", TOP, coarse=coarse)
         times: dict[str, Any] = in_turn(
             {
                 "all segments": lambda n: searcher.search(str(n), TOP, coarse=args.segments),
                 f"the best {size}": lambda n: searcher.search(str(n), TOP, coarse=size),
-                f"the best {LEAST}": lambda n: searcher.search(str(n), TOP, coarse=LEAST),
+                f"the best {COARSE}": lambda n: searcher.search(str(n), TOP, coarse=COARSE),
             },
             args.timed,
         )

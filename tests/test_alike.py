@@ -48,7 +48,7 @@ def look_by_loops(loaded, rows) -> list[float]:
 
 def test_looks_equal_the_loops(searcher, places):
     for place in places[:6]:
-        assert looks(searcher.loaded, place).tolist() == pytest.approx(
+        assert looks(searcher.loaded, [place])[0].tolist() == pytest.approx(
             look_by_loops(searcher.loaded, place.rows_F), abs=1e-5
         )
 
@@ -87,7 +87,7 @@ def test_groups_equal_the_loops(searcher, places, monkeypatch, same, k):
 @given(st.floats(0, 1), st.integers(1, 25), st.permutations(range(20)))
 def test_diverse_equals_the_loops(searcher, places, weight, k, order):
     shuffled = [places[number] for number in order]
-    vectors = [looks(searcher.loaded, place).tolist() for place in shuffled]
+    vectors = [looks(searcher.loaded, [place])[0].tolist() for place in shuffled]
     scores = [place.score for place in shuffled]
     relevance = [(score - min(scores)) / (max(scores) - min(scores)) for score in scores]
     chosen: list[int] = []

@@ -15,7 +15,7 @@ from reelseek.config import MethodConfig
 from reelseek.errors import ConfigError
 from reelseek.losses.contrastive import info_nce
 from reelseek.losses.increments import gare_regularisers
-from reelseek.methods import gare_factorised, gare_plain, gare_words
+from reelseek.methods import gare, gare_factorised, gare_few, gare_plain, gare_words
 from reelseek.methods.builders import gare_head
 from reelseek.methods.gare import GareHead
 from reelseek.methods.gare_factorised import factorised_scores
@@ -132,6 +132,48 @@ def test_the_plain_path_is_the_definition(variant):
     assert torch.allclose(found.increments, increments, atol=1e-9)
 
 
+@every_variant
+@pytest.mark.parametrize("texts", [1, 2])
+@torch.no_grad()
+def test_a_few_texts_are_scored_as_the_definition_says(variant, texts, monkeypatch):
+    monkeypatch.setattr(gare_few, "TILE_ELEMENTS", 3 * 8 * WIDTH)  # several tiles, the last one smaller
+    head, (texts, videos) = lively(variant).eval(), inputs(texts, 7, frames=8)
+    found, expected = head.score(texts, videos), head.score_reference(texts, videos)
+    assert isinstance(found.increments, torch.Tensor) == (variant["context"] == "frames")
+    assert torch.allclose(found.matrix_TV, expected.matrix_TV, atol=1e-10)
+    assert torch.allclose(dense_increments(found.increments), expected.increments, atol=1e-9)
+    whole = videos._replace(mask_VF=torch.ones_like(videos.mask_VF))
+    assert torch.allclose(head.score(texts, whole).matrix_TV, head.score_reference(texts, whole).matrix_TV, atol=1e-10)
+
+
+@torch.no_grad()
+def test_a_few_texts_with_dropout_are_scored_with_the_factors_that_are_drawn(monkeypatch):
+    head, (texts, videos) = lively({"layers": 2}, dropout=0.5).train(), inputs(2, 7, frames=8)
+    noise = [draw_dropout((7, WIDTH), 0.5, texts.pooled_TD) for _ in range(2)]
+    expected, _ = factorised_scores(head.psi, head.variant, texts.pooled_TD, videos, noise)
+    drawn = iter(noise)
+    monkeypatch.setattr(gare, "draw_dropout", lambda shape, rate, like: next(drawn).view(shape))
+    assert torch.allclose(head.score(texts, videos).matrix_TV, expected, atol=1e-9)
+
+
+def test_many_texts_and_gradients_take_the_factorised_path():
+    head, (texts, videos) = lively({}).eval(), inputs(2, 3, frames=8)
+    assert isinstance(head.score(texts, videos).increments, FactorisedIncrements)
+    with torch.no_grad():
+        more, _ = inputs(3, 3, frames=8)
+        assert isinstance(head.score(more, videos).increments, FactorisedIncrements)
+        assert isinstance(head.score(texts, videos).increments, torch.Tensor)
+
+
+def test_a_few_texts_of_no_length_are_refused():
+    head, (texts, videos) = lively({}).eval(), inputs(1, 3, frames=8)
+    with torch.no_grad(), pytest.raises(ValueError, match="text 0"):
+        head.score(Texts(torch.zeros_like(texts.pooled_TD)), videos)
+    videos.frames_VFD[2, 0] = 0
+    with torch.no_grad(), pytest.raises(ValueError, match="video 2"):
+        head.score(texts, videos)
+
+
 def leaves(texts: Texts, videos: Videos) -> list[torch.Tensor]:
     return [texts.pooled_TD, texts.tokens_TLD, videos.frames_VFD]
 
@@ -205,7 +247,7 @@ def test_the_paths_agree_in_every_shape(variant, sizes, seed):
     fast, plain = head.score(*batch), head.score_reference(*batch)
     assert fast.matrix_TV.shape == sizes[:2]
     assert torch.allclose(fast.matrix_TV, plain.matrix_TV, atol=1e-8)
-    assert torch.allclose(fast.increments.dense(), plain.increments, atol=1e-6)
+    assert torch.allclose(dense_increments(fast.increments), plain.increments, atol=1e-6)
 
 
 @every_variant

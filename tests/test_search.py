@@ -21,7 +21,7 @@ from reelseek.index import loaded as loaded_index
 from reelseek.index import scan as scan_index
 from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked
-from reelseek.index.moments import ALIKE, grow, spans
+from reelseek.index.moments import ALIKE, grow, take_span
 from reelseek.index.scan import scan
 from reelseek.index.search import Searcher
 from reelseek.index.segments import any_text, cut_segments
@@ -267,7 +267,8 @@ def test_spans_never_overlap_and_the_first_candidate_always_has_one(values, chan
     scores_F = np.array(values, np.float32)
     segments = [(low, min(low + 3, len(values))) for low in range(0, len(values), 3)]
     chance.shuffle(segments)
-    found = list(spans(scores_F, segments))
+    taken_F = np.zeros(len(scores_F), bool)
+    found = [take_span(scores_F, taken_F, low, high) for low, high in segments]
     assert len(found) == len(segments)
     assert found[0] is not None
     seen: set[int] = set()

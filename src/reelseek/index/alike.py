@@ -3,12 +3,13 @@
 Vectors of one model may all lie close together, so every frame is compared after the library's mean frame is taken
 away: what is left is how it differs from what this library usually shows. A place is the mean of that over its frames.
 Not here: what is found in the first place (`reelseek.index.ask`).
-Shapes: F frames of a place, P places, D width.
+Shapes: P places, R frames of all of them, G groups, D width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -20,31 +21,38 @@ from reelseek.index.places import Place
 SAME = 0.9
 """Likeness from which two places are the same footage. Of 35 real clips, encoded again at usual quality, 16 reached it
 with the offline model, 7 at low quality, and none of the 595 pairs of different clips (`benchmarks/alike.py`)."""
+BLOCK = 64
+"""Places whose frames are read together."""
 FAINT = 1e-3
 """What is left of a unit vector below this length is rounding: such a frame is like nothing."""
 
 
-def looks(loaded: Loaded, place: Place) -> np.ndarray:
-    """What a place looks like: a vector [D] of length 1, or zeros where nothing tells it from the library's mean."""
-    rows_F = torch.from_numpy(place.rows_F)
-    away_FD = loaded.frames_ND[rows_F].float() * loaded.inverse_norms_N[rows_F, None] - loaded.mean_D
-    away_FD = away_FD * (away_FD.norm(dim=1, keepdim=True) > FAINT)
-    look_D: np.ndarray = normalize(normalize(away_FD, dim=1).mean(dim=0), dim=0).numpy()
-    return look_D
+def looks(loaded: Loaded, places: Sequence[Place]) -> np.ndarray:
+    """What places look like [P, D]: of length 1, or zeros where nothing tells a place from the library's mean."""
+    counts_P = torch.tensor([len(place.rows_F) for place in places], dtype=torch.int64)
+    owner_R = torch.repeat_interleave(torch.arange(len(places)), counts_P)
+    rows_R = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *(place.rows_F for place in places)]))
+    away_RD = loaded.frames_ND[rows_R].float() * loaded.inverse_norms_N[rows_R, None] - loaded.mean_D
+    length_R1 = away_RD.norm(dim=1, keepdim=True)
+    away_RD *= torch.where(length_R1 > FAINT, 1 / length_R1, 0)
+    sum_PD = torch.zeros(len(places), away_RD.shape[1]).index_add_(0, owner_R, away_RD)
+    looks_PD: np.ndarray = normalize(sum_PD / counts_P[:, None], dim=1).numpy()
+    return looks_PD
 
 
 def grouped(places: Iterable[Place], loaded: Loaded, k: int) -> list[tuple[Place, list[Place]]]:
     """The first k places that are not the same footage as an earlier one, each with those that are, best first."""
     groups: list[tuple[Place, list[Place]]] = []
-    looks_PD = np.empty((k, loaded.frames_ND.shape[1]), np.float32)
-    for place in places:
-        look_D = looks(loaded, place)
-        alike = np.flatnonzero(looks_PD[: len(groups)] @ look_D >= SAME)
-        if len(alike):
-            groups[alike[0]][1].append(place)
-        elif len(groups) < k:
-            looks_PD[len(groups)] = look_D
-            groups.append((place, []))
+    looks_GD = np.empty((k, loaded.frames_ND.shape[1]), np.float32)
+    waiting = iter(places)
+    while block := list(islice(waiting, BLOCK)):
+        for place, look_D in zip(block, looks(loaded, block), strict=True):
+            alike = np.flatnonzero(looks_GD[: len(groups)] @ look_D >= SAME)
+            if len(alike):
+                groups[alike[0]][1].append(place)
+            elif len(groups) < k:
+                looks_GD[len(groups)] = look_D
+                groups.append((place, []))
     return groups
 
 
@@ -58,7 +66,7 @@ def diverse(places: Sequence[Place], loaded: Loaded, k: int, weight: float) -> l
     scores_P = np.array([place.score for place in places], np.float64)
     spread = np.ptp(scores_P) if len(scores_P) else 0.0
     relevance_P = (scores_P - scores_P.min()) / spread if spread > 0 else np.zeros(len(scores_P))
-    looks_PD = np.array([looks(loaded, place) for place in places])
+    looks_PD = looks(loaded, places)
     nearest_P = np.zeros(len(places))
     chosen: list[int] = []
     while len(chosen) < min(k, len(places)):

@@ -25,7 +25,7 @@ from reelseek.index.filters import Filters
 from reelseek.index.loaded import candidates, narrowed, rows_of
 from reelseek.index.places import Place, best_segments, moments_of, one_a_video, pair_in
 from reelseek.index.query import Query
-from reelseek.index.search import Searcher, best_first, hit_of
+from reelseek.index.search import COARSE, Searcher, best_first, hit_of
 from reelseek.index.spoken import Heard, Ranked, Spoken, fused
 from reelseek.records import Hit
 
@@ -97,7 +97,7 @@ def ask(
     collapse: bool = True,
     variety: float = 0.0,
     spoken: Spoken | None = None,
-    coarse: int = 256,
+    coarse: int = COARSE,
 ) -> list[Answer]:
     """The `k` best places for a query among the files that pass, best first; [] where none is left.
 

@@ -6,8 +6,6 @@ Shape legend: F frames of one video, in order of time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 import numpy as np
 
 ALIKE = 0.01
@@ -29,28 +27,26 @@ def grow(scores_F: np.ndarray, peak: int, *, alike: float = ALIKE) -> tuple[int,
     return first, last
 
 
-def spans(
-    scores_F: np.ndarray, segments: Iterable[tuple[int, int]], *, alike: float = ALIKE
-) -> Iterator[tuple[int, int, int] | None]:
-    """For each segment (first frame, frame after its last), best first: (first, last, peak) of its moment, or None.
+def take_span(
+    scores_F: np.ndarray, taken_F: np.ndarray, low: int, high: int, *, alike: float = ALIKE
+) -> tuple[int, int, int] | None:
+    """The moment (first, last, peak) of the segment from frame `low` to before `high`, or None. Best segments first.
 
-    A moment starts from the segment's best frame and may reach into the neighbours. A segment whose best frame lies in
-    an earlier moment gives None: it is the same moment. So does one whose best frame is below the video's mean, unless
-    it comes first: then it is a moment as it stands. Moments of one video never overlap; a later one is cut short.
+    taken_F: frames of the video's earlier moments; those of this one join them. A moment starts from the segment's best
+    frame and may reach into the neighbours. A segment whose best frame lies in an earlier moment gives None: it is the
+    same moment. So does one whose best frame is below the video's mean, unless it comes first: then it is a moment as
+    it stands. Moments of one video never overlap; a later one is cut short.
     """
-    taken_F = np.zeros(len(scores_F), bool)
     mean = scores_F.mean()
-    for low, high in segments:
-        peak = low + int(np.argmax(scores_F[low:high]))
-        if taken_F[peak] or (scores_F[peak] + alike < mean and taken_F.any()):
-            yield None
-            continue
-        first, last = grow(scores_F, peak, alike=alike) if scores_F[peak] + alike >= mean else (low, high - 1)
-        taken = np.flatnonzero(taken_F)
-        first = max([first, *(taken[taken < peak] + 1)])
-        last = min([last, *(taken[taken > peak] - 1)])
-        taken_F[first : last + 1] = True
-        yield int(first), int(last), peak
+    peak = low + int(np.argmax(scores_F[low:high]))
+    if taken_F[peak] or (scores_F[peak] + alike < mean and taken_F.any()):
+        return None
+    first, last = grow(scores_F, peak, alike=alike) if scores_F[peak] + alike >= mean else (low, high - 1)
+    taken = np.flatnonzero(taken_F)
+    first = max([first, *(taken[taken < peak] + 1)])
+    last = min([last, *(taken[taken > peak] - 1)])
+    taken_F[first : last + 1] = True
+    return int(first), int(last), peak
 
 
 def best_pair(first_F: np.ndarray, second_F: np.ndarray) -> tuple[int, int, float] | None:

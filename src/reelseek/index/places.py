@@ -6,13 +6,15 @@ Shapes: N frames of the whole index, F frames of a place or a video.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
 
 from reelseek.index.loaded import Loaded, edges_of, rows_of
-from reelseek.index.moments import ALIKE, best_pair, grow, spans
+from reelseek.index.moments import ALIKE, best_pair, grow, take_span
 
 
 class Place(NamedTuple):
@@ -48,38 +50,58 @@ def best_segments(loaded: Loaded, ranked: Sequence[tuple[int, float]], scores_N:
         yield Place(video, start, end, score, peak, s, np.arange(first, after))
 
 
+class _Cut(NamedTuple):
+    """A video while moments are cut from it. edges: seconds between its frames. low_of: a segment's first frame."""
+
+    rows_F: np.ndarray
+    edges: np.ndarray
+    scores_F: np.ndarray
+    taken_F: np.ndarray
+    low_of: dict[int, int]
+
+
 def moments_of(
     loaded: Loaded, ranked: Sequence[tuple[int, float]], scores_N: np.ndarray, *, alike: float = ALIKE
-) -> list[Place]:
-    """All moments around these segments, best first: several a video, each cut to where its frames match."""
-    places: list[tuple[float, int, float, Place]] = []
-    by_video: dict[int, list[tuple[int, float]]] = {}
-    for s, score in ranked:
-        by_video.setdefault(int(loaded.video_S[s]), []).append((s, score))
+) -> Iterator[Place]:
+    """All moments around these segments, best first: several a video, each cut to where its frames match.
+
+    They are cut as they are asked for; equal scores come in order of path, then start.
+    """
     stored = loaded.segments
-    for video, picked in by_video.items():
-        own_S, rows_F = loaded.segments_V[video], rows_of(loaded, video)
-        edges = edges_of(loaded, video, rows_F)
-        low_of = dict(
-            zip(own_S.tolist(), (np.cumsum(stored.count_S[own_S]) - stored.count_S[own_S]).tolist(), strict=True)
-        )
-        inside = [(low_of[s], low_of[s] + int(stored.count_S[s])) for s, _ in picked]
-        for (s, score), span in zip(picked, spans(scores_N[rows_F], inside, alike=alike), strict=True):
-            if span is not None:
-                first, last, peak = span
-                start, end = float(edges[first]), float(edges[last + 1])
-                time = float(stored.times_N[rows_F[peak]])
-                place = Place(video, start, end, score, time, s, rows_F[first : last + 1])
-                places.append((-score, int(loaded.order_S[own_S[0]]), start, place))
-    return [place for *_, place in sorted(places, key=lambda entry: entry[:3])]
+    begun: dict[int, _Cut] = {}
+    for _, equal in groupby(ranked, key=itemgetter(1)):
+        places: list[tuple[int, float, Place]] = []
+        for s, score in equal:
+            video = int(loaded.video_S[s])
+            if video not in begun:
+                begun[video] = _uncut(loaded, video, scores_N)
+            cut, low = begun[video], begun[video].low_of[s]
+            span = take_span(cut.scores_F, cut.taken_F, low, low + int(stored.count_S[s]), alike=alike)
+            if span is None:
+                continue
+            first, last, peak = span
+            start, end = float(cut.edges[first]), float(cut.edges[last + 1])
+            time = float(stored.times_N[cut.rows_F[peak]])
+            place = Place(video, start, end, score, time, s, cut.rows_F[first : last + 1])
+            places.append((int(loaded.order_S[loaded.segments_V[video][0]]), start, place))
+        yield from (place for *_, place in sorted(places, key=itemgetter(0, 1)))
 
 
-def one_a_video(places: Sequence[Place]) -> list[Place]:
+def _uncut(loaded: Loaded, video: int, scores_N: np.ndarray) -> _Cut:
+    own_S, rows_F = loaded.segments_V[video], rows_of(loaded, video)
+    count_S = loaded.segments.count_S[own_S]
+    low_of = dict(zip(own_S.tolist(), (np.cumsum(count_S) - count_S).tolist(), strict=True))
+    scores_F = scores_N[rows_F]
+    return _Cut(rows_F, edges_of(loaded, video, rows_F), scores_F, np.zeros(len(scores_F), bool), low_of)
+
+
+def one_a_video(places: Iterable[Place]) -> Iterator[Place]:
     """The first place of every video."""
-    kept: dict[int, Place] = {}
+    seen: set[int] = set()
     for place in places:
-        kept.setdefault(place.video, place)
-    return list(kept.values())
+        if place.video not in seen:
+            seen.add(place.video)
+            yield place
 
 
 def pair_in(

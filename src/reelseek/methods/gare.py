@@ -21,6 +21,7 @@ from torch.nn.functional import pad
 
 from reelseek.errors import ModelError
 from reelseek.methods.gare_factorised import baseline_scores, factorised_scores
+from reelseek.methods.gare_few import few_scores, is_few
 from reelseek.methods.gare_plain import (
     Psi,
     Variant,
@@ -29,6 +30,7 @@ from reelseek.methods.gare_plain import (
     plain_scores,
     plain_scores_in_blocks,
     pool_frames,
+    zero_padded,
 )
 from reelseek.methods.gare_scorers import matrix_scorer
 from reelseek.methods.gare_words import word_scores
@@ -157,13 +159,19 @@ class GareHead(nn.Module):
         return head
 
     def score(self, texts: Texts, videos: Videos) -> Scores:
-        """Cosine similarity [T, V] and the increments, on the factorised path (training with "pair" dropout: plain).
+        """Cosine similarity [T, V] and the increments, on the factorised path.
+
+        A few texts, without gradients, take a shorter way (`reelseek.methods.gare_few`), training with "pair" dropout
+        the plain one.
 
         Raises ValueError for an all-False mask row, for texts without words where they are the context, and naming the
         row for a text or real frame of zero or non-finite length.
         """
         if self.training and self.dropout > 0 and self.dropout_kind == "pair":
             return self._plain(texts, videos, plain_scores_in_blocks)
+        few = is_few(len(texts.pooled_TD), videos.frames_VFD.shape[1])
+        if few and not self.needs_words and not torch.is_grad_enabled():
+            return self._plain(texts, videos, few_scores)
         texts, videos = self._checked_texts(texts), self._checked_videos(videos)
         with torch.autocast(texts.pooled_TD.device.type, enabled=False):
             noise = self._noise(texts, videos, None)
@@ -215,7 +223,7 @@ class GareHead(nn.Module):
         beside the frames, and its product with the text is the rest. Raises as `score` does.
         """
         increments_TVD = dense_increments(self.score(texts, videos).increments)
-        texts, videos = self._checked_texts(texts), _zero_padded(self._checked_videos(videos))
+        texts, videos = self._checked_texts(texts), zero_padded(self._checked_videos(videos))
         texts_T1D = texts.pooled_TD[:, None]
         shares_TVF = frame_shares(self.variant, texts.pooled_TD, videos).transpose(0, 1)
         pooled_TVD = pool_frames(self.variant, texts.pooled_TD, videos)
@@ -264,8 +272,10 @@ class GareHead(nn.Module):
         check_mask(videos.mask_VF, videos.frames_VFD)
         self._check_width(videos.frames_VFD, "frames")
         absent = max(0, self.counted_frames - videos.frames_VFD.shape[1])
-        frames_VFD = pad(videos.frames_VFD.to(self.psi.mean_proj.weight.dtype), (0, 0, 0, absent))
-        return Videos(frames_VFD, pad(videos.mask_VF, (0, absent)))
+        frames_VFD = videos.frames_VFD.to(self.psi.mean_proj.weight.dtype)
+        if not absent:
+            return Videos(frames_VFD, videos.mask_VF)
+        return Videos(pad(frames_VFD, (0, 0, 0, absent)), pad(videos.mask_VF, (0, absent)))
 
     def _check_width(self, vectors: Tensor, what: str) -> None:
         width = self.psi.mean_proj.in_features
@@ -295,14 +305,10 @@ class BaselineHead(nn.Module):
     def explain(self, texts: Texts, videos: Videos) -> Parts:
         """The scores taken apart, frame by frame; raises as `score` does."""
         check_mask(videos.mask_VF, videos.frames_VFD)
-        videos = _zero_padded(videos)
+        videos = zero_padded(videos)
         shares_VTF = frame_shares(Variant(self.temperature), texts.pooled_TD, videos)
         return cosine_parts(texts.pooled_TD[:, None], shares_VTF.transpose(0, 1), videos.frames_VFD)
 
 
 def _pooled(variant: Variant, texts: Texts, videos: Videos) -> Tensor:
-    return pool_frames(variant, texts.pooled_TD, _zero_padded(videos))
-
-
-def _zero_padded(videos: Videos) -> Videos:
-    return Videos(videos.frames_VFD.masked_fill(~videos.mask_VF[:, :, None], 0), videos.mask_VF)
+    return pool_frames(variant, texts.pooled_TD, zero_padded(videos))

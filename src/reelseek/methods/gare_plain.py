@@ -11,7 +11,7 @@ Shapes: T texts, V videos, F frames, L tokens, D width; O owners, X others, N ve
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, NamedTuple, cast
 
@@ -60,6 +60,15 @@ class Layer(nn.Module):
                 else:
                     nn.init.normal_(module.weight, std=0.02)
 
+    def after_attention(self, mixed_OXD: Tensor, noise: Tensor | None) -> Tensor:
+        """What becomes of the values once they are mixed [O, X, D]. noise: dropout factors."""
+        attended_OXD = self.norm2(self.out_proj(mixed_OXD))
+        changed_OXD = self.linear1(attended_OXD)
+        if noise is not None:
+            changed_OXD = changed_OXD * noise
+        output_OXD: Tensor = self.norm3(attended_OXD + changed_OXD)
+        return output_OXD
+
 
 class Psi(nn.Module):
     """The parameters of the increment: attention layers, and a projection.
@@ -81,16 +90,36 @@ class Psi(nn.Module):
         return [cast(Layer, layer) for layer in self.layers]
 
 
+def attend(
+    layer: Layer, heads: int, queries_OXD: Tensor, context_OND: Tensor, mask_ON: Tensor, noise: Tensor | None
+) -> Tensor:
+    """One attention layer [O, X, D] over each owner's context. noise: dropout factors."""
+    context_OND = layer.norm1(context_OND)
+    queries, keys, values = (
+        unflatten(vectors, 2, (heads, -1)).transpose(1, 2)
+        for vectors in (layer.q_proj(layer.norm1(queries_OXD)), layer.k_proj(context_OND), layer.v_proj(context_OND))
+    )
+    attention_OHXN = masked_softmax(queries @ keys.mT / math.sqrt(keys.shape[3]), mask_ON[:, None, None])
+    return layer.after_attention((attention_OHXN @ values).transpose(1, 2).flatten(2), noise)
+
+
 def plain_scores(
-    psi: Psi, variant: Variant, texts: Texts, videos: Videos, noise: Sequence[Tensor] | None
+    psi: Psi,
+    variant: Variant,
+    texts: Texts,
+    videos: Videos,
+    noise: Sequence[Tensor] | None,
+    *,
+    attend: Callable[..., Tensor] = attend,
 ) -> tuple[Tensor, Tensor]:
     """Similarities [T, V] and dense increments [T, V, D].
 
     noise: for every layer dropout factors, broadcastable to [V, T, D], or to [T, V, D] where words are the context.
+    attend: what computes an attention layer.
     Source: GARE, arXiv 2505.12499, section 3; what its text leaves open is said in `reelseek.methods.gare.GareHead`.
     """
     texts_TD, mask_VF = texts.pooled_TD, videos.mask_VF
-    frames_VFD = videos.frames_VFD.masked_fill(~mask_VF[:, :, None], 0)
+    frames_VFD = zero_padded(videos).frames_VFD
     pooled_TVD = pool_frames(variant, texts_TD, Videos(frames_VFD, mask_VF))
     if variant.padding == "counted":
         mean_VD, attended_VF = frames_VFD.mean(dim=1), torch.ones_like(mask_VF)
@@ -100,10 +129,11 @@ def plain_scores(
     if variant.context == "words":
         queries_OXD = variant.sign * (mean_VD - texts_TD[:, None]) if variant.query == "gap" else texts_TD[:, None]
         tokens_TLD, mask_TL = words_of(texts)
-        increments_TVD = _increments(psi, variant.heads, queries_OXD, tokens_TLD, mask_TL, noise)
+        increments_TVD = _increments(attend, psi, variant.heads, queries_OXD, tokens_TLD, mask_TL, noise)
     else:
         queries_OXD = variant.sign * (mean_VD[:, None] - texts_TD) if variant.query == "gap" else texts_TD[None]
-        increments_TVD = _increments(psi, variant.heads, queries_OXD, frames_VFD, attended_VF, noise).transpose(0, 1)
+        increments_VTD = _increments(attend, psi, variant.heads, queries_OXD, frames_VFD, attended_VF, noise)
+        increments_TVD = increments_VTD.transpose(0, 1)
     increments_TVD = increments_TVD.expand_as(pooled_TVD)
 
     if variant.side == "text":
@@ -111,6 +141,12 @@ def plain_scores(
     else:
         matrix_TV = cosine_similarity(texts_TD[:, None], pooled_TVD + increments_TVD, dim=-1)
     return matrix_TV, increments_TVD
+
+
+def zero_padded(videos: Videos) -> Videos:
+    """Videos whose padded frames are zero; the same tensor where nothing is padded."""
+    padded_VF1 = ~videos.mask_VF[:, :, None]
+    return videos._replace(frames_VFD=videos.frames_VFD.masked_fill(padded_VF1, 0)) if padded_VF1.any() else videos
 
 
 def pool_frames(variant: Variant, texts_TD: Tensor, videos: Videos) -> Tensor:
@@ -165,31 +201,19 @@ def words_of(texts: Texts) -> tuple[Tensor, Tensor]:
 
 
 def _increments(
-    psi: Psi, heads: int, queries_OXD: Tensor, context_OND: Tensor, mask_ON: Tensor, noise: Sequence[Tensor] | None
+    attend: Callable[..., Tensor],
+    psi: Psi,
+    heads: int,
+    queries_OXD: Tensor,
+    context_OND: Tensor,
+    mask_ON: Tensor,
+    noise: Sequence[Tensor] | None,
 ) -> Tensor:
     """Increments [O, X, D]: the layers one after another, each with the last one's output for its query."""
     for number, layer in enumerate(psi.chain):
-        queries_OXD = _attend(layer, heads, queries_OXD, context_OND, mask_ON, None if noise is None else noise[number])
+        queries_OXD = attend(layer, heads, queries_OXD, context_OND, mask_ON, None if noise is None else noise[number])
     projected_OXD: Tensor = psi.mean_proj(queries_OXD)
     return projected_OXD
-
-
-def _attend(
-    layer: Layer, heads: int, queries_OXD: Tensor, context_OND: Tensor, mask_ON: Tensor, noise: Tensor | None
-) -> Tensor:
-    context_OND = layer.norm1(context_OND)
-    queries, keys, values = (
-        unflatten(vectors, 2, (heads, -1)).transpose(1, 2)
-        for vectors in (layer.q_proj(layer.norm1(queries_OXD)), layer.k_proj(context_OND), layer.v_proj(context_OND))
-    )
-    attention_OHXN = masked_softmax(queries @ keys.mT / math.sqrt(keys.shape[3]), mask_ON[:, None, None])
-    mixed_OXD = (attention_OHXN @ values).transpose(1, 2).flatten(2)
-    attended_OXD = layer.norm2(layer.out_proj(mixed_OXD))
-    changed_OXD = layer.linear1(attended_OXD)
-    if noise is not None:
-        changed_OXD = changed_OXD * noise
-    output_OXD: Tensor = layer.norm3(attended_OXD + changed_OXD)
-    return output_OXD
 
 
 def draw_dropout(shape: tuple[int, ...], rate: float, like: Tensor) -> Tensor:
