@@ -171,6 +171,8 @@ def main() -> None:
     found = [path for place in places for path in (sorted(place.iterdir()) if place.is_dir() else [place])]
     videos = [video for video in embed_files(NoTower(method), found, choose, sampling_key="")  # type: ignore[arg-type]
               if isinstance(video, EmbeddedVideo)]  # fmt: skip
+    if not videos:
+        options.error("there is no video in these places; folders are not searched below their own files")
     paths, starts = [video.path for video in videos], [np.sort(video.times_N) for video in videos]
     seconds = sum(video.duration for video in videos)
     side = method.preprocess.crop
