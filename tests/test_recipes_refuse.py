@@ -44,6 +44,9 @@ def test_no_recipe_holds_a_setting_that_nobody_reads(form: str, preset: str) -> 
         ({"name": "gare-baseline", "heads": 2}, {}, "method.heads"),
         ({"name": "gare", "gate": "full"}, {}, "method.gate"),
         ({"name": "camoe", "dropout": 0.1}, {}, "method.dropout"),
+        ({"name": "camoe", "gate": "full"}, {}, "method.gate"),
+        ({"name": "camoe", "gate": "multi", "streams": "fusion", "fusion_aggregation": "se"}, {}, "method.gate"),
+        ({"name": "camoe", "streams": "fusion", "entity_aggregation": "se"}, {}, "method.entity_aggregation"),
         ({"name": "zero-shot", "temporal": "lstm"}, {}, "method.temporal"),
         ({"name": "clip4clip"}, {"kl_weight": 0.5}, "loss.kl_weight"),
         ({"name": "gare"}, {"dual_softmax_temperature": 10.0}, "loss.dual_softmax_temperature"),
@@ -61,7 +64,11 @@ def test_what_would_do_nothing_is_refused(method: dict[str, Any], loss: dict[str
     ("method", "loss"),
     [
         ({"name": "gare", "frame_temperature": 5.0, "heads": 2}, {"kl_weight": 0.5}),
-        ({"name": "camoe-gare", "gate": "full", "dropout": 0.1}, {"stream_weight": 0.5, "alpha": 1.0}),
+        (
+            {"name": "camoe-gare", "gate": "full", "action_aggregation": "se", "dropout": 0.1},
+            {"stream_weight": 0.5, "alpha": 1.0},
+        ),
+        ({"name": "camoe", "streams": "fusion, action", "action_aggregation": "se", "gate": "multi"}, {}),
         ({"name": "clip4clip"}, {"contrastive": "dual_softmax", "dual_softmax_temperature": 10.0}),
         ({"name": "no-such-method", "heads": 2}, {}),  # for `build` to refuse
     ],

@@ -54,6 +54,7 @@ def refuse_unread(config: RunConfig) -> None:
     read = METHOD_SETTINGS.get(name)
     if read is None:  # `reelseek.methods.build` says so better
         return
+    read = read - _idle(method)
     lost = [f"method.{entry}" for entry in _changed(method, MethodConfig()) if entry not in read]
     unread = set() if "dropout" in read else set(_REGULARISERS)
     unread |= set() if config.loss.contrastive == "dual_softmax" else {"dual_softmax_temperature"}
@@ -62,6 +63,20 @@ def refuse_unread(config: RunConfig) -> None:
     if lost:
         raise ConfigError(f"{' and '.join(lost)}: {name} with these settings does not read it. Leave it out.")
     _refuse_without_towers(config.train)
+
+
+def _idle(method: MethodConfig) -> set[str]:
+    """Settings of CAMoE's experts and gate that have nothing to do with these streams and experts."""
+    streams = {stream.strip() for stream in method.streams.split(",")}
+    kinds = {
+        "fusion_aggregation": method.fusion_aggregation,
+        "entity_aggregation": method.entity_aggregation,
+        "action_aggregation": method.action_aggregation,
+    }
+    idle = {name for name in kinds if name.removesuffix("_aggregation") not in streams}
+    mixed = [kind for name, kind in kinds.items() if name not in idle]
+    # Experts that are all mean pooling are one and the same, and one expert alone has no company.
+    return idle | ({"gate"} if len(mixed) == 1 or set(mixed) == {"mean"} else set())
 
 
 def _changed(config: MethodConfig | LossConfig, usual: MethodConfig | LossConfig) -> list[str]:

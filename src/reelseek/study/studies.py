@@ -19,6 +19,10 @@ BASELINE: Arm = {"method.name": "gare-baseline"}
 GARE: Arm = {"method.name": "gare"}
 INCREMENT: Arm = {**GARE, "loss.kl_weight": 0.0, "loss.direction_weight": 0.0, "loss.norm_weight": 0.0}
 CAMOE: Arm = {"method.name": "camoe"}
+ATTENTION: Arm = {
+    **CAMOE,
+    **{f"method.{expert}_aggregation": "attention" for expert in ("fusion", "entity", "action")},
+}
 CAMOE_GARE: Arm = {"method.name": "camoe-gare"}
 DUAL: Arm = {"loss.contrastive": "dual_softmax"}
 SLOWER, FASTER = 5e-4, 2e-3
@@ -263,14 +267,11 @@ STUDIES: dict[str, Study] = {
                 "three streams, summed": {**CAMOE, "method.inference": "sum"},
                 "key words alone": {**CAMOE, "method.sentences": "rkw"},
                 "key word vectors": {**CAMOE, "method.sentences": "akwe"},
-                "gate: multi": {**CAMOE, "method.gate": "multi"},
-                "gate: full": {**CAMOE, "method.gate": "full"},
                 "action by SE": {**CAMOE, "method.action_aggregation": "se"},
                 "action by attention": {**CAMOE, "method.action_aggregation": "attention"},
-                "all by attention": {
-                    **CAMOE,
-                    **{f"method.{expert}_aggregation": "attention" for expert in ("fusion", "entity", "action")},
-                },
+                "all by attention": ATTENTION,
+                "all by attention, gate: multi": {**ATTENTION, "method.gate": "multi"},
+                "all by attention, gate: full": {**ATTENTION, "method.gate": "full"},
                 "three streams, dual loss": {**CAMOE, **DUAL},
                 "CAMoE and GARE": CAMOE_GARE,
                 "CAMoE and GARE, dual loss": {**CAMOE_GARE, **DUAL},
@@ -285,11 +286,11 @@ STUDIES: dict[str, Study] = {
                 ("three streams, summed", "three streams"),
                 ("key words alone", "three streams"),
                 ("key word vectors", "three streams"),
-                ("gate: multi", "three streams"),
-                ("gate: full", "three streams"),
                 ("action by SE", "three streams"),
                 ("action by attention", "three streams"),
                 ("all by attention", "three streams"),
+                ("all by attention, gate: multi", "all by attention"),
+                ("all by attention, gate: full", "all by attention"),
                 ("three streams, dual loss", "three streams"),
                 ("three streams, dual loss | dual softmax", "three streams | dual softmax"),
                 ("CAMoE and GARE", "three streams"),
