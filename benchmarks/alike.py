@@ -53,7 +53,7 @@ def measured(sources: list[Path], quality: int) -> dict[str, object]:
 
         def look(path: Path) -> np.ndarray:
             video = number[str(path)]
-            return looks(loaded, Place(video, 0.0, 0.0, 0.0, 0.0, 0, rows_of(loaded, video)))
+            return looks(loaded, [Place(video, 0.0, 0.0, 0.0, 0.0, 0, rows_of(loaded, video))])[0]
 
         first_VD, again_VD = (np.stack([look(path) for path in paths]) for paths in (sources, copies))
     own_V = (first_VD * again_VD).sum(axis=1)

@@ -24,7 +24,7 @@ from reelseek.index import cards, store
 from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked
 from reelseek.index.scan import scan
-from reelseek.index.search import Searcher
+from reelseek.index.search import COARSE, Searcher
 from reelseek.index.segments import any_text, cut_segments
 from reelseek.index.store import IndexedFile
 from reelseek.methods.clip4clip import MeanPoolHead
@@ -138,7 +138,7 @@ def main() -> None:
         "date": date.today().isoformat(),
         "machine": {"cpu": cpu[0], "cores": len(cpu), "threads": torch.get_num_threads(), "torch": torch.__version__},
         "python": platform.python_version(),
-        "setup": {**vars(options), "segment_frames": IndexConfig().segment_frames, "coarse": 256, "k": 10},
+        "setup": {**vars(options), "segment_frames": IndexConfig().segment_frames, "coarse": COARSE, "k": 10},
         "results": measure(options.frames, options.width, options.queries),
     }
     path = Path(__file__).parent / "results" / "search.json"

@@ -46,7 +46,12 @@ def look_by_loops(loaded, rows) -> list[float]:
     return unit([sum(column) / len(away) for column in zip(*away, strict=True)])
 
 
-def test_looks_equal_the_loops(searcher, places):
+@pytest.mark.parametrize("rows", [1, 5, 1000])
+def test_looks_equal_the_loops(searcher, places, monkeypatch, rows):
+    monkeypatch.setattr(alike, "ROWS", rows)
+    assert looks(searcher.loaded, places) == pytest.approx(
+        np.concatenate([looks(searcher.loaded, [place]) for place in places]), abs=1e-6
+    )
     for place in places[:6]:
         assert looks(searcher.loaded, [place])[0].tolist() == pytest.approx(
             look_by_loops(searcher.loaded, place.rows_F), abs=1e-5

@@ -210,6 +210,10 @@ def test_the_processor_says_whether_it_computes_bfloat16(monkeypatch: pytest.Mon
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found, raising=False)
         assert clip.computes_bf16() is wanted
     monkeypatch.delattr(torch.cpu, "get_capabilities")
+    for found in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda found=found: found, raising=False)
+        assert clip.computes_bf16() is found
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
     assert clip.computes_bf16() is False
 
 

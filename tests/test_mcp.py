@@ -140,6 +140,31 @@ def test_names_that_are_no_text_travel_and_come_back(tmp_path: Path) -> None:
     )
 
 
+def test_what_is_indexed_meanwhile_may_be_named_at_once(tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    clip(videos / "a.avi", ["red"])
+    update(tmp_path / "index", videos)
+
+    async def work(client: Client) -> Any:
+        clip(videos / "b.avi", ["green", "blue"], seed=1)
+        update(tmp_path / "index", videos)
+        found = await client.call_tool("search", {"clip": f"{videos / 'b.avi'}@0-1"})
+        clip(videos / "c.avi", ["blue"], seed=2)
+        update(tmp_path / "index", videos)
+        why = await client.call_tool("explain", {"query": "red", "path": str(videos / "c.avi"), "peak": 0.5})
+        return found, why
+
+    found, why = asked(tmp_path / "index", work)
+    assert names(found.structured_content)[0] == "b.avi"
+    assert why.structured_content["path"].endswith("c.avi")
+
+
+@pytest.mark.parametrize("peak", [-1.0, 1e300, float("inf")])
+def test_times_that_are_none_are_refused(index: Path, peak: float) -> None:
+    said = call(index, "feedback", {"query": "red", "path": "/a", "peak": peak, "good": None})
+    assert "peak" in said
+
+
 def test_over_standard_pipes(tmp_path: Path) -> None:
     films = cli_world.films(tmp_path / "films")
     assert cli_world.run("index", films, "--index", tmp_path / "index").code == 0

@@ -159,6 +159,9 @@ def test_what_is_said_is_looked_up_too(page_at: Open) -> None:
     with page.expect_response(lambda answer: "then=" in answer.url and "subtitles" not in answer.url):
         page.keyboard.press("Enter")
     expect(page.locator("#said")).to_contain_text("best match first")
+    expect(page.locator("#subtitles")).to_be_disabled()  # it means nothing for two moments
+    page.locator("#then").fill("")
+    expect(page.locator("#subtitles")).to_be_enabled()
 
 
 def test_more_answers_come_when_they_are_asked_for(page_at: Open) -> None:

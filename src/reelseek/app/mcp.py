@@ -34,7 +34,7 @@ INSTRUCTIONS = (
 
 Text = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 Count = Annotated[int, Field(ge=1, le=MOST_HITS)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
 def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServer:
@@ -46,6 +46,13 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
     understood as such.
     """
     server = MCPServer("reelseek", instructions=INSTRUCTIONS, log_level="WARNING")
+
+    def _answered(answer: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        def current() -> Mapping[str, Any]:
+            service.refresh()
+            return answer()
+
+        return _or_sentence(current)
 
     @server.tool(structured_output=True)
     def search(
@@ -88,7 +95,7 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
                 "hits": [found.plain() for found in answers],
             }
 
-        return _or_sentence(answer)
+        return _answered(answer)
 
     @server.tool(structured_output=True)
     def similar(path: str, peak: Seconds, text: Text = "", k: Count = 10) -> dict[str, Any]:
@@ -98,12 +105,12 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
             query = Query(text=text, frame=Frame(Path(service.named(path)), peak))
             return {"query": str(query), "hits": [found.plain() for found in service.similar(query, k)]}
 
-        return _or_sentence(answer)
+        return _answered(answer)
 
     @server.tool(structured_output=True)
     def explain(query: Text, path: str, peak: Seconds) -> dict[str, Any]:
         """Say why a hit of a sentence has its score: frames, words and the method's parts. path, peak: of the hit."""
-        return _or_sentence(lambda: service.explain(query, service.named(path), peak).to_json())
+        return _answered(lambda: service.explain(query, service.named(path), peak).to_json())
 
     @server.tool(structured_output=True)
     def feedback(query: Text, path: str, peak: Seconds, good: bool | None) -> dict[str, Any]:
@@ -115,13 +122,18 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
             kept = service.judge(query.strip(), service.named(path), peak, good)
             return {"kept": None if kept is None else {**kept.mark._asdict(), "path": kept.path}}
 
-        return _or_sentence(answer)
+        return _answered(answer)
 
     @server.tool(structured_output=True)
     def index_status() -> dict[str, Any]:
         """Which model made the index, how much it holds, and which files could not be read, with their reasons."""
         names = ("model", "trained_on", "directory", "videos", "segments", "seconds", "broken", "subtitles")
-        return _or_sentence(lambda: {name: service.status()[name] for name in names})
+
+        def answer() -> dict[str, Any]:
+            known = service.status()
+            return {name: known[name] for name in names}
+
+        return _answered(answer)
 
     return server
 

@@ -23,7 +23,7 @@ MOST_ASKED = MOST_CHARACTERS + MOST_WORDS * (3 * MOST_TEXTS + 7)
 """Characters of the longest request: a query, three lists, and the seven other texts of `AskedLike`."""
 
 Words = Annotated[str, Field(max_length=MOST_WORDS)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
 class Asked(BaseModel):

@@ -243,6 +243,11 @@ class Service:
         """Whether a resolved path is a file of the index."""
         return path in self._paths
 
+    def refresh(self) -> None:
+        """Take up what was indexed, or switched to, since the last question."""
+        with self._lock:
+            self._renew()
+
     def readable(self, path: str) -> bool:
         """Whether the index holds a file under this very path."""
         return path in self._searcher.loaded.files
@@ -276,7 +281,13 @@ class Service:
         self._paths = {os.path.realpath(file.path) for file in good}
         folders = Counter(file.path.parent for file in good)
         odd = [str(file.path) for file in good if shown(file.path) != str(file.path)]
-        self._named = {shown(place): str(place) for path in odd for place in (Path(path), *Path(path).parents)}
+        plain = {str(file.path) for file in good}
+        self._named = {
+            shown(place): str(place)
+            for path in odd
+            for place in (Path(path), *Path(path).parents)
+            if shown(place) not in plain
+        }
         self._status = {
             **status(self._searcher, files),
             "folders": sorted((str(Path(path)), count) for path, count in folders.most_common(MOST_FOLDERS)),

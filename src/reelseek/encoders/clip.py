@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -214,17 +215,22 @@ class _HalfCapable(Protocol):
 
 def computes_bf16() -> bool:
     """Whether this processor multiplies bfloat16 itself; elsewhere torch converts, and float32 is faster."""
-    ask: Any = getattr(torch.cpu, "get_capabilities", dict)  # older releases of torch do not know
-    return any(ask().get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    known: Any = getattr(torch.cpu, "get_capabilities", None)
+    if known is None:  # older releases of torch
+        ask: Any = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        return bool(ask())
+    # Of ARM processors those of servers: whether torch is fast with it elsewhere was not measured.
+    names = ("avx512_bf16", "amx_bf16", *(["bf16"] if sys.platform == "linux" else []))
+    return any(known().get(name, False) for name in names)
 
 
 def probe_bf16(backbone: _HalfCapable, example_N3HW: Tensor) -> bool:
-    """Whether bfloat16 is worth it here: the processor computes it, and every cosine to float32 is at least 0.999.
+    """Whether bfloat16 is worth it here: what computes has it, and every cosine to float32 is at least 0.999.
 
     No clock is asked: what else runs on the machine must not decide which vectors a file gets. The backbone keeps the
     precision it had.
     """
-    if not computes_bf16():
+    if example_N3HW.device.type == "cpu" and not computes_bf16():
         return False
     before, vectors = backbone.precision, {}
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")

@@ -22,7 +22,9 @@ SAME = 0.9
 """Likeness from which two places are the same footage. Of 35 real clips, encoded again at usual quality, 16 reached it
 with the offline model, 7 at low quality, and none of the 595 pairs of different clips (`benchmarks/alike.py`)."""
 BLOCK = 64
-"""Places whose frames are read together."""
+"""Places that are looked at together."""
+ROWS = 8192
+"""Frames that are read together: a moment may be as long as its video."""
 FAINT = 1e-3
 """What is left of a unit vector below this length is rounding: such a frame is like nothing."""
 
@@ -32,10 +34,13 @@ def looks(loaded: Loaded, places: Sequence[Place]) -> np.ndarray:
     counts_P = torch.tensor([len(place.rows_F) for place in places], dtype=torch.int64)
     owner_R = torch.repeat_interleave(torch.arange(len(places)), counts_P)
     rows_R = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *(place.rows_F for place in places)]))
-    away_RD = loaded.frames_ND[rows_R].float() * loaded.inverse_norms_N[rows_R, None] - loaded.mean_D
-    length_R1 = away_RD.norm(dim=1, keepdim=True)
-    away_RD *= torch.where(length_R1 > FAINT, 1 / length_R1, 0)
-    sum_PD = torch.zeros(len(places), away_RD.shape[1]).index_add_(0, owner_R, away_RD)
+    sum_PD = torch.zeros(len(places), loaded.frames_ND.shape[1])
+    for low in range(0, len(rows_R), ROWS):
+        some_R = rows_R[low : low + ROWS]
+        away_RD = loaded.frames_ND[some_R].float() * loaded.inverse_norms_N[some_R, None] - loaded.mean_D
+        length_R1 = away_RD.norm(dim=1, keepdim=True)
+        away_RD *= torch.where(length_R1 > FAINT, 1 / length_R1, 0)
+        sum_PD.index_add_(0, owner_R[low : low + ROWS], away_RD)
     looks_PD: np.ndarray = normalize(sum_PD / counts_P[:, None], dim=1).numpy()
     return looks_PD
 

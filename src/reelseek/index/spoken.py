@@ -79,7 +79,7 @@ class Documents:
         self._places = {word: (np.array(holding), np.array(counts)) for word, (holding, counts) in places.items()}
 
     def scores(self, query: str, passing_D: np.ndarray | None = None) -> np.ndarray:
-        """Scores [D] by BM25 among the documents that pass (bool; None: all); 0 where too little of the query is."""
+        """Scores [D] by BM25 among the documents that pass (bool; None: all); 0 where one holds too little of it."""
         passing_D = np.ones(len(self.length_D), bool) if passing_D is None else passing_D
         count = int(passing_D.sum())
         score_D, covered_D = np.zeros((2, len(self.length_D)))
@@ -116,25 +116,23 @@ class Spoken:
 
     def __init__(self, sidecars: Sequence[Sidecar]) -> None:
         self.sidecars = [sidecar for sidecar in sidecars if sidecar.cues]
-        self._segments: object = None
-        self._cues_S: dict[int, list[tuple[Path, Cue]]] = {}
-        self._documents = Documents([])
+        self._read: tuple[object, dict[int, list[tuple[Path, Cue]]], Documents] | None = None
 
     def rank(self, loaded: Loaded, query: str) -> Ranked:
         """The segments that may answer and in which the query is said, best first."""
-        if self._segments is not loaded.segments:  # filters leave it as it is
-            self._segments = loaded.segments
-            self._cues_S = self._by_segment(loaded)
-            self._documents = Documents(
-                Counter(word for _, cue in cues for word in words_of(cue.text)) for cues in self._cues_S.values()
-            )
-        document_S = np.array(list(self._cues_S), np.int64)
+        read = self._read
+        if read is None or read[0] != loaded.version:  # filters leave it as it is
+            every_S = self._by_segment(loaded)
+            words = (Counter(word for _, cue in cues for word in words_of(cue.text)) for cues in every_S.values())
+            self._read = read = loaded.version, every_S, Documents(words)
+        _, cues_S, documents = read
+        document_S = np.array(list(cues_S), np.int64)
         passes_S = np.zeros(len(loaded.order_S), bool)
         passes_S[loaded.passing_S] = True
-        scores_D = self._documents.scores(query, passes_S[document_S])
+        scores_D = documents.scores(query, passes_S[document_S])
         found = np.flatnonzero(scores_D > 0)
         order = found[np.lexsort((loaded.order_S[document_S[found]], -scores_D[found]))]
-        return Ranked(query, document_S[order].tolist(), self._cues_S, {})
+        return Ranked(query, document_S[order].tolist(), cues_S, {})
 
     def _by_segment(self, loaded: Loaded) -> dict[int, list[tuple[Path, Cue]]]:
         cues_S: dict[int, list[tuple[Path, Cue]]] = {}

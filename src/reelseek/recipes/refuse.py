@@ -73,6 +73,8 @@ def _idle(method: MethodConfig) -> set[str]:
         "entity_aggregation": method.entity_aggregation,
         "action_aggregation": method.action_aggregation,
     }
+    if not {"fusion"} <= streams <= {name.removesuffix("_aggregation") for name in kinds}:
+        return set()  # for `build` to refuse
     idle = {name for name in kinds if name.removesuffix("_aggregation") not in streams}
     mixed = [kind for name, kind in kinds.items() if name not in idle]
     # Experts that are all mean pooling are one and the same, and one expert alone has no company.

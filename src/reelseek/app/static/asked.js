@@ -31,11 +31,9 @@ function parameters() {
   return parts;
 }
 
-// Subtitles are searched for words: where there are none, or an order of two moments is asked, the box means nothing.
-function ticked(name) {
-  if (!byId(name).checked) return false;
-  return name !== "subtitles" || Boolean(field("q").value.trim() && !field("then").value.trim() && !picture.chosen().like);
-}
+// Subtitles are searched for words: where there are none, or an order of two moments is asked, the box is out of use.
+const canHear = () => Boolean(field("q").value.trim() && !field("then").value.trim() && !picture.chosen().like);
+const ticked = (name) => byId(name).checked && (name !== "subtitles" || canHear());
 
 // What is asked now. sentence: the words, where they are all that is asked: only those are explained and judged.
 export function asked() {
@@ -92,7 +90,12 @@ function chip(name, words, undo) {
   return line;
 }
 
+export function showWhatServes() {
+  byId("subtitles").disabled = !canHear();
+}
+
 export function showChips(changed) {
+  showWhatServes();
   const chips = [];
   for (const [name, words] of Object.entries(NAMED)) {
     const values = LISTS.includes(name) ? pieces(name) : [field(name).value.trim()].filter(Boolean);

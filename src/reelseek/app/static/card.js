@@ -16,7 +16,7 @@ function small(name, label, title, act) {
 
 // The same footage elsewhere, which was left out of the list for this hit.
 function others(hit, made) {
-  const bare = { side: hit.side, duration: hit.duration, alike: [], then: null };
+  const bare = { side: hit.side, duration: hit.duration, scale: hit.scale, alike: [], then: null };
   const list = element("ol", "", "alike"), items = hit.alike.map((other) => ({ ...bare, ...other }));
   const toggle = element("button", `${hit.alike.length} more of the same`, "fold");
   list.hidden = true;

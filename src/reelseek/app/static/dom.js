@@ -23,7 +23,7 @@ export const shortened = (text, most) => text.length > most ? `${text.slice(0, m
 
 // What a hit is worth, in the words of its card: a probability where there is one, where ranks were merged which of them.
 export function worth(hit) {
-  if (hit.scale === "ranks") return hit.heard ? "by words" : "by picture";
+  if (hit.scale === "ranks") return hit.heard === undefined ? "as a copy" : hit.heard ? "by words" : "by picture";
   return hit.probability === null || hit.probability === undefined ? hit.score.toFixed(3) : `${Math.round(100 * hit.probability)} % match`;
 }
 

@@ -1,5 +1,5 @@
 // The search page: asks, shows the answers, keeps what was asked in the address, and walks by keys.
-import { address, asked, canShowMore, clear, recall, showChips, showMore, startOver } from "./asked.js";
+import { address, asked, canShowMore, clear, recall, showChips, showMore, showWhatServes, startOver } from "./asked.js";
 import { card, counted, ghosts } from "./card.js";
 import { comparing, emptySides, nameSides, PATIENCE, searchSides } from "./compare.js";
 import { briefly, byId, complain, say, shortened, showNothing } from "./dom.js";
@@ -153,6 +153,7 @@ function changed() {
 }
 
 form.addEventListener("change", (event) => { if (![query, byId("file")].includes(event.target)) changed(); });
+form.addEventListener("input", showWhatServes);
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   go();
