@@ -18,6 +18,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from reelseek.app.guard import shown
+from reelseek.app.schema import Seconds
 from reelseek.app.service import Service
 from reelseek.errors import ConfigError, ReelseekError
 from reelseek.index.filters import parse_filters
@@ -34,7 +35,6 @@ INSTRUCTIONS = (
 
 Text = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 Count = Annotated[int, Field(ge=1, le=MOST_HITS)]
-Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
 def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServer:
@@ -46,13 +46,6 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
     understood as such.
     """
     server = MCPServer("reelseek", instructions=INSTRUCTIONS, log_level="WARNING")
-
-    def _answered(answer: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-        def current() -> Mapping[str, Any]:
-            service.refresh()
-            return answer()
-
-        return _or_sentence(current)
 
     @server.tool(structured_output=True)
     def search(
@@ -95,7 +88,7 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
                 "hits": [found.plain() for found in answers],
             }
 
-        return _answered(answer)
+        return _answered(service, answer)
 
     @server.tool(structured_output=True)
     def similar(path: str, peak: Seconds, text: Text = "", k: Count = 10) -> dict[str, Any]:
@@ -105,12 +98,12 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
             query = Query(text=text, frame=Frame(Path(service.named(path)), peak))
             return {"query": str(query), "hits": [found.plain() for found in service.similar(query, k)]}
 
-        return _answered(answer)
+        return _answered(service, answer)
 
     @server.tool(structured_output=True)
     def explain(query: Text, path: str, peak: Seconds) -> dict[str, Any]:
         """Say why a hit of a sentence has its score: frames, words and the method's parts. path, peak: of the hit."""
-        return _answered(lambda: service.explain(query, service.named(path), peak).to_json())
+        return _answered(service, lambda: service.explain(query, service.named(path), peak).to_json())
 
     @server.tool(structured_output=True)
     def feedback(query: Text, path: str, peak: Seconds, good: bool | None) -> dict[str, Any]:
@@ -122,7 +115,7 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
             kept = service.judge(query.strip(), service.named(path), peak, good)
             return {"kept": None if kept is None else {**kept.mark._asdict(), "path": kept.path}}
 
-        return _answered(answer)
+        return _answered(service, answer)
 
     @server.tool(structured_output=True)
     def index_status() -> dict[str, Any]:
@@ -133,13 +126,15 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
             known = service.status()
             return {name: known[name] for name in names}
 
-        return _answered(answer)
+        return _answered(service, answer)
 
     return server
 
 
-def _or_sentence(answer: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+def _answered(service: Service, answer: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """An answer over the index as it is now, or the sentence that refuses it."""
     try:
+        service.refresh()
         return {key: _travelling(value) for key, value in answer().items()}
     except (ReelseekError, ValueError) as error:
         raise ToolError(shown(error)) from None

@@ -280,13 +280,13 @@ class Service:
         good = [file for file in files if file.status == "ok"]
         self._paths = {os.path.realpath(file.path) for file in good}
         folders = Counter(file.path.parent for file in good)
-        odd = [str(file.path) for file in good if shown(file.path) != str(file.path)]
-        plain = {str(file.path) for file in good}
+        paths = {str(file.path) for file in good}
         self._named = {
             shown(place): str(place)
-            for path in odd
+            for path in paths
+            if shown(path) != path
             for place in (Path(path), *Path(path).parents)
-            if shown(place) not in plain
+            if shown(place) not in paths
         }
         self._status = {
             **status(self._searcher, files),

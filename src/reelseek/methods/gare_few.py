@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, unflatten
 
-from reelseek.methods.gare_plain import Layer, Psi, Variant, plain_scores
+from reelseek.methods.gare_plain import Layer, Psi, Variant, by_videos, plain_scores
 from reelseek.records import Texts, Videos
 from reelseek.score.similarity import masked_softmax
 
@@ -38,16 +38,11 @@ def few_scores(
     noise: for every layer dropout factors [V, 1, D], or None.
     """
     _, frames, width = videos.frames_VFD.shape
-    step = max(1, TILE_ELEMENTS // (frames * width))
-    matrices, increments = [], []
-    for first in range(0, len(videos.frames_VFD), step):
-        some = slice(first, first + step)
-        part = Videos(videos.frames_VFD[some], videos.mask_VF[some])
-        noises = noise and [factors[some] for factors in noise]
-        matrix_TV, increments_TVD = plain_scores(psi, variant, texts, part, noises, attend=attend_moved)
-        matrices.append(matrix_TV)
-        increments.append(increments_TVD)
-    return torch.cat(matrices, dim=1), torch.cat(increments, dim=1)
+
+    def score(part: Videos, noises: Sequence[Tensor] | None) -> tuple[Tensor, Tensor]:
+        return plain_scores(psi, variant, texts, part, noises, attend=attend_moved)
+
+    return by_videos(score, videos, noise, max(1, TILE_ELEMENTS // (frames * width)), dim=0)
 
 
 def attend_moved(

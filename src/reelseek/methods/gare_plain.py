@@ -176,14 +176,30 @@ def plain_scores_in_blocks(
     step = max(1, BLOCK_ELEMENTS // size)
     if step >= count or not torch.is_grad_enabled():
         return plain_scores(psi, variant, texts, videos, noise)
-    dim = 1 if variant.context == "words" else 0
+
+    def score(part: Videos, noises: Sequence[Tensor] | None) -> tuple[Tensor, Tensor]:
+        work = partial(plain_scores, psi, variant, texts, part, noises)
+        found: tuple[Tensor, Tensor] = checkpoint(work, use_reentrant=False, preserve_rng_state=False)
+        return found
+
+    return by_videos(score, videos, noise, step, dim=1 if variant.context == "words" else 0)
+
+
+def by_videos(
+    score: Callable[[Videos, Sequence[Tensor] | None], tuple[Tensor, Tensor]],
+    videos: Videos,
+    noise: Sequence[Tensor] | None,
+    step: int,
+    *,
+    dim: int,
+) -> tuple[Tensor, Tensor]:
+    """Similarities [T, V] and dense increments [T, V, D], `step` videos at a time. dim: the videos' in the noise."""
     blocks = []
-    for start in range(0, count, step):
+    for start in range(0, len(videos.frames_VFD), step):
         some = slice(start, start + step)
         part = Videos(videos.frames_VFD[some], videos.mask_VF[some])
         noises = noise and [one if one.shape[dim] == 1 else one.narrow(dim, start, len(part[0])) for one in noise]
-        score = partial(plain_scores, psi, variant, texts, part, noises)
-        blocks.append(checkpoint(score, use_reentrant=False, preserve_rng_state=False))
+        blocks.append(score(part, noises))
     return torch.cat([matrix for matrix, _ in blocks], dim=1), torch.cat([dense for _, dense in blocks], dim=1)
 
 

@@ -1,5 +1,5 @@
 // A result as a card: its picture, where it lies, how well it matches, and what can be done with it.
-import { byId, clock, element, icon, loadPicture, many, spanOf, stillAt, worth } from "./dom.js";
+import { byId, clock, element, icon, loadPicture, many, spanOf, stillAt, worth, worthSaid } from "./dom.js";
 import { thumbs } from "./marks.js";
 import { open } from "./player.js";
 import { scrubbable } from "./scrub.js";
@@ -62,9 +62,8 @@ export function card(items, place, best, actions) {
     line.append(element("span", clock(hit.heard.start), "when"), element("bdi", `“${hit.heard.text}”`));
     made.querySelector(".folder").before(line);
   }
-  const found = hit.scale === "ranks" ? `found ${worth(hit)}` : `score ${worth(hit)}`;
   button.title = `${hit.folder}/${hit.name}`;
-  button.setAttribute("aria-label", `Result ${number}: ${hit.name}, ${spanOf(hit)}${then}${heard}, ${found}. Play.`);
+  button.setAttribute("aria-label", `Result ${number}: ${hit.name}, ${spanOf(hit)}${then}${heard}, ${worthSaid(hit)}. Play.`);
   button.onclick = () => open(items, place, button);
   scrubbable(button, hit);
   const tools = made.querySelector(".tools");

@@ -27,6 +27,8 @@ export function worth(hit) {
   return hit.probability === null || hit.probability === undefined ? hit.score.toFixed(3) : `${Math.round(100 * hit.probability)} % match`;
 }
 
+export const worthSaid = (hit) => `${hit.scale === "ranks" ? "found" : "score"} ${worth(hit)}`;
+
 export function element(tag, text, className) {
   const made = document.createElement(tag);
   if (text) made.textContent = text;

@@ -1,5 +1,5 @@
 // The player: a video from the moment that was found, its curve as the seek bar, and what is known of the hit.
-import { byId, clock, complain, element, icon, lasting, spanOf, stillAt, worth } from "./dom.js";
+import { byId, clock, complain, element, icon, lasting, spanOf, stillAt, worthSaid } from "./dom.js";
 import { showAt, showCurve } from "./curve.js";
 import { thumbs } from "./marks.js";
 import { ask } from "./server.js";
@@ -41,7 +41,7 @@ function go(place) {
 }
 
 function about(hit) {
-  const facts = [element("b", spanOf(hit)), ...(hit.then ? [` then ${spanOf(hit.then)}`] : []), hit.scale === "ranks" ? ` · found ${worth(hit)}` : ` · score ${worth(hit)}`];
+  const facts = [element("b", spanOf(hit)), ...(hit.then ? [` then ${spanOf(hit.then)}`] : []), ` · ${worthSaid(hit)}`];
   if (hit.heard) facts.push(` · said at ${clock(hit.heard.start)}: `, element("bdi", `“${hit.heard.text}”`));
   if (hit.duration) facts.push(` · of ${lasting(hit.duration)}`);
   if (hit.changed) facts.push(` · ${hit.changed.slice(0, 10)}`);
