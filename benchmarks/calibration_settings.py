@@ -6,7 +6,7 @@ features_videoclip.npy, [2, N, D], pictures first); the offline model on 14 phot
 with a column "sentence". In the first two the background queries are other captions of the set, which is the hardest
 background there is; in the last they are those of reelseek. A library is drawn, captions of its pictures are the
 queries with an answer, captions of other pictures those without; many draws, even odds.
-Prints, and writes benchmarks/results/calibration_settings.json: the area under the ROC curve by damping; the logistic
+Prints, and writes benchmarks/results/calibration_settings.json: the area under the ROC curve; the logistic
 curve that fits best by set and over all; what `DOUBT` costs.
 """
 
@@ -27,12 +27,11 @@ import torch
 from PIL import Image
 
 from reelseek.encoders.offline import ConseProjection, OfflineBackbone
-from reelseek.index.calibration import ANCHORS, DOUBT, background_queries
+from reelseek.index.calibration import DOUBT, background_queries
 from reelseek.score import calibrate
 from reelseek.video.transform import preprocess
 
 RESULTS = Path(__file__).parent / "results" / "calibration_settings.json"
-DAMPINGS = (0.0, 0.35, 0.7, 1.0)
 PHOTOS = {
     "kivy/canvas/kiwi.jpg": ["two kiwis cut in half on a table", "green kiwi fruit", "a fruit with seeds is cut open"],
     "kivy/shader/tex3.jpg": ["thousands of stars in a galaxy", "a dense star cluster"],
@@ -121,19 +120,16 @@ def photos(captions: Path, videos: int) -> Iterator[Draw]:
         yield Draw(videos_VD[chosen], bank_BD, texts_ND[np.isin(owner, chosen)], outside)
 
 
-def best_excess(draw: Draw, damping: float) -> tuple[np.ndarray, np.ndarray]:
+def best_excess(draw: Draw) -> tuple[np.ndarray, np.ndarray]:
     """The greatest excess among the first ten hits of every query, with and without an answer."""
-    calibrate.DAMPING = damping
-    owner_A = np.arange(min(ANCHORS, len(draw.videos_VD)))
-    bank_BV = draw.background_BD @ draw.videos_VD.T
-    background = calibrate.fit(bank_BV, bank_BV[:, owner_A], owner_A)
+    background = calibrate.fit(draw.background_BD @ draw.videos_VD.T)
     assert background is not None
     found = []
     for queries_ND in (draw.inside_ND, draw.outside_ND):
         rows = []
         for scores_V in queries_ND @ draw.videos_VD.T:
             first_H = np.argsort(-scores_V)[:10]
-            rows.append(calibrate.excess(background, scores_V[first_H], first_H, scores_V[owner_A]).max())
+            rows.append(calibrate.excess(background, scores_V[first_H], first_H).max())
         found.append(np.array(rows))
     return found[0], found[1]
 
@@ -167,16 +163,12 @@ def main() -> None:
     sets = {f"COCO {size}": pairs(options.features / "features_clip.npy", 200, size) for size in (3, 10, 35, 100)}
     sets |= {f"MSR-VTT {size}": pairs(options.features / "features_videoclip.npy", 40, size) for size in (3, 10, 30)}
     sets |= {f"photos {size}": photos(options.captions, size) for size in (3, 7, 14)}
-    usual = calibrate.DAMPING
-    results: dict[str, object] = {"date": date.today().isoformat(), "damping": usual, "doubt": DOUBT}
+    results: dict[str, object] = {"date": date.today().isoformat(), "doubt": DOUBT}
     kept = []
     for name, draws in sets.items():
-        drawn = list(draws)
-        by_damping = {d: [best_excess(draw, d) for draw in drawn] for d in {*DAMPINGS, usual}}
-        row: dict[str, object] = {
-            f"AUROC, damping {d}": round(float(np.mean([area(*pair) for pair in by_damping[d]])), 3) for d in DAMPINGS
-        }
-        inside_N, outside_N = (np.concatenate(part) for part in zip(*by_damping[usual], strict=True))
+        found = [best_excess(draw) for draw in draws]
+        row: dict[str, object] = {"AUROC": round(float(np.mean([area(*pair) for pair in found])), 3)}
+        inside_N, outside_N = (np.concatenate(part) for part in zip(*found, strict=True))
         kept.append((inside_N, outside_N))
         row["slope, even"] = [round(value, 2) for value in logistic(inside_N, outside_N)]
         doubted = [float((calibrate.probability(part) < DOUBT).mean()) for part in (inside_N, outside_N)]

@@ -251,14 +251,14 @@ def _answers(
 
 def _chances(evidence: Evidence, places: list[Place]) -> list[float | None]:
     """How probable each place is as a match: known for a sentence alone."""
-    searcher, texts = evidence.searcher, evidence.asked[0].texts
-    if not evidence.single or texts is None:
+    searcher = evidence.searcher
+    if not evidence.single or evidence.asked[0].texts is None:
         return [None] * len(places)
     # Filters may give a content another path than the one under which it is known there.
     whole = searcher.loaded
     if whole.segments is not evidence.loaded.segments:
         return [None] * len(places)
-    hits = searcher.judge(whole, texts, [hit_of(whole, place) for place in places])
+    hits = searcher.judge(whole, [hit_of(whole, place) for place in places])
     return [hit.probability for hit in hits]
 
 

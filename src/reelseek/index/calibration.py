@@ -7,7 +7,7 @@ Cost: `QUERIES` texts encoded, and a score for each of them with every segment, 
 large (`CELLS`).
 Not here: the statistics (`reelseek.score.calibrate`), and the scores (`reelseek.index.search`).
 
-Shapes: B background queries, S segments, V videos, A anchors, P picked segments.
+Shapes: B background queries, S segments, V videos, P picked segments.
 """
 
 from __future__ import annotations
@@ -30,13 +30,11 @@ from reelseek.score import calibrate
 from reelseek.score.calibrate import Background
 
 FILE = "calibration.npz"
-VERSION = 1
+VERSION = 2
 """Raise it with every change of what is fitted: a kept fit of another version is made again."""
 QUERIES = Path(__file__).with_name("background_queries.txt")
 LEAST_VIDEOS = 3
 """In smaller libraries no probability is given: it was never measured there."""
-ANCHORS = 64
-"""Videos, one segment of each, that tell how much a query gives to the library at large."""
 CELLS, LEAST_QUERIES = 8_000_000, 64
 """Background queries times segments that are scored, as far as at least so many queries are left."""
 BLOCK = 256
@@ -55,21 +53,20 @@ Score = Callable[[Sequence[str], np.ndarray], np.ndarray]
 class Calibration(NamedTuple):
     """A fit, or None where none can be made, for segments as they were loaded.
 
-    anchors_A: segments that every query must be scored with, none without a fit. video_of: a video's number by path.
+    video_of: a video's number by path.
     """
 
     segments: StoredSegments
     background: Background | None
-    anchors_A: np.ndarray
     video_of: dict[str, int]
 
-    def judge(self, hits: Sequence[Hit], anchors_A: np.ndarray) -> list[Hit]:
-        """The hits of one query, each with its probability. anchors_A: the query's scores with the anchors."""
+    def judge(self, hits: Sequence[Hit]) -> list[Hit]:
+        """The hits of one query, each with its probability; as they are without a fit."""
         if self.background is None or not hits:
             return list(hits)
         video_H = np.array([self.video_of[hit.path] for hit in hits])
         scores_H = np.array([hit.score for hit in hits], np.float64)
-        excess_H = calibrate.excess(self.background, scores_H, video_H, anchors_A.astype(np.float64))
+        excess_H = calibrate.excess(self.background, scores_H, video_H)
         pairs = zip(hits, calibrate.probability(excess_H).tolist(), strict=True)
         return [hit._replace(probability=chance) for hit, chance in pairs]
 
@@ -107,26 +104,18 @@ def calibration_of(
     rank_V = np.empty(len(paths_V), np.int64)
     rank_V[order_V] = np.arange(len(paths_V))
     rank_S = rank_V[video_S]
-    anchors_A = _anchors(rank_S, segments.number_S)
     video_of = {path: int(rank) for path, rank in zip(paths_V, rank_V, strict=True)}
     if len(paths_V) < LEAST_VIDEOS:
-        return Calibration(segments, None, anchors_A[:0], video_of)
+        return Calibration(segments, None, video_of)
     mark = _fingerprint(index, segments)
-    known, background = _read(index.directory / FILE, mark, len(paths_V), rank_S[anchors_A])
+    known, background = _read(index.directory / FILE, mark, len(paths_V))
     if not known:
-        background = _fit(score, rank_S, anchors_A)
+        background = _fit(score, rank_S)
         _write(index.directory / FILE, mark, background)
-    return Calibration(segments, background, anchors_A if background else anchors_A[:0], video_of)
+    return Calibration(segments, background, video_of)
 
 
-def _anchors(rank_S: np.ndarray, number_S: np.ndarray) -> np.ndarray:
-    """The first segment of the first `ANCHORS` videos; their order is that of hashes, so they are a fair sample."""
-    order_S = np.lexsort((number_S, rank_S))
-    _, first_V = np.unique(rank_S[order_S], return_index=True)
-    return np.asarray(order_S[first_V[:ANCHORS]])
-
-
-def _fit(score: Score, rank_S: np.ndarray, anchors_A: np.ndarray) -> Background | None:
+def _fit(score: Score, rank_S: np.ndarray) -> Background | None:
     whole = background_queries()
     count = min(len(whole), max(LEAST_QUERIES, CELLS // len(rank_S)))
     # The file goes from subject to subject, so evenly spaced lines keep all of them.
@@ -141,18 +130,18 @@ def _fit(score: Score, rank_S: np.ndarray, anchors_A: np.ndarray) -> Background 
         edges = np.flatnonzero(np.diff(video_P, prepend=-1))
         part_BV = np.maximum.reduceat(scores_BP, edges, axis=1)
         best_BV[:, video_P[edges]] = np.maximum(best_BV[:, video_P[edges]], part_BV)
-    return calibrate.fit(best_BV, score(queries, anchors_A), rank_S[anchors_A])
+    return calibrate.fit(best_BV)
 
 
 def _fingerprint(index: IndexCard, segments: StoredSegments) -> str:
     counts: dict[str, list[int]] = {}
     for key, count in zip(segments.content_S, segments.count_S.tolist(), strict=True):
         counts.setdefault(key, []).append(count)
-    told = (VERSION, index.model["id"], index.created, ANCHORS, CELLS, background_queries(), sorted(counts.items()))
+    told = (VERSION, index.model["id"], index.created, CELLS, background_queries(), sorted(counts.items()))
     return hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest()
 
 
-def _read(path: Path, mark: str, videos: int, owner_A: np.ndarray) -> tuple[bool, Background | None]:
+def _read(path: Path, mark: str, videos: int) -> tuple[bool, Background | None]:
     """Whether a sound fit of this fingerprint is there, and the fit."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
@@ -160,14 +149,14 @@ def _read(path: Path, mark: str, videos: int, owner_A: np.ndarray) -> tuple[bool
                 return False, None
             if not kept["fitted"]:
                 return True, None
-            mean_V, mean_A = kept["mean_V"].astype(np.float64), kept["mean_A"].astype(np.float64)
-            pull, middle, spread = (float(kept[name]) for name in ("pull", "middle", "spread"))
+            mean_V = kept["mean_V"].astype(np.float64)
+            middle, spread = float(kept["middle"]), float(kept["spread"])
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
         return False, None
-    numbers = np.concatenate([mean_V.ravel(), mean_A.ravel(), [pull, middle, spread]])
-    if mean_V.shape != (videos,) or mean_A.shape != owner_A.shape or not np.isfinite(numbers).all() or spread <= 0:
+    sound = np.isfinite(np.append(mean_V, [middle, spread])).all()
+    if mean_V.shape != (videos,) or not sound or spread <= 0:
         return False, None
-    return True, Background(mean_V, mean_A, owner_A, pull, middle, spread)
+    return True, Background(mean_V, middle, spread)
 
 
 def _write(path: Path, mark: str, background: Background | None) -> None:

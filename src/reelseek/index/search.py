@@ -95,13 +95,13 @@ class Searcher:
         self._calibration = calibration_of(self.index, loaded.segments, loaded.paths_V, loaded.video_S, score)
         return self
 
-    def judge(self, loaded: Loaded, texts: Texts, hits: list[Hit]) -> list[Hit]:
+    def judge(self, loaded: Loaded, hits: list[Hit]) -> list[Hit]:
         """The hits of one sentence with their probabilities, under the paths of `loaded`; as they are without them."""
         calibration = self._calibration
         # Another thread may have loaded the index again meanwhile.
-        if calibration is None or calibration.segments is not loaded.segments or not len(calibration.anchors_A):
+        if calibration is None or calibration.segments is not loaded.segments:
             return hits
-        return calibration.judge(hits, self.score(loaded, texts, calibration.anchors_A))
+        return calibration.judge(hits)
 
     def search(self, query: str, k: int = 10, *, coarse: int = COARSE, moments: bool = False) -> list[Hit]:
         """The `k` best places for a query in any language the text tower knows, best first; [] from an empty index.
@@ -170,7 +170,7 @@ class Searcher:
         picks_P = candidates(loaded, coarse_S, k, coarse)
         ranked = best_first(loaded, picks_P, self.score(loaded, texts, picks_P))
         places = moments_of(loaded, ranked, scores_N) if moments else best_segments(loaded, ranked, scores_N)
-        return self.judge(loaded, texts, [hit_of(loaded, place) for place in islice(places, k)])
+        return self.judge(loaded, [hit_of(loaded, place) for place in islice(places, k)])
 
 
 def best_first(loaded: Loaded, picks_P: np.ndarray, scores_P: np.ndarray) -> list[tuple[int, float]]:
