@@ -5,7 +5,8 @@ captions of its training part; their marks are simulated: every clip that a capt
 two wrong answers of the index are marked wrong, as by a person who looks at the first answers. For 10, 30, 100 and 300
 marked queries: before and after on the queries held out, and, as a check that no decision saw, on captions of the test
 part, which are never marked. Control: the right answers of the marked queries shuffled among them, which must be
-refused. Prints, and writes benchmarks/results/adapt.json.
+refused. The head's settings were chosen with an eye on the library of seed 3, so the usual one is another.
+Prints, and writes benchmarks/results/adapt.json.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from reelseek.rank.metrics import mean_reciprocal_rank
 RESULTS = Path(__file__).parent / "results" / "adapt.json"
 SIZES = (10, 30, 100, 300)
 CONTROLS = (300,)
+SEED = 4
 WRONG = 2
 
 
@@ -114,11 +116,12 @@ def tell(name: str, row: dict[str, Any]) -> None:
     )
 
 
-def keep(searcher: Searcher, rows: list[dict[str, Any]], controls: list[dict[str, Any]]) -> None:
+def keep(searcher: Searcher, seed: int, rows: list[dict[str, Any]], controls: list[dict[str, Any]]) -> None:
     """Write what is measured so far."""
     results = {
         "date": date.today().isoformat(),
         "cores": os.cpu_count(),
+        "seed": seed,
         "clips": len(searcher.loaded.contents_V),
         "model": searcher.method.id,
         "settings tried": [setting._asdict() for setting in SETTINGS],
@@ -135,10 +138,11 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="numbers of marked queries")
     options.add_argument("--folder", default="", help="where the library is kept for another run")
+    options.add_argument("--seed", type=int, default=SEED, help="of the library")
     arguments = options.parse_args()
     folder = Path(arguments.folder or tempfile.mkdtemp())
     begun = time.perf_counter()
-    splits = motions.generate(folder / "clips", train=220, val=1, test=100, seed=3, knobs=Knobs(objects=16))
+    splits = motions.generate(folder / "clips", train=220, val=1, test=100, seed=arguments.seed, knobs=Knobs(objects=16))
     assert splits.train is not None
     assert splits.test is not None
     method = reelseek.load("offline")
@@ -160,7 +164,7 @@ def main() -> None:
         marks = simulated(searcher, {text: known[text] for text in captions[:size]})
         rows.append(measure(searcher, marks, unseen))
         tell(f"{size} marked queries", rows[-1])
-        keep(searcher, rows, [])
+        keep(searcher, arguments.seed, rows, [])
     controls = []
     for size in CONTROLS:
         answers = [known[text] for text in captions[:size]]
@@ -168,7 +172,7 @@ def main() -> None:
         shuffled = {text: answers[at] for text, at in zip(captions[:size], mixed, strict=True)}
         controls.append(measure(searcher, simulated(searcher, shuffled), unseen))
         tell(f"{size} queries with shuffled marks", controls[-1])
-        keep(searcher, rows, controls)
+        keep(searcher, arguments.seed, rows, controls)
 
 
 if __name__ == "__main__":

@@ -209,13 +209,22 @@ def test_one_iteration_of_sinkhorn_from_a_bank_is_the_inverted_softmax():
     torch.testing.assert_close(found, inverted_softmax(MATRIX, scale=20.0, bank_NV=BANK))
 
 
-@every
-def test_the_input_is_left_alone(call):
-    inputs = [MATRIX.clone(), BANK.clone(), GALLERY.clone()]
+BY_BANK_OR_OWN = {f"{name}, bank": (call, BANK) for name, call in ALL.items()}
+BY_BANK_OR_OWN |= {f"{name}, own": (call, None) for name, call in OWN_ROWS.items()}
+
+
+@pytest.mark.parametrize(("call", "bank"), BY_BANK_OR_OWN.values(), ids=BY_BANK_OR_OWN)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_input_is_left_alone_in_either_precision(call, bank, dtype):
+    before = [None if part is None else part.to(dtype) for part in (MATRIX, bank, GALLERY)]
+    inputs = [None if part is None else part.clone() for part in before]
     out = call(*inputs)
-    assert all(torch.equal(now, before) for now, before in zip(inputs, (MATRIX, BANK, GALLERY), strict=True))
+    for now, then in zip(inputs, before, strict=True):
+        assert (now is None and then is None) or torch.equal(now, then)
+    assert out.dtype == dtype
+    assert_equals(call(MATRIX, bank, GALLERY), out.tolist())
     out.fill_(0)
-    assert torch.equal(inputs[0], MATRIX)
+    assert torch.equal(inputs[0], before[0])
 
 
 @every

@@ -177,7 +177,7 @@ def _soft_parts(matrix_NV: Tensor, scale: float, plus_N: Tensor | None = None) -
     """The largest entry of every column, and log(mean of exp(scale * (entry - largest))), both float64 [V]."""
     tops, logs = [], []
     for columns in _blocks(matrix_NV):
-        part_NV = matrix_NV[:, columns].double()
+        part_NV = matrix_NV[:, columns].to(torch.float64, copy=True)  # written to below
         if plus_N is not None:
             part_NV += plus_N[:, None]
         tops.append(part_NV.amax(dim=0))
