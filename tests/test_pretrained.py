@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,13 +16,15 @@ import cli_world
 import reelseek
 from original_clip import TEXT, OriginalClip, noisy, write_words
 from reelseek.config import MethodConfig, RunConfig
+from reelseek.data.pairs import Pairs
 from reelseek.encoders import hub
 from reelseek.encoders.clip import ClipBackbone
-from reelseek.errors import CheckpointError, HubUnreachable, ModelError
+from reelseek.errors import CheckpointError, DataError, HubUnreachable, ModelError
 from reelseek.methods import build
 from reelseek.methods.method import Method
 from reelseek.methods.pretrained import from_pretrained, save_pretrained
 from reelseek.methods.saved import is_run, load, save, usual_settings
+from reelseek.recipes.run import SEEN, refuse_seen
 from reelseek.records import Preprocess, Videos
 
 CAPTIONS = ["a wall", "something red"]
@@ -236,6 +239,26 @@ def test_a_repository_of_the_hub_is_a_folder_like_any_other(saved: Path) -> None
     wanted = load(str(saved)).id
     assert from_pretrained("somebody/method").id == wanted
     assert load("somebody/method").id == wanted
+
+
+@pytest.mark.usefixtures("offline_hub")
+def test_a_repository_is_evaluated_with_the_settings_of_its_run(saved: Path) -> None:
+    assert usual_settings("somebody/method") == usual_settings(str(saved))
+    assert usual_settings("somebody/else") == asdict(RunConfig())
+
+
+def test_what_a_run_saw_goes_where_it_goes(weights: Path, tmp_path: Path) -> None:
+    """Of a folder that was given away and of a hub's repository, as of the run itself."""
+    method = trained(weights)
+    seen = json.dumps({"corpus": "clips", "videos": ["a"], "validation": ["b"]})
+    save(method, tmp_path / "run", run=asdict(RunConfig()), extra={SEEN: seen})
+    save_pretrained(load(str(tmp_path / "run")), tmp_path / "given")
+    pairs = Pairs(
+        "clips test", ("x", "y"), ("0", "1"), np.arange(2), ("a", "c"), (Path("a.mp4"), Path("c.mp4")), corpus="clips"
+    )
+    for folder in ("run", "given"):
+        with pytest.raises(DataError, match="1 of its 2 videos were in the training set"):
+            refuse_seen(load(str(tmp_path / folder)), pairs)
 
 
 @pytest.mark.usefixtures("offline_hub")

@@ -82,19 +82,28 @@ def test_offline_towers_train_save_load_and_evaluate(folder: Path, tmp_path: Pat
 
 def test_a_run_refuses_its_own_training_videos(folder: Path, tmp_path: Path) -> None:
     config = config_for(folder, "offline", epochs=1)
-    train(config, tmp_path / "run", cache=tmp_path / "cache")
+    trained = train(config, tmp_path / "run", cache=tmp_path / "cache").method
     splits = load_data(config.data)
     assert splits.train is not None
-    assert splits.test is not None
-    refuse_seen(tmp_path / "run", splits.test)
-    with pytest.raises(DataError, match="were in the training set"):
-        refuse_seen(tmp_path / "run", splits.train)
     assert splits.val is not None
-    with pytest.raises(DataError, match="were in the validation set"):
-        refuse_seen(tmp_path / "run", splits.val)
-    refuse_seen(tmp_path / "run", splits.val, as_test=False)
-    with pytest.raises(DataError, match="were in the training set"):
-        refuse_seen(tmp_path / "run", splits.train, as_test=False)
+    assert splits.test is not None
+    for method in (trained, load(str(tmp_path / "run"))):
+        refuse_seen(method, splits.test)
+        with pytest.raises(DataError, match="were in the training set"):
+            refuse_seen(method, splits.train)
+        with pytest.raises(DataError, match="were in the validation set"):
+            refuse_seen(method, splits.val)
+        refuse_seen(method, splits.val, as_test=False)
+        with pytest.raises(DataError, match="were in the training set"):
+            refuse_seen(method, splits.train, as_test=False)
+    refuse_seen(load("offline"), splits.train)
+
+
+def test_whole_numbers_for_settings_with_fractions_come_back(folder: Path, tmp_path: Path) -> None:
+    config = config_for(folder, "offline", epochs=1)
+    config = replace(config, method=replace(config.method, frame_temperature=10, dropout=0))
+    outcome = train(config, tmp_path / "run", cache=tmp_path / "cache")
+    assert load(str(tmp_path / "run")).id == outcome.method.id
 
 
 def test_other_settings_in_the_same_folder_are_refused(folder: Path, tmp_path: Path) -> None:

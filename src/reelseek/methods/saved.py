@@ -102,13 +102,30 @@ def usual_settings(name: str) -> dict[str, dict[str, Any]]:
     file used, else the defaults. Raises CheckpointError and ModelError as `load`, but loads no towers.
     """
     name = base_of(name)
-    if is_run(Path(name)):
-        return asdict(RunConfig()) | run_settings(Path(name))
     if Path(name).is_file():
         from reelseek.methods.peers import file_settings
 
         return file_settings(name)
-    return asdict(RunConfig())
+    folder = _run_folder(name)
+    return asdict(RunConfig()) | (run_settings(folder) if folder else {})
+
+
+def _run_folder(name: str) -> Path | None:
+    """The folder of a run by its path, or of a saved method by its hub name; None for every other model.
+
+    Of a hub repository the rest is fetched only if its config.json is a saved method's.
+    """
+    path = Path(name)
+    if path.exists() or name == "offline":
+        return path if is_run(path) else None
+    try:
+        from reelseek.encoders.hub import find_snapshot
+        from reelseek.methods.pretrained import FILES
+
+        is_saved = is_run(find_snapshot(name, ["config.json"]))
+        return find_snapshot(name, FILES) if is_saved else None
+    except ModelError:  # for `load` to tell
+        return None
 
 
 def save(method: Method, folder: Path, *, run: Mapping[str, Any], extra: Mapping[str, str] | None = None) -> None:
@@ -175,9 +192,11 @@ def load_run_folder(folder: Path, device: str) -> Method:
     config, tensors = load_run(folder)
     known = asdict(MethodConfig())
     settings = config.get("method", {})
-    kinds = isinstance(settings, dict) and all(isinstance(v, type(known.get(key))) for key, v in settings.items())
-    if not kinds or settings.get("name") not in METHODS:
+    if not isinstance(settings, dict) or settings.get("name") not in METHODS:
         raise CheckpointError(f"{folder}: its method is not one that this version knows.")
+    for key, value in settings.items():
+        if not _fits(value, known.get(key)):
+            raise CheckpointError(f"{folder}: this version knows no method.{key} of {value!r}.")
     name = settings.get("backbone", known["backbone"])
     inside = name == INSIDE
     backbone = load_backbone(str(folder / INSIDE) if inside else name, device=device)
@@ -201,6 +220,11 @@ def load_run_folder(folder: Path, device: str) -> Method:
     method.trained_on = str(config.get("trained_on", "unknown"))
     method.run = config.get("run", {}) | {"files": _small_files(folder, config.get("files", []))}
     return method.eval()
+
+
+def _fits(value: object, usual: object) -> bool:
+    """Whether a setting is of its default's type; a whole number is one with a fraction too."""
+    return type(value) is type(usual) or (type(value) is int and isinstance(usual, float))
 
 
 def _text_head(tensors: Mapping[str, torch.Tensor], folder: Path) -> TextHead | None:

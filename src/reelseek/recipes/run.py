@@ -30,7 +30,6 @@ from reelseek.evaluation import evaluate_embedded
 from reelseek.methods import build
 from reelseek.methods.method import Method
 from reelseek.methods.saved import load_backbone, pick_device, save
-from reelseek.methods.text_head import base_of
 from reelseek.recipes.diagnose import epoch_diagnostics
 from reelseek.recipes.keep import keep_settings
 from reelseek.recipes.objective import objective
@@ -104,6 +103,7 @@ def train(
     if int(os.environ.get("RANK", "0")) == 0:
         chosen_on = splits.val.video_ids if splits.val.corpus == seen.corpus else ()
         seen_videos = json.dumps({"corpus": seen.corpus, "videos": seen.video_ids, "validation": chosen_on})
+        method.run = asdict(config) | {"files": {SEEN: seen_videos}}
         save(method, out, run=asdict(config), extra={SEEN: seen_videos})
     return Outcome(method, result, out)
 
@@ -130,15 +130,14 @@ def _refuse_nothing_to_train(method: Method, config: RunConfig) -> None:
         )
 
 
-def refuse_seen(run: Path, pairs: Pairs, *, as_test: bool = True) -> None:
-    """Refuse to score a run on videos that it was trained on, and as a test also on those its weights were chosen on.
+def refuse_seen(method: Method, pairs: Pairs, *, as_test: bool = True) -> None:
+    """Refuse to score a method on videos it was trained on, and as a test also on those its weights were chosen on.
 
-    Raises DataError that counts them.
+    A method that no run of reelseek made does not know what it saw. Raises DataError that counts the videos.
     """
-    try:
-        seen = json.loads((Path(base_of(str(run))) / SEEN).read_text(encoding="utf-8"))
-    except OSError:
+    if SEEN not in method.run.get("files", {}):
         return
+    seen = json.loads(method.run["files"][SEEN])
     pairs.refuse_seen(seen["corpus"], seen["videos"])
     if as_test:
         pairs.refuse_seen(seen["corpus"], seen.get("validation", ()), part="validation")

@@ -78,7 +78,7 @@ def run(arguments: Namespace) -> int:
     names = [arguments.model, *([arguments.against] if arguments.against else [])]
     # Models first: one that cannot be had should be said before any data is read or made.
     methods = [load_method(name, arguments.device) for name in names]
-    pairs, bank = _splits(config, arguments)
+    pairs, bank = _splits(config, arguments, methods)
     found = [
         (_evaluate(name, method, pairs, bank, config, arguments), method)
         for name, method in zip(names, methods, strict=True)
@@ -101,7 +101,7 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def _splits(config: RunConfig, arguments: Namespace) -> tuple[Pairs, Pairs | None]:
+def _splits(config: RunConfig, arguments: Namespace, methods: Sequence[Method]) -> tuple[Pairs, Pairs | None]:
     """The split to score, and the training split if the settings ask for a bank."""
     from reelseek.data import load
     from reelseek.evaluation_bank import needs_bank
@@ -113,8 +113,8 @@ def _splits(config: RunConfig, arguments: Namespace) -> tuple[Pairs, Pairs | Non
     if pairs is None:
         raise DataError(f"{config.data.name}: it has no {arguments.split} split.")
     if arguments.split != "train":
-        for name in filter(None, (arguments.model, arguments.against)):
-            refuse_seen(Path(name), pairs, as_test=arguments.split == "test")
+        for method in methods:
+            refuse_seen(method, pairs, as_test=arguments.split == "test")
     if not needs_bank(config.evaluate):
         return pairs, None
     if splits.train is None:
