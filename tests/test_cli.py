@@ -264,6 +264,7 @@ def test_a_run_s_settings_file_makes_the_same_run(world: World, tmp_path: Path) 
         (["--sample.keyframes", "maybe"], "sample.keyframes must be true or false, not 'maybe'."),
         (["--train.epochs", "0"], "train.epochs must be at least 1, not 0."),
         (["--train.batch_size", "1"], "train.batch_size must be at least 2, not 1."),
+        (["--evaluate.bootstrap", "1"], "evaluate.bootstrap must be at least 2, or 0 for no intervals, not 1."),
         (["--sample.fps", "-1"], "sample.fps must be above 0, not -1.0."),
         (["--train.warmup", "1"], "train.warmup must be below 1, not 1.0."),
         (["--train.seed", "-1"], "train.seed must be at least 0, not -1."),

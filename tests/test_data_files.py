@@ -165,3 +165,28 @@ def test_a_video_in_two_lists_is_refused():
 def test_small_things():
     assert paragraph([" A man. ", "", "  He\n runs."]) == "A man. He runs."
     assert [without_ending(name) for name in ("a.avi", "a.MP4", "1_00.05.941", "a")] == ["a", "a", "1_00.05.941", "a"]
+
+
+HEAD = "id,text\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (HEAD + 'a,"one\nb,two\nc,three\n', "a field of line 2 goes on in the next: is a quote not closed"),
+        (HEAD + 'a,one\nb,"' + "two\n" * 40_000, "line .* cannot be read as CSV .*field larger"),
+        (HEAD + "a,one\nb,\n", "line 3 lacks one of id, text"),
+        (HEAD + "a,one\nb\n", "line 3 lacks one of id, text"),
+        ("id,words\na,one\n", "no column 'text'"),
+        ("", "no column 'id'"),
+    ],
+)
+def test_rows_that_cannot_be_told_apart_are_refused(tmp_path, content, told):
+    (tmp_path / "list.csv").write_text(content)
+    with pytest.raises(DataError, match=rf"list.csv: {told}"):
+        Files("Some", tmp_path).rows("list.csv", ("id", "text"))
+
+
+def test_rows_of_a_csv(tmp_path):
+    (tmp_path / "list.csv").write_text(HEAD + 'a,"one, ""two"""\r\nb,three\n')
+    assert [row["text"] for row in Files("Some", tmp_path).rows("list.csv", ("id", "text"))] == ['one, "two"', "three"]

@@ -281,3 +281,9 @@ def test_towers_train_in_the_precision_of_the_settings_alone(folder: Path, tiny_
     assert pairs is not None
     config = config_for(folder, str(tiny_clip_folder), backbone_learning_rate=1e-3)
     assert Clips(method, pairs, config, lambda line: None).towers.precision == "float32"
+
+
+def test_half_a_character_in_a_caption_is_read_as_a_mark_of_its_length() -> None:
+    method = load("offline")
+    found, wanted = (method.encode_texts([text]).pooled_TD for text in ("a globe \ud83d turns", "a globe ? turns"))
+    assert torch.equal(found, wanted)

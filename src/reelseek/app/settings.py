@@ -179,6 +179,8 @@ def _check(config: RunConfig) -> None:
             f"train.schedule_epochs {config.train.schedule_epochs} of {config.train.epochs} epochs: the rate of adamw "
             "is 0 at its schedule's end. Set it to 0, or train.optimizer to bertadam."
         )
+    if config.evaluate.bootstrap == 1:
+        raise ConfigError("evaluate.bootstrap must be at least 2, or 0 for no intervals, not 1.")
     if config.data.noise != "none" and not config.data.noise_rate:
         raise ConfigError(f"data.noise is {config.data.noise} but data.noise_rate is 0: no caption would be spoilt.")
     if config.method.name not in METHODS:

@@ -73,16 +73,22 @@ class Files:
         return lines
 
     def rows(self, name: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
-        """The rows of a CSV file that has these columns, each of them filled."""
-        path = self.path(name)
+        """The rows of a CSV file that has these columns, each of them filled, on one line each."""
+        path, rows = self.path(name), []
         reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-        absent = [column for column in columns if column not in (reader.fieldnames or ())]
-        if absent:
-            raise DataError(f"{path}: no column {absent[0]!r}; it has {reader.fieldnames}.")
-        rows = list(reader)
-        short = [number for number, row in enumerate(rows, 2) if not all(row[column] for column in columns)]
-        if short:
-            raise DataError(f"{path}: line {short[0]} lacks one of {', '.join(columns)}.")
+        try:
+            absent = [column for column in columns if column not in (reader.fieldnames or ())]
+            if absent:
+                raise DataError(f"{path}: no column {absent[0]!r}; it has {reader.fieldnames}.")
+            for number, row in enumerate(reader, 2):
+                if not all(row[column] for column in columns):
+                    raise DataError(f"{path}: line {number} lacks one of {', '.join(columns)}.")
+                # A quote that nothing closes takes the rows behind it for a part of its field.
+                if any("\n" in row[column] for column in columns):
+                    raise DataError(f"{path}: a field of line {number} goes on in the next: is a quote not closed?")
+                rows.append(row)
+        except csv.Error as error:
+            raise DataError(f"{path}: line {reader.line_num} cannot be read as CSV ({error}).") from None
         return rows
 
     def split(

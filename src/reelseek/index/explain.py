@@ -217,7 +217,7 @@ def _streams(
             StreamShare(
                 name=name,
                 score=own,
-                share=own / score if name in parts.counted and score else 0.0,
+                share=own / len(parts.counted) / score if name in parts.counted and score else 0.0,
                 words=kept.get(name, ()),
                 experts={expert: float(share_V[v]) for expert, share_V in experts.items()},
                 contributions=tuple(stream.contributions_TVF[0, v, :count].tolist()),

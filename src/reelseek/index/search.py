@@ -137,9 +137,7 @@ class Searcher:
 
     def encode(self, queries: Sequence[str]) -> Texts:
         """Sentences as the method projects them. None is empty."""
-        # A lone surrogate, from a terminal that sent bytes, is no character that a tokenizer takes.
-        texts = self.method.encode_texts([query.encode("utf-8", "replace").decode() for query in queries])
-        return self.method.project(texts, self._blank)[0]
+        return self.method.project(self.method.encode_texts(queries), self._blank)[0]
 
     def score(self, loaded: Loaded, texts: Texts, picks_P: np.ndarray) -> np.ndarray:
         """The method's own score [P] of one text with segments, in blocks."""

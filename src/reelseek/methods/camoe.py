@@ -52,8 +52,9 @@ class CamoeHead(nn.Module):
     evenly. "single": the fusion stream mixes all experts, the others use their own. "multi": the others too mix, their
     own expert and the fusion expert. "full": every stream mixes all experts (MMoE). A stream whose experts are all mean
     pooling, thus one and the same, has no gate.
-    inference: `matrix_TV` is that of the fusion stream, or the sum over the streams, which is no cosine but up to 3; in
-    training too, where the loss looks at `Scores.streams`.
+    inference: `matrix_TV` is that of the fusion stream, or the sum over the streams, divided by their number: it ranks as
+    the sum does and stays within 1, for which corrections of scores have their scales; in training too, where the loss
+    looks at `Scores.streams`.
     """
 
     def __init__(
@@ -122,9 +123,9 @@ class CamoeHead(nn.Module):
         return seen
 
     def explain(self, texts: Texts, videos: Videos) -> Parts:
-        """Scores taken apart: every stream by its own head over its own mixture of the experts' frames, and their sum.
+        """Scores taken apart: every stream by its own head over its own mixture of the experts' frames, and their mean.
 
-        weights: the mean over the streams that the score is the sum of; at inference "fusion" that is one. Raises as
+        The mean is over the streams that the score is made of; at inference "fusion" that is one. Raises as
         `score` does.
         """
         sentences, views = self._sentences(texts, self.streams), self.views(videos)
@@ -136,8 +137,8 @@ class CamoeHead(nn.Module):
         }
         return Parts(
             weights_TVF=torch.stack([streams[name].weights_TVF for name in counted]).mean(dim=0),
-            contributions_TVF=torch.stack([streams[name].contributions_TVF for name in counted]).sum(dim=0),
-            rest_TV=torch.stack([streams[name].rest_TV for name in counted]).sum(dim=0),
+            contributions_TVF=torch.stack([streams[name].contributions_TVF for name in counted]).mean(dim=0),
+            rest_TV=torch.stack([streams[name].rest_TV for name in counted]).mean(dim=0),
             streams=streams,
             counted=counted,
             experts=experts,
@@ -170,7 +171,7 @@ class CamoeHead(nn.Module):
         return sentences
 
     def _together(self, matrices: Mapping[str, Tensor]) -> Tensor:
-        return torch.stack(list(matrices.values())).sum(dim=0) if self.inference == "sum" else matrices[FUSION]
+        return torch.stack(list(matrices.values())).mean(dim=0) if self.inference == "sum" else matrices[FUSION]
 
 
 def mixed_experts(gate: Gate, stream: str, streams: Sequence[str]) -> tuple[str, ...]:

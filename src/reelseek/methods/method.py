@@ -135,6 +135,9 @@ class Method(nn.Module):
             read_ahead(captions, cache / "words", progress)
 
     def _texts(self, captions: Sequence[str], encode: Encode) -> Texts:
+        # A lone surrogate, of a damaged file or a terminal that sent bytes, is no character that a tokenizer takes; its
+        # stand-in has its place.
+        captions = [caption.encode("utf-8", "replace").decode() for caption in captions]
         whole, streams = encode(captions), None
         if self.sentences is not None:
             streams = stream_texts(

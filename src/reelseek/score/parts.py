@@ -41,7 +41,7 @@ class Parts(NamedTuple):
 
     weights_TVF: of the frames, of sum 1 a pair. contributions_TVF: what each adds; 0 for padded frames. rest_TV: what
     no single frame adds. increment: GARE's. streams: CAMoE's, each taken apart; counted: those that the score is the
-    sum of. experts: for streams with a gate, the share [V] that each expert has in its frames.
+    mean of. experts: for streams with a gate, the share [V] that each expert has in its frames.
     """
 
     weights_TVF: Tensor
