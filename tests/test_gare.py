@@ -227,6 +227,32 @@ def test_large_embeddings_and_a_text_on_the_mean_frame_stay_exact():
     assert torch.allclose(head.score(*met).matrix_TV, head.score_reference(*met).matrix_TV, atol=1e-4)
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e6, 1e10])
+@pytest.mark.parametrize("make", [lambda: lively(16).eval(), lambda: lively(16, side="video").eval(), None])
+@torch.no_grad()
+def test_embeddings_of_any_scale_have_their_cosine(make, scale):
+    head = BaselineHead(temperature=2.0) if make is None else make()
+    texts, videos = inputs(9, 3, 5, 16)
+    if scale < 1 and make is not None:  # nothing is added: LayerNorm gives increments of one size at any scale
+        torch.nn.init.zeros_(head.psi.mean_proj.weight)
+        torch.nn.init.zeros_(head.psi.mean_proj.bias)
+    texts, videos = texts.each(lambda x: x * scale), Videos(videos.frames_VFD * scale, videos.mask_VF)
+    whole = texts.each(torch.Tensor.double), Videos(videos.frames_VFD.double(), videos.mask_VF)
+    wanted_TV = head.double().score(*whole).matrix_TV.float()
+    head.float()
+    assert wanted_TV.abs().max() > 0.2
+    for found_TV in (head.score(texts, videos).matrix_TV, head.score(Texts(texts.pooled_TD[:1]), videos).matrix_TV):
+        torch.testing.assert_close(found_TV, wanted_TV[: len(found_TV)], atol=1e-4, rtol=1e-3)
+
+
+def test_the_baseline_scores_half_precision_in_whole():
+    head, (texts, videos) = BaselineHead(temperature=2.0), inputs(3, 4, 5, 16)
+    half = texts.each(torch.Tensor.half), Videos(videos.frames_VFD.half(), videos.mask_VF)
+    found_TV = head.score(*half).matrix_TV
+    assert found_TV.dtype == torch.float32
+    torch.testing.assert_close(found_TV, head.score(texts, videos).matrix_TV, atol=2e-2, rtol=0)
+
+
 @pytest.mark.parametrize("block", [1, 3, 64])
 @pytest.mark.parametrize("head", [lively(16).eval(), BaselineHead(temperature=2.0)], ids=["gare", "baseline"])
 @torch.no_grad()

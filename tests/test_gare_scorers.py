@@ -59,6 +59,19 @@ def test_the_compiled_pass_is_the_score(
     torch.testing.assert_close(found_TV, expected_TV, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("scale", [1e-10, 1e10])
+def test_the_compiled_pass_keeps_cosines_of_any_scale(fused_from_one_pair: list[int], scale: float) -> None:
+    head = head_of()
+    for part in head.psi.mean_proj.parameters():  # else the increments drown small embeddings
+        torch.nn.init.zeros_(part)
+    texts, videos = world(64, 5, 3)
+    texts, videos = texts.each(lambda x: x * scale), videos._replace(frames_VFD=videos.frames_VFD * scale)
+    found_TV = head.prepare(videos)(texts)
+    assert fused_from_one_pair
+    assert found_TV.abs().max() > 0.2
+    torch.testing.assert_close(found_TV, head.score(texts, videos).matrix_TV.detach(), atol=1e-5, rtol=0)
+
+
 def test_texts_in_several_tiles(fused_from_one_pair: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gare_scorers, "TILE_TEXTS", 100)
     head = head_of()

@@ -52,9 +52,9 @@ class CamoeHead(nn.Module):
     evenly. "single": the fusion stream mixes all experts, the others use their own. "multi": the others too mix, their
     own expert and the fusion expert. "full": every stream mixes all experts (MMoE). A stream whose experts are all mean
     pooling, thus one and the same, has no gate.
-    inference: `matrix_TV` is that of the fusion stream, or the sum over the streams, divided by their number: it ranks as
-    the sum does and stays within 1, for which corrections of scores have their scales; in training too, where the loss
-    looks at `Scores.streams`.
+    inference: `matrix_TV` is that of the fusion stream, or the sum over the streams, divided by their number: it ranks
+    as the sum does and stays within 1, for which corrections of scores have their scales; in training too, where the
+    loss looks at `Scores.streams`.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from reelseek.methods.gare_bases import PADDED, Bases, Folded, Others, fold, mak
 from reelseek.methods.gare_plain import Psi, Variant
 from reelseek.records import Videos
 from reelseek.score.increments import FactorisedIncrements
-from reelseek.score.similarity import check_lengths
+from reelseek.score.similarity import check_lengths, over_lengths
 from reelseek.score.threads import side_by_side
 
 # Attention weights (videos x frames x texts) of one tile, and its most texts: a tile's temporaries stay in the cache.
@@ -126,7 +126,7 @@ def pair_scores(
         increment_VT = both_VT * (both_VT * pairs.steps_OX + 2 * (steps_text_VT + third_VT * pairs.steps_start_OX))
         start_VT = third_VT * (third_VT * video.bases.constant_q0_O1 + 2 * products_VKT[:, count])
         corrected_VT = (text.length_T + increment_VT + start_VT).clamp_min(0)
-        matrix_VT = (text_pooled_VT + increment_pooled_VT) * torch.rsqrt((corrected_VT * pooled_VT).clamp_min(1e-30))
+        matrix_VT = over_lengths(text_pooled_VT + increment_pooled_VT, corrected_VT, pooled_VT)
     else:
         total_VT = pooling_VFT.sum(dim=1)
         steps_offset_VT = (video.offset_products_VK1[:, :count] * pairs.attention_ONX).sum(dim=1)
@@ -136,7 +136,7 @@ def pair_scores(
         corrected_VT = ((pooled_VT / total_VT + 2 * increment_pooled_VT) / total_VT + length_VT).clamp_min(0)
         increment_text_VT = both_VT * steps_text_VT + third_VT * products_VKT[:, count] + text.offset_T
         numerator_VT = text_pooled_VT / total_VT + increment_text_VT
-        matrix_VT = numerator_VT * torch.rsqrt((corrected_VT * text.length_T).clamp_min(1e-30))
+        matrix_VT = over_lengths(numerator_VT, corrected_VT, text.length_T)
     return matrix_VT, pairs.coefficients()
 
 
@@ -195,7 +195,9 @@ def _tile_slices(variant: Variant, texts: int, videos: Videos) -> list[slice]:
 
 
 def baseline_scores(texts_TD: Tensor, frames_VFD: Tensor, mask_VF: Tensor, temperature: float) -> Tensor:
-    """Similarities [T, V] of plain texts with the text-conditioned means of the frames."""
+    """Similarities [T, V] of plain texts with the text-conditioned means of the frames, in float32 at least."""
+    if texts_TD.dtype != torch.float64:
+        texts_TD, frames_VFD = texts_TD.float(), frames_VFD.float()
     squared_T = texts_TD.square().sum(dim=1)
     check_lengths(squared_T.detach(), "text")
     frames_VFD = frames_VFD.masked_fill(~mask_VF[:, :, None], 0)
@@ -205,5 +207,4 @@ def baseline_scores(texts_TD: Tensor, frames_VFD: Tensor, mask_VF: Tensor, tempe
     logits_VFT = (products_VFT / temperature).masked_fill(~mask_VF[:, :, None], PADDED)
     weights_VFT = (logits_VFT - logits_VFT.detach().amax(dim=1, keepdim=True)).exp()
     pooled_VT = ((gram_VFF @ weights_VFT) * weights_VFT).sum(dim=1).clamp_min(0)
-    matrix_VT = (products_VFT * weights_VFT).sum(dim=1) * torch.rsqrt((squared_T * pooled_VT).clamp_min(1e-30))
-    return matrix_VT.T
+    return over_lengths((products_VFT * weights_VFT).sum(dim=1), squared_T, pooled_VT).T

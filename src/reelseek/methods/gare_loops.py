@@ -206,13 +206,13 @@ def _compiled(take):
                 for i in range(LANES):
                     steps_L[i] += third_L[i] * (third_L[i] * q0 + TWO * start_L[i]) + text_length_L[i]
                 for i in range(LANES):
-                    pooled_L[i] = max(max(steps_L[i], NONE) * max(pooled_L[i], NONE), LEAST_SQUARE)
+                    pooled_L[i] = math.sqrt(max(steps_L[i], LEAST_SQUARE)) * math.sqrt(max(pooled_L[i], LEAST_SQUARE))
                 for i in range(LANES):
                     text_pooled_L[i] = temperature * text_pooled_L[i] + offset_pooled_L[i]
                 for i in range(LANES):
                     text_pooled_L[i] += both_L[i] * mixed_L[i] + third_L[i] * start_pooled_L[i]
                 for i in range(LANES):
-                    out_L[i] = text_pooled_L[i] / math.sqrt(pooled_L[i])
+                    out_L[i] = text_pooled_L[i] / pooled_L[i]
 
     return score
 

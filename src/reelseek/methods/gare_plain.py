@@ -21,10 +21,11 @@ from torch.nn.functional import cosine_similarity
 from torch.utils.checkpoint import checkpoint
 
 from reelseek.records import Texts, Videos
-from reelseek.score.similarity import masked_mean, masked_softmax
+from reelseek.score.similarity import LEAST_SQUARE, masked_mean, masked_softmax
 
 # Elements of the increments (texts x videos x width) of one block, where a training step is recomputed block by block.
 BLOCK_ELEMENTS = 1 << 25
+LEAST_LENGTH = math.sqrt(LEAST_SQUARE)
 
 
 class Variant(NamedTuple):
@@ -137,9 +138,9 @@ def plain_scores(
     increments_TVD = increments_TVD.expand_as(pooled_TVD)
 
     if variant.side == "text":
-        matrix_TV = cosine_similarity(texts_TD[:, None] + increments_TVD, pooled_TVD, dim=-1)
+        matrix_TV = cosine_similarity(texts_TD[:, None] + increments_TVD, pooled_TVD, dim=-1, eps=LEAST_LENGTH)
     else:
-        matrix_TV = cosine_similarity(texts_TD[:, None], pooled_TVD + increments_TVD, dim=-1)
+        matrix_TV = cosine_similarity(texts_TD[:, None], pooled_TVD + increments_TVD, dim=-1, eps=LEAST_LENGTH)
     return matrix_TV, increments_TVD
 
 

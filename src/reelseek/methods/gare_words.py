@@ -23,7 +23,7 @@ from reelseek.methods.gare_bases import PADDED, Bases, Chain, Folded, Others, fo
 from reelseek.methods.gare_plain import Psi, Variant, words_of
 from reelseek.records import Texts, Videos
 from reelseek.score.increments import TextIncrements
-from reelseek.score.similarity import check_lengths
+from reelseek.score.similarity import check_lengths, over_lengths
 
 # Elements of the pooled vectors (texts x videos x width) of one tile: few enough for the cache.
 TILE_ELEMENTS = 1 << 20
@@ -120,4 +120,4 @@ def _tile_scores(
     else:
         numerator_TV = text_pooled_TV + increment_text_TV
         pooled_TV = (pooled_TV + 2 * increment_pooled_TV + length_TV).clamp_min(0)
-    return numerator_TV * torch.rsqrt((text_TV * pooled_TV).clamp_min(1e-30)), coefficients_TKV
+    return over_lengths(numerator_TV, text_TV, pooled_TV), coefficients_TKV

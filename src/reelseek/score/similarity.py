@@ -9,6 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+LEAST_SQUARE = 1e-30
+"""Squared lengths of corrected vectors count as at least so much: they may cancel to nothing."""
+
 
 def check_lengths(squared: Tensor, what: str, first: int = 0) -> None:
     """Refuse vectors without a direction.
@@ -49,6 +52,15 @@ def unit(vectors_ND: Tensor, what: str = "vector") -> Tensor:
 def cosine(texts_TD: Tensor, videos_VD: Tensor) -> Tensor:
     """Cosine similarity of every pair [T, V]. Raises ValueError naming a row of zero or non-finite length."""
     return unit(texts_TD, "text") @ unit(videos_VD, "video").T
+
+
+def over_lengths(products: Tensor, squared_a: Tensor, squared_b: Tensor) -> Tensor:
+    """Products of vectors over their lengths, from the squared lengths, each of at least `LEAST_SQUARE`.
+
+    The two roots apart: a product of squared lengths leaves float32 where neither of them does.
+    """
+    roots_a, roots_b = (squared.clamp_min(LEAST_SQUARE).rsqrt() for squared in (squared_a, squared_b))
+    return products * roots_a * roots_b
 
 
 def masked_mean(frames_VFD: Tensor, mask_VF: Tensor) -> Tensor:
