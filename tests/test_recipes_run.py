@@ -214,7 +214,7 @@ def test_encoding_a_share_equals_encoding_frame_by_frame(folder: Path, tiny_clip
     method.backbone.precision = "float32"
     pairs = load_data(config.data).train
     assert pairs is not None
-    (batch,) = Clips(method, pairs, config, lambda line: None).batches(1)
+    (batch,) = Clips(method, pairs, config, lambda line: None).batches(1, 0)
     batch.mask_VF[1, 2] = False
     texts, videos = Clips(method, pairs, config, lambda line: None).encode(batch)
     assert torch.equal(texts.pooled_TD, method.backbone.encode_texts(batch.captions).pooled_TD)
@@ -236,10 +236,28 @@ def test_a_broken_file_leaves_its_batch_smaller_and_is_told_once(
     paths = (tmp_path / "gone.mp4", *pairs.paths[1:])
     told: list[str] = []
     clips = Clips(load(str(tiny_clip_folder)), replace(pairs, paths=paths), config, told.append)
-    sizes = [len(batch.captions) for epoch in (1, 2) for batch in clips.batches(epoch)]
+    sizes = [len(batch.captions) for epoch in (1, 2) for batch in clips.batches(epoch, 0)]
     assert sizes == [3, 3]
     assert len(told) == 1
     assert "gone.mp4" in told[0]
+
+
+def test_batches_that_were_trained_on_are_not_decoded_again(
+    folder: Path, tmp_path: Path, tiny_clip_folder: Path
+) -> None:
+    config = config_for(folder, str(tiny_clip_folder), backbone_learning_rate=1e-3, batch_size=2)
+    pairs = load_data(config.data).train
+    assert pairs is not None
+    whole = list(Clips(load(str(tiny_clip_folder)), pairs, config, lambda line: None).batches(1, 0))
+    first = {name for batch in whole[:1] for name in batch.captions}
+    gone = tuple(
+        tmp_path / "gone.mp4" if text in first else path for text, path in zip(pairs.texts, pairs.paths, strict=True)
+    )
+    told: list[str] = []
+    (rest,) = Clips(load(str(tiny_clip_folder)), replace(pairs, paths=gone), config, told.append).batches(1, 1)
+    assert not told
+    assert rest.captions == whole[1].captions
+    assert torch.equal(rest.pixels_VF3SS, whole[1].pixels_VF3SS)
 
 
 def test_prepared_videos_score_as_fresh_ones() -> None:

@@ -192,8 +192,8 @@ def run(folder, size, rank=0, world=1, method=None, objective=objective, progres
     """Two epochs of three steps through the loop, in parts of `size` (None: at once)."""
     method = method or method_with(dropout=0.4, head_dropout=0.2)
 
-    def batches(epoch):
-        for number in range(STEPS):
+    def batches(epoch, start):
+        for number in range(start, STEPS):
             yield share_of(raw_batch(10 * epoch + number), rank, world)
 
     result = fit(

@@ -30,8 +30,8 @@ def train(folder: Path, rank: int, world: int) -> None:
     share = slice(rank * PAIRS // world, (rank + 1) * PAIRS // world)
     captions = tuple(" ".join(CAPTIONS[: number + 1]) for number in range(PAIRS))
 
-    def batches(epoch):
-        for number in range(STEPS):
+    def batches(epoch, start):
+        for number in range(start, STEPS):
             pixels = torch.randn(PAIRS, 2, 3, 32, 32, generator=torch.Generator().manual_seed(number))
             mask_VF = torch.ones(PAIRS, 2, dtype=torch.bool)
             yield FrameBatch(captions[share], pixels[share], mask_VF[share], torch.eye(PAIRS, dtype=torch.bool))

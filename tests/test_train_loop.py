@@ -182,8 +182,8 @@ def test_towers_train_through_encode(tmp_path):
 def test_lone_pairs_are_passed_over_and_batches_are_counted(tmp_path):
     texts, videos = dataset(9)
 
-    def batches(epoch):
-        for rows in (slice(0, 4), slice(4, 5), slice(5, 9)):
+    def batches(epoch, start):
+        for rows in (slice(0, 4), slice(4, 5), slice(5, 9))[start:]:
             yield Batch(Texts(texts.pooled_TD[rows]), Videos(videos.frames_VFD[rows], videos.mask_VF[rows]))
 
     assert train(tmp_path / "a", Toy(), batches=batches, steps_per_epoch=2).steps == 6
@@ -191,7 +191,7 @@ def test_lone_pairs_are_passed_over_and_batches_are_counted(tmp_path):
     with pytest.raises(ValueError, match="more than the stated 1 batches"):
         train(tmp_path / "c", Toy(), batches=batches, steps_per_epoch=1)
     with pytest.raises(ValueError, match="epoch 1 gave no batch"):
-        train(tmp_path / "d", Toy(), batches=lambda epoch: [], steps_per_epoch=1)
+        train(tmp_path / "d", Toy(), batches=lambda epoch, start: [], steps_per_epoch=1)
 
 
 def test_relevance_reaches_the_objective(tmp_path):
@@ -204,7 +204,7 @@ def test_relevance_reaches_the_objective(tmp_path):
         shapes.append((scores.matrix_TV.shape, torch.equal(relevance_TV, relevance)))
         return objective(scores, logit_scale, relevance_TV)
 
-    train(tmp_path, Toy(), objective=looking, batches=lambda epoch: [doubled], steps_per_epoch=1)
+    train(tmp_path, Toy(), objective=looking, batches=lambda epoch, start: [doubled][start:], steps_per_epoch=1)
     assert shapes == [((12, 6), True)] * 3
 
 

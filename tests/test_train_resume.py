@@ -21,6 +21,8 @@ from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from reelseek.errors import CheckpointError
+from reelseek.records import Texts, Videos
+from reelseek.training.batches import Batch
 from reelseek.training.interrupt import interrupt_held
 from reelseek.training.log import read_log
 from reelseek.training.loop import fit
@@ -80,6 +82,40 @@ def test_an_exception_at_any_step_loses_nothing(whole, tmp_path, at, save_second
     method, result = run(tmp_path)
     assert result.resumed_at == ((at - 1) // 3 * 3 if save_seconds else at - 1)
     assert_same(whole, tmp_path, method, result)
+
+
+@pytest.mark.parametrize("encode", [None, lambda batch: (batch.texts, batch.videos)], ids=["features", "towers"])
+def test_what_was_trained_on_is_not_made_again_and_batches_that_cannot_be_used_count(tmp_path, encode):
+    texts, videos = dataset(12)
+    made = []
+
+    def batches(epoch, start):
+        for number, rows in list(enumerate((slice(0, 4), slice(4, 5), slice(5, 8), slice(8, 12))))[start:]:
+            made.append((epoch, number))
+            lone = encode is not None and rows == slice(4, 5)
+            part = Videos(videos.frames_VFD[rows], videos.mask_VF[rows])
+            yield None if lone else Batch(Texts(texts.pooled_TD[rows]), part)
+
+    def go(folder, progress=None):
+        method = Toy(dropout=0.3)
+        how = {"config": CONFIG, "steps_per_epoch": 4, "encode": encode, "save_seconds": 0.0, "progress": progress}
+        return method, fit(method, batches, objective, folder=folder, **how)
+
+    def fail(record):
+        if record.get("step") == 6:
+            raise RuntimeError("power cut")
+
+    method, result = go(tmp_path / "whole")
+    made.clear()
+    with pytest.raises(RuntimeError, match="power cut"):
+        go(tmp_path / "cut", fail)
+    assert made[-1] == (2, 3)
+    made.clear()
+    again, other = go(tmp_path / "cut")
+    assert made[0] == (2, 3), "of the second epoch two batches were used and one could not be"
+    assert other.resumed_at == 5
+    assert other.steps == result.steps == 3 * CONFIG.epochs
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in method.state_dict().items())
 
 
 def test_ctrl_c_ends_the_step_and_saves_it(whole, tmp_path):

@@ -58,8 +58,8 @@ def dataset(count=20, frames=3, seed=1):
 
 
 def batches_of(texts, videos, config=CONFIG):
-    def batches(epoch):
-        for numbers in batch_numbers(len(texts.pooled_TD), config.batch_size, seed=config.seed, epoch=epoch):
+    def batches(epoch, start):
+        for numbers in batch_numbers(len(texts.pooled_TD), config.batch_size, seed=config.seed, epoch=epoch)[start:]:
             yield Batch(Texts(texts.pooled_TD[numbers]), Videos(videos.frames_VFD[numbers], videos.mask_VF[numbers]))
 
     return batches, count_batches(len(texts.pooled_TD), config.batch_size)

@@ -59,8 +59,11 @@ class Clips:
         self.steps = count_batches(len(pairs.texts), config.train.batch_size)
         self._told: set[str] = set()
 
-    def batches(self, epoch: int) -> Iterator[FrameBatch]:
-        """This process's share of every batch of an epoch (from 1), the same order on all processes."""
+    def batches(self, epoch: int, start: int) -> Iterator[FrameBatch | None]:
+        """This process's share of every batch of an epoch (from 1) behind the first `start`, none of which is decoded.
+
+        The same order on all processes. None: too little of a batch could be decoded.
+        """
         rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         size, seed = self.config.train.batch_size, self.config.train.seed
         rows = [
@@ -72,7 +75,7 @@ class Clips:
         workers = min(8, max(0, (os.cpu_count() or 1) // world - 1))
         loader = DataLoader(
             dataset,
-            batch_sampler=rows,
+            batch_sampler=rows[start:],
             collate_fn=collate,
             num_workers=workers,
             prefetch_factor=1 if workers else None,  # a batch of 128 x 12 frames is near a gigabyte
@@ -84,6 +87,7 @@ class Clips:
                     self.say(f"set aside: {broken.reason}")
             shares = _of_all_processes(clips.texts)
             if min(map(len, shares)) == 0 or sum(map(len, shares)) < LEAST:
+                yield None
                 continue
             whole = np.array([text for share in shares for text in share])
             relevance_TV = batch_relevance(self.pairs, whole)

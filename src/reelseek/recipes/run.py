@@ -169,8 +169,8 @@ def _train_features(
     size, count = config.train.batch_size, len(train_set.pairs.texts)
     steps = count_batches(count, size)
 
-    def batches(epoch: int) -> Iterator[Batch]:
-        for rows in batch_numbers(count, size, seed=config.train.seed, epoch=epoch):
+    def batches(epoch: int, start: int) -> Iterator[Batch]:
+        for rows in batch_numbers(count, size, seed=config.train.seed, epoch=epoch)[start:]:
             yield feature_batch(train_set, rows)
 
     with progress(f"training {method.name}") as tell:

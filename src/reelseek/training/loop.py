@@ -13,7 +13,6 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -38,6 +37,13 @@ PLACES = frozenset(["device", "chunk", "gradient_checkpointing"])
 """Settings that may change between two starts of a run: where it is computed, and in how much memory."""
 
 
+Batches = Callable[[int, int], Iterable[Any]]
+"""From an epoch (from 1) and a number to the epoch's batches behind so many: a run that goes on makes none twice.
+
+They depend on the epoch alone. None stands for one that cannot be used, so that the numbers hold.
+"""
+
+
 class FitResult(NamedTuple):
     """What a run came to. The method holds the weights of best_epoch when `fit` returns.
 
@@ -56,7 +62,7 @@ class FitResult(NamedTuple):
 
 def fit(
     method: nn.Module,
-    batches: Callable[[int], Iterable[Any]],
+    batches: Batches,
     objective: Objective,
     *,
     config: TrainConfig,
@@ -72,9 +78,9 @@ def fit(
 
     method: an `nn.Module` with project, score, logit_scale and log_scale; a `backbone` inside it is frozen where
         config.backbone_learning_rate is 0. It is left with the best epoch's weights, in evaluation mode.
-    batches: epoch (from 1) -> its batches, which must depend on the epoch alone. Without `encode` they are `Batch`,
-        the same on every process, and each takes its share; batches of fewer than two texts or videos (or than
-        processes) are passed over. With `encode` they may be anything with a relevance_TV of the whole batch.
+    batches: see `Batches`. Without `encode` they are `Batch`, the same on every process, and each takes its share;
+        batches of fewer than two texts or videos (or than processes) are passed over. With `encode` they may be
+        anything with a relevance_TV of the whole batch.
     steps_per_epoch: how many batches come, for the learning rate; fewer may come, more raise ValueError.
     validate: called after every epoch on the method in evaluation mode, without gradients, on the first process.
         The epoch that is best by config.select is kept (the earliest of equals); without it, the last epoch.
@@ -158,7 +164,7 @@ class _Run:
 
     def train(
         self,
-        batches: Callable[[int], Iterable[Any]],
+        batches: Batches,
         log: RunLog | None,
         validate: Callable[[], Mapping[str, float]] | None,
         progress: Callable[[Mapping[str, Any]], None] | None,
@@ -171,9 +177,12 @@ class _Run:
             while position.epoch < self.config.epochs:
                 self._training_mode()
                 epoch = position.epoch + 1
-                for batch in islice(self._usable(batches(epoch)), position.batch, None):
+                usable = self._usable(batches(epoch, position.drawn))
+                for number, batch in enumerate(usable, position.drawn + 1):
+                    if batch is None:
+                        continue
                     with interrupt_held():
-                        record = self.step(batch)
+                        record = self.step(batch, number)
                         if log is not None:
                             log.write(record)
                     report(record)
@@ -198,8 +207,8 @@ class _Run:
                 self.save(log)
             raise
 
-    def step(self, batch: Any) -> dict[str, Any]:
-        """One update of the weights; what the log says about it."""
+    def step(self, batch: Any, drawn: int) -> dict[str, Any]:
+        """One update of the weights, by the epoch's batch of number `drawn`; what the log says about it."""
         position, config, fabric = self.position, self.config, self.fabric
         start = time.perf_counter()
         if position.batch == self.steps_per_epoch:
@@ -221,7 +230,8 @@ class _Run:
         self.wrapped_optimizer.zero_grad()
         clamp_scale(self.method, config.max_logit_scale)
         seconds = time.perf_counter() - start
-        position.step, position.batch, position.seconds = number, position.batch + 1, position.seconds + seconds
+        position.step, position.batch, position.drawn = number, position.batch + 1, drawn
+        position.seconds += seconds
         self.updating = False
         return {
             "kind": "step",
@@ -278,7 +288,7 @@ class _Run:
                 save_weights(self.folder / BEST, self.method)
         if values:
             position.history.append({"epoch": epoch, "step": position.step, **values})
-        position.epoch, position.batch = epoch, 0
+        position.epoch, position.batch, position.drawn = epoch, 0, 0
 
     def save(self, log: RunLog | None) -> None:
         """Replace the state on disk; the first process does it, which is the one with a log."""
@@ -304,8 +314,8 @@ class _Run:
             yield from batches
             return
         for batch in cast(Iterable[Batch], batches):
-            if min(len(batch.texts.pooled_TD), len(batch.videos.frames_VFD)) >= max(LEAST, fabric.world_size):
-                yield share(batch, fabric.global_rank, fabric.world_size)
+            enough = min(len(batch.texts.pooled_TD), len(batch.videos.frames_VFD)) >= max(LEAST, fabric.world_size)
+            yield share(batch, fabric.global_rank, fabric.world_size) if enough else None
 
 
 def _check(config: TrainConfig, steps_per_epoch: int) -> None:

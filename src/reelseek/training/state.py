@@ -29,11 +29,16 @@ BEST = "best.safetensors"
 
 @dataclass
 class Position:
-    """How far a run has come. epoch: epochs that are complete; batch: steps taken in the next one."""
+    """How far a run has come.
+
+    epoch: epochs that are complete. batch: steps taken in the next one; drawn: its batches up to the last of them, with
+    those that could not be used.
+    """
 
     step: int = 0
     epoch: int = 0
     batch: int = 0
+    drawn: int = 0
     best_epoch: int = 0
     best_value: float | None = None
     history: list[dict[str, float]] = field(default_factory=list)
@@ -93,7 +98,8 @@ def load_state(
     """Restore what `save_state` wrote. CheckpointError when it is damaged, or of a run with other settings."""
     tensors, header = _load(path)
     try:
-        saved, position = header["settings"], Position(**header["position"])
+        # A run from before `drawn` was kept had, as far as it knows, no batch that could not be used.
+        saved, position = header["settings"], Position(**{"drawn": header["position"]["batch"]} | header["position"])
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is not the state of a training run: {error}") from error
     # A setting that came later than the run had its default.
