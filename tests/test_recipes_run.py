@@ -16,13 +16,16 @@ import yaml
 from conftest import write_clip
 from reelseek.config import DataConfig, EvaluateConfig, MethodConfig, RunConfig, SampleConfig, TrainConfig
 from reelseek.data import load as load_data
+from reelseek.embed import EmbeddedPairs
 from reelseek.errors import CheckpointError, ConfigError, DataError
 from reelseek.evaluation import evaluate
 from reelseek.methods import build
 from reelseek.methods.saved import load
 from reelseek.recipes.frames import Clips
-from reelseek.recipes.run import refuse_seen, train
+from reelseek.recipes.relevance import rivals_of
+from reelseek.recipes.run import feature_batch, refuse_seen, train
 from reelseek.records import Videos
+from reelseek.training.batches import Batch, batch_numbers
 from test_encoders_clip import tiny_folder
 
 # Workers that decode are forks; one that never touches an index may come from a process that has opened one.
@@ -49,7 +52,7 @@ def tiny_clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_folder(tmp_path_factory.mktemp("clip"), "clip")
 
 
-def config_for(folder: Path, backbone: str, **train_settings: float) -> RunConfig:
+def config_for(folder: Path, backbone: str, **train_settings: float | str) -> RunConfig:
     return RunConfig(
         data=DataConfig(name="folder", root=str(folder)),
         sample=SampleConfig(frames=3),
@@ -299,6 +302,39 @@ def test_towers_train_in_the_precision_of_the_settings_alone(folder: Path, tiny_
     assert pairs is not None
     config = config_for(folder, str(tiny_clip_folder), backbone_learning_rate=1e-3)
     assert Clips(method, pairs, config, lambda line: None).towers.precision == "float32"
+
+
+def test_captions_of_a_contrast_meet_in_a_batch(
+    folder: Path, tmp_path: Path, tiny_clip_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red and blue stand against each other, and green against blue, which is set against nothing itself."""
+    config = config_for(folder, "offline", epochs=8, batch_size=2, batches="contrasts")
+    splits = load_data(config.data)
+    train_pairs = splits.train
+    assert train_pairs is not None
+    with pytest.raises(ConfigError, match=r"train.batches contrasts: .* Leave it at shuffled"):
+        train(config, tmp_path / "refused", cache=tmp_path / "cache")
+    at = {text.split()[1]: number for number, text in enumerate(train_pairs.texts)}
+    video = {name: int(train_pairs.video_of_T[number]) for name, number in at.items()}
+    rows = ((at["red"], video["red"], video["blue"]), (at["blue"], video["blue"], video["red"]))
+    rows += ((at["green"], video["green"], video["white"]),)
+    with_contrasts = replace(train_pairs, contrasts={"swap": rows})
+    assert rivals_of(with_contrasts) == {at["red"]: (at["blue"],), at["blue"]: (at["red"],), at["green"]: ()}
+    monkeypatch.setattr("reelseek.recipes.run.load_data", lambda *_: splits._replace(train=with_contrasts))
+    seen: list[set[str]] = []
+
+    def noting(embedded: EmbeddedPairs, rows: np.ndarray) -> Batch:
+        seen.append({embedded.pairs.texts[row].split()[1] for row in rows})
+        return feature_batch(embedded, rows)
+
+    monkeypatch.setattr("reelseek.recipes.run.feature_batch", noting)
+    train(config, tmp_path / "run", cache=tmp_path / "cache")
+    assert seen.count({"red", "blue"}) >= 4, "parted only where the batch's edge lies between them"
+    towers = config_for(folder, str(tiny_clip_folder), backbone_learning_rate=1e-3, batch_size=2, batches="contrasts")
+    clips = Clips(load(str(tiny_clip_folder)), with_contrasts, towers, lambda line: None)
+    kept = [batch.captions for batch in clips.batches(1, 0) if batch is not None]
+    numbers = batch_numbers(4, 2, seed=towers.train.seed, epoch=1, rivals=rivals_of(with_contrasts))
+    assert kept == [tuple(train_pairs.texts[row] for row in rows) for rows in numbers]
 
 
 def test_half_a_character_in_a_caption_is_read_as_a_mark_of_its_length() -> None:

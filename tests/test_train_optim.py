@@ -112,9 +112,30 @@ def test_batches_hold_every_item_once_but_a_lone_last_one(count, size, kept):
     assert all(2 <= len(batch) <= size for batch in batches)
 
 
-def test_the_order_hangs_on_seed_and_epoch_alone():
+def test_rivals_meet_as_long_as_there_are_some_left():
+    rivals = {0: (1,), 1: (0,), 2: (3, 4), 3: (2,), 4: (2,), 9: (9,)}
+    met = set()
+    for epoch in range(60):
+        flat = np.concatenate(batch_numbers(12, 12, seed=5, epoch=epoch, rivals=rivals)).tolist()
+        assert sorted(flat) == list(range(12))
+        shuffle = np.concatenate(batch_numbers(12, 12, seed=5, epoch=epoch)).tolist()
+        place = 0
+        while place < 12:  # by hand: the shuffle's next item that has not come, then one of its rivals if one is left
+            item = next(item for item in shuffle if item not in flat[:place])
+            assert flat[place] == item
+            left = [rival for rival in rivals.get(item, ()) if rival not in flat[: place + 1]]
+            place += 1
+            if left:
+                assert flat[place] in left
+                met.add((item, flat[place]))
+                place += 1
+    assert met == {(0, 1), (1, 0), (2, 3), (2, 4), (3, 2), (4, 2)}
+
+
+@pytest.mark.parametrize("rivals", [None, {}, {3: (4, 5), 4: (3,)}])
+def test_the_order_hangs_on_seed_and_epoch_alone(rivals):
     def order(seed, epoch):
-        return np.concatenate(batch_numbers(50, 8, seed=seed, epoch=epoch)).tolist()
+        return np.concatenate(batch_numbers(50, 8, seed=seed, epoch=epoch, rivals=rivals)).tolist()
 
     first = order(1, 1)
     np.random.default_rng().random()

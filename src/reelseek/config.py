@@ -121,6 +121,8 @@ class LossConfig:
 class TrainConfig:
     """The loop: an optimiser, a warm-up over `warmup` of all steps, a cosine to zero.
 
+    batches: "contrasts" puts a caption beside one of a video that differs from its own in little, where the data knows
+    such videos: those of "motions" and "babyai" that show the same in another order, or its parts exchanged.
     backbone_learning_rate 0 keeps the towers frozen and trains on cached features; above 0 the logit scale, which is a
     part of CLIP, learns at it too.
     optimizer: "adamw", or "bertadam", the one that CLIP4Clip and GARE were released with, with its clipping of every
@@ -136,6 +138,7 @@ class TrainConfig:
 
     epochs: int = 5
     batch_size: int = 128
+    batches: Literal["shuffled", "contrasts"] = "shuffled"
     learning_rate: float = 1e-4
     backbone_learning_rate: float = 0.0
     optimizer: Literal["adamw", "bertadam"] = "adamw"

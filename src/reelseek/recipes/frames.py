@@ -20,7 +20,7 @@ from reelseek.data.clips import ClipDataset, collate
 from reelseek.data.pairs import Pairs
 from reelseek.errors import ConfigError
 from reelseek.methods.method import Method
-from reelseek.recipes.relevance import batch_relevance
+from reelseek.recipes.relevance import batch_relevance, rivals_of
 from reelseek.recipes.towers import prepare_towers
 from reelseek.records import Texts, Videos
 from reelseek.training.batches import LEAST, batch_numbers, count_batches
@@ -57,6 +57,7 @@ class Clips:
         self.config = config
         self.say = say
         self.steps = count_batches(len(pairs.texts), config.train.batch_size)
+        self.rivals = rivals_of(pairs) if config.train.batches == "contrasts" else None
         self._told: set[str] = set()
 
     def batches(self, epoch: int, start: int) -> Iterator[FrameBatch | None]:
@@ -68,7 +69,7 @@ class Clips:
         size, seed = self.config.train.batch_size, self.config.train.seed
         rows = [
             part[rank * len(part) // world : (rank + 1) * len(part) // world].tolist()
-            for part in batch_numbers(len(self.pairs.texts), size, seed=seed, epoch=epoch)
+            for part in batch_numbers(len(self.pairs.texts), size, seed=seed, epoch=epoch, rivals=self.rivals)
             if len(part) >= world
         ]
         dataset = ClipDataset(self.pairs, sample=self.config.sample, spec=self.towers.preprocess)

@@ -34,7 +34,7 @@ from reelseek.recipes.diagnose import epoch_diagnostics
 from reelseek.recipes.keep import keep_settings
 from reelseek.recipes.objective import objective
 from reelseek.recipes.refuse import refuse_unread
-from reelseek.recipes.relevance import batch_relevance
+from reelseek.recipes.relevance import batch_relevance, rivals_of
 from reelseek.training.batches import Batch, batch_numbers, count_batches
 from reelseek.training.distributed import make_fabric
 from reelseek.training.loop import FitResult, fit, seed_all
@@ -80,6 +80,8 @@ def train(
         raise DataError(
             f"{config.data.name}: training needs a train and a val split; this data has only a part of them."
         )
+    if config.train.batches == "contrasts":
+        rivals_of(splits.train)  # refuses data without any before hours of embedding
     device = str(fabric.device)
     seed_all(config.train.seed)
     method = build(config.method, load_backbone(config.method.backbone, device=device)).to(device)
@@ -168,9 +170,10 @@ def _train_features(
 ) -> tuple[FitResult, Pairs]:
     size, count = config.train.batch_size, len(train_set.pairs.texts)
     steps = count_batches(count, size)
+    rivals = rivals_of(train_set.pairs) if config.train.batches == "contrasts" else None
 
     def batches(epoch: int, start: int) -> Iterator[Batch]:
-        for rows in batch_numbers(count, size, seed=config.train.seed, epoch=epoch)[start:]:
+        for rows in batch_numbers(count, size, seed=config.train.seed, epoch=epoch, rivals=rivals)[start:]:
             yield feature_batch(train_set, rows)
 
     with progress(f"training {method.name}") as tell:

@@ -235,6 +235,39 @@ def _order() -> Study:
     )
 
 
+def _order_contrasts() -> Study:
+    meet = {"method.layers": 2, "train.epochs": 20, "train.batches": "contrasts"}
+    readings = {words: _WORDS[words] for words in ("frozen sentence", "LSTM over words")}
+    arms = {
+        f"{frames}, {words}": {**settings, **meet, "method.text_layer": layer}
+        for words, layer in readings.items()
+        for frames, settings in _TEMPORAL.items()
+    }
+    shuffled = ("mean", "LSTM", "transformer")
+    arms |= {
+        f"{frames}, LSTM over words, shuffled": {**arms[f"{frames}, LSTM over words"], "train.batches": "shuffled"}
+        for frames in shuffled
+    }
+    pairs = [(f"{frames}, LSTM over words", f"{frames}, LSTM over words, shuffled") for frames in shuffled]
+    pairs += [(f"{frames}, LSTM over words", f"{frames}, frozen sentence") for frames in _TEMPORAL]
+    for words in readings:
+        pairs += [(f"{frames}, {words}", f"mean, {words}") for frames in ("LSTM", "transformer")]
+        pairs += [(f"GARE over transformer, {words}", f"baseline over transformer, {words}")]
+    return Study(
+        name="order-contrasts",
+        question="Is order learnt where a caption meets one of its video's twin in the batch, and by which module?",
+        benchmark="motions",
+        arms=arms,
+        comparisons=tuple(pairs),
+        metrics=("swap", "binding", "R@1"),
+        minutes=120,
+        notes=(
+            "Batches put a caption beside one of a video that shows the same in another order, or with its parts "
+            "exchanged (train.batches contrasts); arms named shuffled do not. 20 epochs each.",
+        ),
+    )
+
+
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
@@ -303,6 +336,7 @@ STUDIES: dict[str, Study] = {
         _false_negatives(),
         _batch_size(),
         _order(),
+        _order_contrasts(),
     )
 }  # fmt: skip
 
