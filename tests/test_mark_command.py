@@ -69,6 +69,20 @@ def test_a_moved_file_is_listed_where_it_is_and_a_gone_one_as_gone(tmp_path: Pat
     assert run("mark", "--index", index, "red", films / "rot.avi", "--undo").code == 0
 
 
+def test_taking_back_spares_the_mark_of_a_file_that_lay_there_before(tmp_path: Path) -> None:
+    films, index = tmp_path / "films", tmp_path / "index"
+    clip(films / "a.avi", ["red"])
+    update(index, films)
+    assert run("mark", "--index", index, "dog", films / "a.avi", "--good").code == 0
+    (films / "a.avi").rename(films / "c.avi")
+    clip(films / "a.avi", ["blue"], seed=1)
+    update(index, films)
+    assert run("mark", "--index", index, "Dog", films / "a.avi", "--bad").code == 0
+    assert run("mark", "--index", index, "dog", films / "a.avi", "--undo").code == 0
+    rows = [json.loads(line) for line in run("mark", "--index", index, "--list", "--json").out.splitlines()]
+    assert [(Path(row["path"]).name, row["good"]) for row in rows] == [("c.avi", True)]
+
+
 def test_names_of_any_bytes(films: Path) -> None:
     odd = next(path for path in films.glob("gr*"))
     assert run("mark", "--index", films / "index", "green", odd, "--good").code == 0

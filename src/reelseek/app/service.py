@@ -19,7 +19,7 @@ from reelseek.index.explanation import Explanation
 from reelseek.index.filters import Filters, Metadata
 from reelseek.index.language import note_of
 from reelseek.index.library import status
-from reelseek.index.loaded import located
+from reelseek.index.loaded import located, video_of
 from reelseek.index.marks import Mark, drop_mark, keep_mark, read_marks
 from reelseek.index.progress import indexing_now
 from reelseek.index.query import Query
@@ -219,11 +219,12 @@ class Service:
     def judge(self, query: str, path: str, peak: float, good: bool | None) -> Judged | None:
         """Keep a mark, or take it back."""
         directory, loaded = self._searcher.index.directory, self._searcher.loaded
+        content = loaded.contents_V[video_of(loaded, path)]
         if good is None:
-            drop_mark(directory, query, path, peak)
+            drop_mark(directory, query, content, peak)
             return None
         place = located(loaded, path, peak)
-        mark = Mark(query, path, loaded.files[path].content_hash, place.start, place.end, peak, good, time.time())
+        mark = Mark(query, path, content, place.start, place.end, peak, good, time.time())
         keep_mark(directory, mark)
         return Judged(mark, path)
 

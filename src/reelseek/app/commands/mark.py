@@ -82,7 +82,7 @@ def _judge(directory: Path, query: str, file: IndexedFile, arguments: Namespace)
         if not meant:
             raise IndexError_(f"{told}: there is no such mark. `reelseek mark --list` shows them.")
         for mark in meant:
-            drop_mark(directory, mark.query, mark.path, mark.peak)
+            drop_mark(directory, mark.query, mark.content_hash, mark.peak)
         print(f"taken back: {told}")
         return 0
     mark = Mark(query, str(file.path), file.content_hash, start, end, start, arguments.good, time.time())
