@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from reelseek.app.guard import shown
-from reelseek.errors import IndexMismatch
+from reelseek.errors import IndexMismatch, NotInIndex
 from reelseek.index.ask import Answer, Moments, ask
 from reelseek.index.cards import open_index
 from reelseek.index.explain import explain
@@ -19,7 +19,7 @@ from reelseek.index.explanation import Explanation
 from reelseek.index.filters import Filters, Metadata
 from reelseek.index.language import note_of
 from reelseek.index.library import status
-from reelseek.index.loaded import located, video_of
+from reelseek.index.loaded import Loaded, located, video_of
 from reelseek.index.marks import Mark, drop_mark, keep_mark, read_marks
 from reelseek.index.progress import indexing_now
 from reelseek.index.query import Query
@@ -45,7 +45,8 @@ class Judged(NamedTuple):
 class SearchService(Protocol):
     """What the routes need of an index. All may be called from any thread.
 
-    metadata: the table that `Filters.where` is about, None where there is none.
+    metadata: the table that `Filters.where` is about, None where there is none. content: see the method of this name,
+    as it was when a hit named the file; all that take it raise NotInIndex where the index holds another one now.
     """
 
     metadata: Metadata | None
@@ -76,15 +77,16 @@ class SearchService(Protocol):
         moments: Moments,
         collapse: bool,
         variety: float,
+        content: str,
     ) -> Sequence[Answer]:
         """See `reelseek.index.similar.similar`."""
         ...
 
-    def explain(self, query: str, path: str, peak: float) -> Explanation:
+    def explain(self, query: str, path: str, peak: float, *, content: str) -> Explanation:
         """Why the hit with this path and peak has its score. NotInIndex; ValueError: a query that cannot be used."""
         ...
 
-    def curve(self, query: str, path: str) -> Curve:
+    def curve(self, query: str, path: str, *, content: str) -> Curve:
         """See `reelseek.index.seen.curve`."""
         ...
 
@@ -96,8 +98,11 @@ class SearchService(Protocol):
         """
         ...
 
-    def judge(self, query: str, path: str, peak: float, good: bool | None) -> Judged | None:
-        """Keep whether a hit is what was meant, or take that back (None). NotInIndex where there is no such frame."""
+    def judge(self, query: str, path: str, peak: float, good: bool | None, *, content: str) -> Judged | None:
+        """Keep whether a hit is what was meant, or take that back (None). NotInIndex where there is no such frame.
+
+        Of a content that is known it can be taken back wherever that is now.
+        """
         ...
 
     def judged(self) -> Sequence[Judged]:
@@ -112,8 +117,12 @@ class SearchService(Protocol):
         """The file or folder of the index that `reelseek.app.guard.shown` shows in this way; else the text itself."""
         ...
 
-    def allowed(self, path: str) -> bool:
-        """Whether `path`, a path with every link resolved, is a file of the index.
+    def content(self, path: str) -> str:
+        """The hash of what the index holds under a path; "" where it holds nothing there."""
+        ...
+
+    def allowed(self, path: str, content: str) -> bool:
+        """Whether `path`, a path with every link resolved, is a file of the index with this content hash.
 
         Links of indexed files must be resolved when the index is opened, not here: a file that is swapped for a link
         afterwards then leads to a path that is not allowed.
@@ -183,20 +192,24 @@ class Service:
             self._renew()
             return ask(self._searcher, query, k, spoken=self._spoken() if subtitles else None, **how)
 
-    def similar(self, query: Query, k: int, **how: Any) -> list[Answer]:
+    def similar(self, query: Query, k: int, *, content: str | None = None, **how: Any) -> list[Answer]:
         """The best `k` places like a moment of the index."""
         with self._lock:
             self._renew()
+            if query.frame is not None:
+                _same(self._searcher.loaded, str(query.frame.path), content)
             return similar(self._searcher, query, k, **how)
 
-    def explain(self, query: str, path: str, peak: float) -> Explanation:
+    def explain(self, query: str, path: str, peak: float, *, content: str | None = None) -> Explanation:
         """Why the hit with this path and peak has its score."""
         with self._lock:
+            _same(self._searcher.loaded, path, content)
             return explain(self._searcher, query, [(path, peak)])[0]
 
-    def curve(self, query: str, path: str) -> Curve:
+    def curve(self, query: str, path: str, *, content: str | None = None) -> Curve:
         """A sentence along one video."""
         with self._lock:
+            _same(self._searcher.loaded, path, content)
             return curve(self._searcher, query, path)
 
     def status(self) -> Mapping[str, Any]:
@@ -216,13 +229,15 @@ class Service:
         """What to mind of a query, such as its language; "" for nothing."""
         return note_of(query, self._searcher.method)
 
-    def judge(self, query: str, path: str, peak: float, good: bool | None) -> Judged | None:
+    def judge(
+        self, query: str, path: str, peak: float, good: bool | None, *, content: str | None = None
+    ) -> Judged | None:
         """Keep a mark, or take it back."""
         directory, loaded = self._searcher.index.directory, self._searcher.loaded
-        content = loaded.contents_V[video_of(loaded, path)]
         if good is None:
-            drop_mark(directory, query, content, peak)
+            drop_mark(directory, query, _same(loaded, path) if content is None else content, peak)
             return None
+        content = _same(loaded, path, content)
         place = located(loaded, path, peak)
         mark = Mark(query, path, content, place.start, place.end, peak, good, time.time())
         keep_mark(directory, mark)
@@ -240,9 +255,14 @@ class Service:
 
         return [Judged(mark, path_now(mark)) for mark in read_marks(self._searcher.index.directory)]
 
-    def allowed(self, path: str) -> bool:
-        """Whether a resolved path is a file of the index."""
-        return path in self._paths
+    def content(self, path: str) -> str:
+        """The hash of what the index holds under a path; "" where it holds nothing there."""
+        file = self._searcher.loaded.files.get(path)
+        return "" if file is None else file.content_hash
+
+    def allowed(self, path: str, content: str) -> bool:
+        """Whether a resolved path is a file of the index with this content hash."""
+        return (path, content) in self._paths
 
     def refresh(self) -> None:
         """Take up what was indexed, or switched to, since the last question."""
@@ -279,7 +299,7 @@ class Service:
     def _look(self) -> None:
         files = list_files(self._searcher.index.directory)
         good = [file for file in files if file.status == "ok"]
-        self._paths = {os.path.realpath(file.path) for file in good}
+        self._paths = {(os.path.realpath(file.path), file.content_hash) for file in good}
         folders = Counter(file.path.parent for file in good)
         paths = {str(file.path) for file in good}
         self._named = {
@@ -294,3 +314,11 @@ class Service:
             "folders": sorted((str(Path(path)), count) for path, count in folders.most_common(MOST_FOLDERS)),
             "probability": self._probability,
         }
+
+
+def _same(loaded: Loaded, path: str, content: str | None = None) -> str:
+    """The content hash of a file of the index. Raises NotInIndex, also where it is not `content`, if that is given."""
+    now = loaded.contents_V[video_of(loaded, path)]
+    if content is not None and content != now:
+        raise NotInIndex(f"{path}: another video lies there now. Search again.")
+    return now

@@ -67,7 +67,7 @@ def create_app(
     app.add_middleware(Guard, token=token)
     _answer_errors_in_sentences(app)
     services = [service] if against is None else [service, against]
-    files = Files(lambda path: any(one.allowed(path) for one in services))
+    files = Files(lambda path, content: any(one.allowed(path, content) for one in services))
     line, quick = Line(1, waiting, patience), Line(2, 64)
     # added last, so that it counts what the guard refuses too
     add_metrics(app, Metrics(service, waiting=lambda: line.inside))
