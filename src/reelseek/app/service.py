@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import Counter
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from reelseek.app.guard import shown
+from reelseek.app.held import LOOK_EVERY, Held
 from reelseek.errors import IndexMismatch, NotInIndex
 from reelseek.index.ask import Answer, Moments, ask
 from reelseek.index.cards import open_index
@@ -27,12 +27,9 @@ from reelseek.index.search import Searcher
 from reelseek.index.seen import Curve, curve
 from reelseek.index.similar import similar
 from reelseek.index.spoken import Spoken
-from reelseek.index.store import list_files
 from reelseek.index.subtitles import load, version
 
 MOST_FOLDERS = 500
-LOOK_EVERY = 2.0
-"""Seconds after which a question about the status looks whether the index has changed."""
 
 
 class Judged(NamedTuple):
@@ -124,8 +121,7 @@ class SearchService(Protocol):
     def allowed(self, path: str, content: str) -> bool:
         """Whether `path`, a path with every link resolved, is a file of the index with this content hash.
 
-        Links of indexed files must be resolved when the index is opened, not here: a file that is swapped for a link
-        afterwards then leads to a path that is not allowed.
+        As the index is now, whether it was searched since or not. See `reelseek.app.held.Held` about links.
         """
         ...
 
@@ -182,6 +178,7 @@ class Service:
         self._said: tuple[tuple[int, int], Spoken] | None = None
         self._lock = threading.Lock()
         self._looked = time.monotonic()
+        self._held = Held(searcher.index.directory)
         if probability:
             searcher.calibrate()
         self._look()
@@ -262,7 +259,7 @@ class Service:
 
     def allowed(self, path: str, content: str) -> bool:
         """Whether a resolved path is a file of the index with this content hash."""
-        return (path, content) in self._paths
+        return self._held.holds(path, content)
 
     def refresh(self) -> None:
         """Take up what was indexed, or switched to, since the last question."""
@@ -297,9 +294,8 @@ class Service:
             self._look()
 
     def _look(self) -> None:
-        files = list_files(self._searcher.index.directory)
+        files = self._held.look()
         good = [file for file in files if file.status == "ok"]
-        self._paths = {(os.path.realpath(file.path), file.content_hash) for file in good}
         folders = Counter(file.path.parent for file in good)
         paths = {str(file.path) for file in good}
         self._named = {
