@@ -20,8 +20,9 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from reelseek import __version__
-from reelseek.app.guard import HEADERS, Guard, is_loopback, sentence
+from reelseek.app.guard import HEADERS, Guard, sentence
 from reelseek.app.line import Line
+from reelseek.app.loopback import is_loopback
 from reelseek.app.media import Files, add_media
 from reelseek.app.metrics import Metrics, add_metrics
 from reelseek.app.routes_index import add_index
