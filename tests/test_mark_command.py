@@ -53,6 +53,14 @@ def test_marking_listing_and_taking_back(films: Path) -> None:
     assert "no such mark" in refused(1, "mark", "--index", index, "something red", films / "red.avi", "--undo")
 
 
+def test_what_is_kept_and_taken_back_is_told_as_json_too(films: Path) -> None:
+    words = ["mark", "--index", films / "index", "something red", films / "red.avi", "--json"]
+    kept = json.loads(run(*words, "--bad").out)
+    assert kept == read_marks(films / "index")[0]._asdict()
+    assert json.loads(run(*words, "--undo").out) == {**kept, "taken_back": True}
+    assert read_marks(films / "index") == []
+
+
 def test_a_moved_file_is_listed_where_it_is_and_a_gone_one_as_gone(tmp_path: Path) -> None:
     films, index = tmp_path / "films", tmp_path / "index"
     for number, name in enumerate(("red", "blue", "green")):

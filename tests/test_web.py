@@ -385,7 +385,7 @@ def test_files_that_vanish_change_or_leave_the_index(client, library, tmp_path):
         words = sentence_of(client.get(address), 404)
         assert "secret" not in words
     assert "gone" in client.get(addresses[0]).json()["error"]
-    assert "not in the index" in client.get(addresses[2]).json()["error"]
+    assert "does not hold this video" in client.get(addresses[2]).json()["error"]
 
 
 def test_symlink_loops_and_linked_folders(library, camera, tmp_path):

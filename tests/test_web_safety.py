@@ -93,7 +93,7 @@ def test_links_of_files_that_did_not_change_are_resolved_once(
     client: TestClient, films: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolved, real = [], os.path.realpath
-    monkeypatch.setattr(held.os.path, "realpath", lambda path: resolved.append(path) or real(path))
+    monkeypatch.setattr(held.os.path, "realpath", lambda path, **how: resolved.append(path) or real(path, **how))
     clip(films / "new.avi", ["white"], seed=3)
     update(films.parent / "index", films)
     resolved.clear()
