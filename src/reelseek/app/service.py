@@ -27,7 +27,7 @@ from reelseek.index.search import Searcher
 from reelseek.index.seen import Curve, curve
 from reelseek.index.similar import similar
 from reelseek.index.spoken import Spoken
-from reelseek.index.subtitles import load, version
+from reelseek.index.subtitles import load, version, with_cues
 
 MOST_FOLDERS = 500
 
@@ -91,7 +91,7 @@ class SearchService(Protocol):
         """The index and its model.
 
         Keys: those of `reelseek.index.library.status`; folders (list of (path, videos)); probability (bool); subtitles
-        (int, files of them); indexing (None or `reelseek.index.progress.Indexing`).
+        (int, files of them with words to look up); indexing (None or `reelseek.index.progress.Indexing`).
         """
         ...
 
@@ -176,6 +176,7 @@ class Service:
         self._again = again
         self._probability = probability
         self._said: tuple[tuple[int, int], Spoken] | None = None
+        self._subtitles: tuple[tuple[int, int], int] = (0, 0), 0
         self._lock = threading.Lock()
         self._looked = time.monotonic()
         self._held = Held(searcher.index.directory)
@@ -219,8 +220,10 @@ class Service:
                 self._renew()
             finally:
                 self._lock.release()
-        subtitles, _ = version(self._searcher.index.directory)
-        return {**self._status, "subtitles": subtitles, "indexing": running}
+        now = version(self._searcher.index.directory)
+        if self._subtitles[0] != now:
+            self._subtitles = now, with_cues(self._searcher.index.directory)
+        return {**self._status, "subtitles": self._subtitles[1], "indexing": running}
 
     def note(self, query: Query) -> str:
         """What to mind of a query, such as its language; "" for nothing."""

@@ -22,7 +22,8 @@ MOST_PIXELS = 1 << 24
 def read_image(path: Path) -> np.ndarray:
     """RGB uint8 [1, H, W, 3] of an image file, upright as its tags say; of several pictures the first.
 
-    Transparent parts become white. One of more than `MOST_PIXELS` comes shrunk. Raises UnreadableVideo for what is no image, is damaged, or is not there.
+    Transparent parts become white. One of more than `MOST_PIXELS` comes shrunk. Raises UnreadableVideo for what is no
+    image, is damaged, or is not there.
     """
     Image.init()
     try:
