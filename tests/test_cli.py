@@ -10,8 +10,10 @@ import torch
 import yaml
 
 from cli_world import COLOURS, Said, World, build, gradient, refused, run, train_words
+from index_fakes import CARD, FakeMethod, clip, update
 from reelseek import __version__
 from reelseek.app.cli import COMMANDS
+from reelseek.index.switch import switch
 from reelseek.methods.saved import load
 from reelseek.recipes import RECIPES
 from reelseek.recipes.parts import BENCHMARK_PARTS, METHOD_PARTS
@@ -58,8 +60,20 @@ def test_index_search_update_move_remove(world: World, tmp_path: Path) -> None:
     assert run("index", "remove", folder / "rot.mp4", "--index", index).out == f"1 file taken out of {index}.\n"
     rows = lines(run("index", "list", "--index", index, "--json"))
     assert rows == [{"path": str(folder / "blue.mp4"), "status": "ok", "duration": 2.0, "reason": ""}]
-    assert run("index", "compact", "--index", index).code == 0
+    assert run("index", "compact", "--index", index).out.startswith(f"{index}: unused vectors are off the disk")
     assert [hit["path"] for hit in lines(run("search", "blue", "--index", index, "--json"))] == [rows[0]["path"]]
+
+
+def test_looking_after_an_index_is_told_as_json_too(tmp_path: Path) -> None:
+    films, index = tmp_path / "films", tmp_path / "index"
+    for seed, name in enumerate(("red", "blue")):
+        clip(films / f"{name}.avi", [name], seed=seed)
+    update(index, films)
+    told = {"index": str(index)}
+    assert lines(run("index", "remove", films / "red.avi", "--index", index, "--json")) == [{**told, "removed": 1}]
+    assert lines(run("index", "compact", "--index", index, "--json")) == [{**told, "compacted": True}]
+    switch(index, FakeMethod(1), model_card=CARD)
+    assert lines(run("index", "rollback", "--index", index, "--json")) == [{**told, "model": "fake"}]
 
 
 def test_search_tells_the_same_as_table_and_as_json(world: World) -> None:

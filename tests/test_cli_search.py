@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from datetime import datetime
@@ -85,6 +86,25 @@ def test_then(folder: Path) -> None:
     told = run("search", "blue", "--then", "red", "--index", folder / "index", "-k", 1).out.splitlines()
     assert told[0] == "blue, then red   [fake over colours]"
     assert "0:00.0 - 0:01.5, then 0:01.5 - 0:03.0" in told[-1]
+
+
+def test_tables_hold_what_json_prints(folder: Path, tmp_path: Path) -> None:
+    outs = ["--out", tmp_path / "found.jsonl", "--out", tmp_path / "found.csv"]
+    table = ["--metadata", folder / "table.csv", "--where", "rating>=3"]
+    shown = answers(folder, "blue", "--then", "red", *table, *outs)
+    numbered = [{"query": "blue, then red", "rank": rank, **row} for rank, row in enumerate(shown, 1)]
+    assert [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()] == numbered
+    with (tmp_path / "found.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(shown) > 1
+    for row, known in zip(rows, numbered, strict=True):
+        assert float(row["then.peak"]) == known["then"]["peak"]
+        assert (row["scale"], row["changed"], row["heard"]) == (known["scale"], known["changed"], "")
+        assert (row["metadata.camera"], row["metadata.rating"]) == tuple(
+            known["metadata"][name] for name in ("camera", "rating")
+        )
+        assert [json.loads(row[name]) for name in ("parts", "alike")] == [known["parts"], known["alike"]]
+        assert float(row["duration"]) == known["duration"]
 
 
 def test_without(folder: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from index_fakes import COLOURS, FakeMethod, clip, update
+from reelseek.app.pictures import MOST_BYTES, kind_of
 from reelseek.app.service import Service
 from reelseek.app.web import create_app
 from reelseek.client import Client
@@ -22,6 +23,7 @@ from reelseek.errors import ConfigError, ServerError
 from reelseek.index.cards import open_index
 from reelseek.index.search import Searcher
 from reelseek.video.files import thumbnail
+from reelseek.video.suffixes import VIDEO_SUFFIXES
 from web_fakes import Camera, Library, running
 
 TOKEN = "open sesame"
@@ -71,8 +73,54 @@ def test_pictures(client: Client, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.png: cannot be read \(No such file"):
         client.search(picture=tmp_path / "nowhere.png")
     (tmp_path / "text.txt").write_text("a dog")
-    with pytest.raises(ServerError, match="must be an image or a video"):
+    with pytest.raises(ConfigError, match=r"text\.txt: by its name it is neither an image nor a video"):
         client.search(picture=tmp_path / "text.txt")
+
+
+def test_every_video_that_is_indexed_can_be_sent(client: Client, tmp_path: Path) -> None:
+    assert [suffix for suffix in VIDEO_SUFFIXES if kind_of(Path(f"a{suffix}")).split("/")[0] not in MOST_BYTES] == []
+    film = clip(tmp_path / "film.avi", ["red", "white"])
+    for name in ("film.mts", "film.3GP", "film.divx"):
+        assert client.search(picture=film.rename(tmp_path / name), clip_start=2.0, k=1).hits[0].name == "blue?.avi"
+        film = tmp_path / name
+
+
+def test_a_picture_that_is_too_large_is_not_sent(tmp_path: Path) -> None:
+    for name, most in (("large.png", 32), ("large.mp4", 256)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate((most << 20) + 1)
+        with pytest.raises(ConfigError, match=rf"{name}: the \w+ has more than {most} MB\. Send a smaller one\."):
+            Client("http://127.0.0.1:1").search(picture=tmp_path / name)
+
+
+def test_a_server_that_hangs_up_on_a_picture_may_have_refused_it(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(bytes(20 << 20))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            connection, _ = listener.accept()
+            connection.recv(1000)
+            connection.close()  # with bytes unread: a reset
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(ServerError, match=r"while 20,971,520 bytes were sent .*may have refused them"):
+            Client(f"http://127.0.0.1:{listener.getsockname()[1]}").search(picture=tmp_path / "a.png")
+        thread.join(20)
+
+
+def test_a_proxy_hears_nothing_of_this_machine(client: Client, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(20)
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        assert Client(address, TOKEN).status().videos == 2
+        with pytest.raises(ServerError, match="timed out"):
+            Client("http://films.example", timeout=0.2).status()
+        connection, _ = proxy.accept()
+        with connection:
+            assert connection.recv(1000).startswith(b"GET http://films.example/api/status")
 
 
 def test_refusals_are_the_servers_sentences(client: Client, address: str) -> None:

@@ -199,9 +199,7 @@ def test_search_writes_what_it_shows(index: Path, tmp_path: Path) -> None:
     assert said.code == 0, said
     shown = [json.loads(line) for line in said.out.splitlines()]
     rows = [json.loads(line) for line in (tmp_path / "dog.jsonl").read_text().splitlines()]
-    kept = ("path", "start", "end", "score", "peak", "probability")
-    assert [{key: row[key] for key in kept} for row in rows] == [{key: row[key] for key in kept} for row in shown]
-    assert {row["query"] for row in rows} == {"a red wall"}
+    assert rows == [{"query": "a red wall", "rank": rank, **row} for rank, row in enumerate(shown, 1)]
     with (tmp_path / "dog.csv").open(newline="") as file:
         assert [row["path"] for row in csv.DictReader(file)] == [row["path"] for row in shown]
     assert {path.name for path in tmp_path.glob("dog.*.srt")} == {

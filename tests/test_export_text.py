@@ -51,6 +51,22 @@ def test_csv_keeps_what_text_can_and_escapes_the_rest() -> None:
     assert {row[7] for row in read[1:]} == {""}  # it was not asked for
 
 
+def test_csv_gives_every_value_of_an_object_its_column() -> None:
+    record = {"path": "/a", "score": 0.25, "then": None, "parts": [{"what": "=é"}], "metadata": {"a": "=1", "a.b": "x"}}
+    records = [record, {**record, "then": {"start": 1.5}, "heard": {"text": "\udce9"}}]
+    read = list(csv.DictReader(io.StringIO(content(csv_table("q", records)).decode("utf-8"), newline="")))
+    assert list(read[0]) == [
+        *("query", "rank", "path", "start", "end", "score", "peak", "probability"),
+        *("parts", "metadata.a", "metadata.a.b", "then.start", "heard.text"),
+    ]
+    assert [row["then.start"] for row in read] == ["", "1.5"]
+    assert [row["heard.text"] for row in read] == ["", "\\udce9"]
+    assert [json.loads(row["parts"]) for row in read] == [record["parts"]] * 2
+    assert {(row["metadata.a"], row["metadata.a.b"]) for row in read} == {("'=1", "x")}
+    rows = [json.loads(line) for line in content(json_lines("q", records)).decode("ascii").splitlines()]
+    assert rows == [{"query": "q", "rank": 1, **records[0]}, {"query": "q", "rank": 2, **records[1]}]
+
+
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t=", "\r=", "\n=", "＝", "  ="])
 def test_no_cell_of_a_csv_is_a_formula(sign: str) -> None:
     query = f"{sign}cmd|' /C calc'!A0"

@@ -13,8 +13,9 @@ import pytest
 
 from index_fakes import CARD, FakeMethod, clip, update
 from reelseek.errors import IndexError_, NotAnIndex
-from reelseek.index import store, upkeep
+from reelseek.index import upkeep
 from reelseek.index.cards import MARKS
+from reelseek.index.judged import judged
 from reelseek.index.marks import Mark, drop_mark, keep_mark, read_marks
 from reelseek.index.switch import roll_back, switch
 
@@ -55,20 +56,32 @@ def test_a_mark_can_be_taken_back_and_given_again(index: Path, at: float) -> Non
     other = RED._replace(query="red")
     keep_mark(index, RED)
     keep_mark(index, other)
-    assert not drop_mark(index, RED.query, "/films/blue.mp4", at)
-    assert not drop_mark(index, RED.query, RED.path, at + 1)
+    assert not drop_mark(index, RED.query, "bb" * 16, at)
+    assert not drop_mark(index, RED.query, RED.content_hash, at + 1)
     assert read_marks(index) == [RED, other]
-    assert drop_mark(index, RED.query, RED.path, at)
+    assert drop_mark(index, RED.query, RED.content_hash, at)
     assert read_marks(index) == [other]
-    assert not drop_mark(index, RED.query, RED.path, at)
+    assert not drop_mark(index, RED.query, RED.content_hash, at)
     keep_mark(index, RED)
     assert read_marks(index) == [other, RED]
 
 
-def test_a_mark_is_found_where_its_file_is_now(index: Path) -> None:
-    row = store.list_files(index)[0]
-    keep_mark(index, RED._replace(content_hash=row.content_hash))
-    assert drop_mark(index, RED.query, str(row.path), RED.peak)
+def test_what_is_taken_back_of_a_file_says_nothing_of_what_lay_there_before(index: Path) -> None:
+    before, now = RED._replace(peak=0.0), RED._replace(peak=0.0, content_hash="bb" * 16, good=False)
+    keep_mark(index, before)
+    keep_mark(index, now)  # the first file was renamed, and another has its path
+    assert drop_mark(index, now.query, now.content_hash, now.peak)
+    assert read_marks(index) == [before]
+
+
+def test_case_and_spaces_make_no_other_query(index: Path) -> None:
+    keep_mark(index, RED._replace(query="A dog", good=True))
+    latest = RED._replace(query="a  DOG", good=False)
+    keep_mark(index, latest)
+    assert read_marks(index) == [latest]
+    (query,) = judged([latest, RED._replace(query="a dog", content_hash="bb" * 16)], ["aa" * 16, "bb" * 16]).queries
+    assert (query.wrong, set(query.right)) == ({"aa" * 16}, {"bb" * 16})
+    assert drop_mark(index, "a dog", RED.content_hash, RED.peak)
     assert read_marks(index) == []
 
 
@@ -77,7 +90,7 @@ def test_names_and_queries_of_any_letters(index: Path) -> None:
     keep_mark(index, odd)
     assert read_marks(index) == [odd]
     assert (index / MARKS).read_bytes().isascii()
-    assert drop_mark(index, odd.query, odd.path, odd.peak)
+    assert drop_mark(index, odd.query, odd.content_hash, odd.peak)
 
 
 @pytest.mark.parametrize("torn", [b'{"query": "red', b"\xff" * 9000, json.dumps(RED._asdict()).encode()])

@@ -53,6 +53,14 @@ def test_marking_listing_and_taking_back(films: Path) -> None:
     assert "no such mark" in refused(1, "mark", "--index", index, "something red", films / "red.avi", "--undo")
 
 
+def test_what_is_kept_and_taken_back_is_told_as_json_too(films: Path) -> None:
+    words = ["mark", "--index", films / "index", "something red", films / "red.avi", "--json"]
+    kept = json.loads(run(*words, "--bad").out)
+    assert kept == read_marks(films / "index")[0]._asdict()
+    assert json.loads(run(*words, "--undo").out) == {**kept, "taken_back": True}
+    assert read_marks(films / "index") == []
+
+
 def test_a_moved_file_is_listed_where_it_is_and_a_gone_one_as_gone(tmp_path: Path) -> None:
     films, index = tmp_path / "films", tmp_path / "index"
     for number, name in enumerate(("red", "blue", "green")):
@@ -67,6 +75,20 @@ def test_a_moved_file_is_listed_where_it_is_and_a_gone_one_as_gone(tmp_path: Pat
     assert [(Path(row["path"]).name, row["in_library"]) for row in rows] == [("rot.avi", True), ("blue.avi", False)]
     assert run("mark", "--index", index, "--list").out.count("(not in the index now)") == 1
     assert run("mark", "--index", index, "red", films / "rot.avi", "--undo").code == 0
+
+
+def test_taking_back_spares_the_mark_of_a_file_that_lay_there_before(tmp_path: Path) -> None:
+    films, index = tmp_path / "films", tmp_path / "index"
+    clip(films / "a.avi", ["red"])
+    update(index, films)
+    assert run("mark", "--index", index, "dog", films / "a.avi", "--good").code == 0
+    (films / "a.avi").rename(films / "c.avi")
+    clip(films / "a.avi", ["blue"], seed=1)
+    update(index, films)
+    assert run("mark", "--index", index, "Dog", films / "a.avi", "--bad").code == 0
+    assert run("mark", "--index", index, "dog", films / "a.avi", "--undo").code == 0
+    rows = [json.loads(line) for line in run("mark", "--index", index, "--list", "--json").out.splitlines()]
+    assert [(Path(row["path"]).name, row["good"]) for row in rows] == [("c.avi", True)]
 
 
 def test_names_of_any_bytes(films: Path) -> None:

@@ -18,6 +18,7 @@ from index_fakes import FakeMethod, clip, update
 from reelseek.app.mcp import create_server
 from reelseek.app.service import Service
 from reelseek.index.cards import open_index
+from reelseek.index.filters import read_metadata
 from reelseek.index.marks import read_marks
 from reelseek.index.search import Searcher
 
@@ -36,7 +37,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def asked(index: Path, work: Callable[[Client], Awaitable[Any]], **options: Any) -> Any:
-    service = Service(Searcher(open_index(index), FakeMethod()))
+    service = options.pop("service", None) or Service(Searcher(open_index(index), FakeMethod()))
 
     async def run() -> Any:
         async with Client(create_server(service, **options)) as client:
@@ -70,6 +71,25 @@ def test_searching(index: Path) -> None:
     assert names(call(index, "search", {"text": "red", "since": "2999-01-01"})) == []
 
 
+def test_filters_and_variety(index: Path, tmp_path: Path) -> None:
+    (tmp_path / "about.csv").write_text("video,camera\nred,GoPro\ngreen,Sony\n")
+    service = Service(Searcher(open_index(index), FakeMethod()), metadata=read_metadata(tmp_path / "about.csv"))
+
+    def found(**more: Any) -> list[str]:
+        return names(call(index, "search", {"text": "red", **more}, service=service))
+
+    assert call(index, "index_status", {}, service=service)["columns"] == ["video", "camera"]
+    assert found(where=["camera=Sony"]) == ["green.mp4"]
+    assert found(longer="0:02") == ["red-blue.mp4"]
+    assert sorted(found(shorter="2")) == ["green.mp4", "red.mp4"]
+    assert found(k=2) == ["red.mp4", "green.mp4"]
+    assert set(found(k=2, duplicates=True)) == {"red.mp4", "red-blue.mp4"}
+    assert found(k=2, duplicates=True, variety=1.0)[1] == "green.mp4"
+    assert "has no such column" in call(index, "search", {"text": "red", "where": ["lens=x"]}, service=service)
+    assert "metadata" in call(index, "search", {"text": "red", "where": ["camera=Sony"]})
+    assert "variety" in call(index, "search", {"text": "red", "variety": 2})
+
+
 def test_pictures_that_may_be_read(index: Path) -> None:
     image = str(index.parent / "green.png")
     assert "may not read it" in call(index, "search", {"image": image})
@@ -88,7 +108,7 @@ def test_refusals_are_sentences(index: Path) -> None:
     assert "is no date" in call(index, "search", {"text": "red", "since": "soon"}) or "date" in call(
         index, "search", {"text": "red", "since": "soon"}
     )
-    assert "holds no frame" in call(index, "explain", {"query": "red", "path": "/nowhere.mp4", "peak": 0.0})
+    assert "does not hold it any more" in call(index, "explain", {"query": "red", "path": "/nowhere.mp4", "peak": 0.0})
     assert "100" in call(index, "search", {"text": "red", "k": 1000})
     assert "2000" in call(index, "search", {"text": "x" * 5000})
 
@@ -120,7 +140,7 @@ def test_feedback_is_kept_with_the_index(index: Path) -> None:
     assert call(index, "feedback", {**said, "good": None})["kept"] is None
     assert read_marks(index) == []
     assert "which query" in call(index, "feedback", {**said, "query": " ", "good": True})
-    assert "holds no frame" in call(index, "feedback", {**said, "path": "/nowhere.mp4", "good": True})
+    assert "does not hold it any more" in call(index, "feedback", {**said, "path": "/nowhere.mp4", "good": True})
 
 
 def test_names_that_are_no_text_travel_and_come_back(tmp_path: Path) -> None:
@@ -168,15 +188,18 @@ def test_times_that_are_none_are_refused(index: Path, peak: float) -> None:
 def test_over_standard_pipes(tmp_path: Path) -> None:
     films = cli_world.films(tmp_path / "films")
     assert cli_world.run("index", films, "--index", tmp_path / "index").code == 0
-    words = ["-m", "reelseek", "mcp", "--index", str(tmp_path / "index")]
+    (tmp_path / "about.csv").write_text("video,camera\nred,GoPro\n")
+    words = ["-m", "reelseek", "mcp", "--index", str(tmp_path / "index"), "--metadata", str(tmp_path / "about.csv")]
     server = StdioServerParameters(command=sys.executable, args=words, env=dict(os.environ))
 
     async def run() -> Any:
         async with Client(server) as client:
-            return await client.call_tool("search", {"text": "red", "k": 2})
+            found = await client.call_tool("search", {"text": "red", "k": 2})
+            return found, await client.call_tool("search", {"text": "blue", "where": ["camera=GoPro"]})
 
-    found = asyncio.run(run())
+    found, filtered = asyncio.run(run())
     assert len(found.structured_content["hits"]) == 2
+    assert names(filtered.structured_content) == ["red.mp4"]
 
 
 def test_without_the_package(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:

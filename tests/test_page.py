@@ -409,6 +409,8 @@ def test_thumbs_are_kept_and_taken_back(page_at: Open) -> None:
     again = page_at("?q=a+green+field")
     expect(again.locator(".results .up").first).to_have_attribute("aria-pressed", "true")
     expect(again.locator(".results .down").nth(1)).to_have_attribute("aria-pressed", "true")
+    louder = page_at("?q=A+green++FIELD")  # case and spaces make no other query
+    expect(louder.locator(".results .up").first).to_have_attribute("aria-pressed", "true")
     other = page_at("?q=another+field")
     expect(other.locator(".results .thumb[aria-pressed=true]")).to_have_count(0)
     again.locator(".card").first.click()

@@ -9,7 +9,8 @@ from PIL import Image
 
 from reelseek.errors import DataError, UnreadableVideo
 from reelseek.video.decode import decode
-from reelseek.video.files import VIDEO_SUFFIXES, find_videos, thumbnail
+from reelseek.video.files import find_videos, thumbnail
+from reelseek.video.suffixes import VIDEO_SUFFIXES
 from video_clips import HEIGHT, WIDTH, make_clip, number_of
 
 ODD_NAMES = [

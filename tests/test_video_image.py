@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 from reelseek.errors import UnreadableVideo
+from reelseek.video import image
 from reelseek.video.image import read_image
 
 KINDS = ("PNG", "GIF", "TIFF", "WEBP", "JPEG", "BMP", "ICO", "PPM", "TGA")
@@ -49,3 +52,44 @@ def test_damaged_images_are_read_or_refused(tmp_path: Path, kind: str) -> None:
         except UnreadableVideo:
             refused += 1
     assert refused
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "1"])
+def test_a_large_image_comes_shrunk_and_is_the_same_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    ramp = np.linspace(0, 255, 96).astype(np.uint8)
+    picture = Image.fromarray(np.broadcast_to(ramp[:, None, None], (96, 60, 3)).copy()).convert(mode)
+    picture.save(tmp_path / "image.png")
+    whole = read_image(tmp_path / "image.png")
+    assert whole.shape == (1, 96, 60, 3)
+    monkeypatch.setattr(image, "MOST_PIXELS", 96 * 60)
+    assert (read_image(tmp_path / "image.png") == whole).all()
+    monkeypatch.setattr(image, "MOST_PIXELS", 96 * 60 - 1)
+    small = read_image(tmp_path / "image.png")
+    assert small.shape == (1, 48, 30, 3)
+    expected = whole.reshape(1, 48, 2, 30, 2, 3).mean((2, 4))
+    assert np.abs(small - expected).max() <= 1
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from reelseek.video import image
+from reelseek.video.image import read_image
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(read_image(Path(sys.argv[1])).shape[1:3], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P"])
+def test_what_a_large_image_costs_is_bounded(tmp_path: Path, mode: str) -> None:
+    side = 8000
+    picture = Image.new(mode, (side, side))
+    picture.save(tmp_path / "image.png", **({"transparency": 0} if mode == "P" else {}))
+    said = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(tmp_path / "image.png")], check=True, capture_output=True, text=True
+    ).stdout
+    shape, _, kilobytes = said.strip().rpartition(" ")
+    assert shape == "(4000, 4000)"
+    assert int(kilobytes) * 1024 < 11 * side * side

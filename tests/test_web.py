@@ -18,7 +18,9 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from reelseek.app.guard import is_loopback, shown
+from reelseek.app.commands.serve import _greeting
+from reelseek.app.guard import shown
+from reelseek.app.loopback import is_loopback
 from reelseek.app.schema import MOST_CHARACTERS
 from reelseek.app.web import STATIC, create_app, serve
 from reelseek.errors import ConfigError, IndexError_, IndexMismatch, NotInIndex
@@ -383,7 +385,7 @@ def test_files_that_vanish_change_or_leave_the_index(client, library, tmp_path):
         words = sentence_of(client.get(address), 404)
         assert "secret" not in words
     assert "gone" in client.get(addresses[0]).json()["error"]
-    assert "not in the index" in client.get(addresses[2]).json()["error"]
+    assert "does not hold this video" in client.get(addresses[2]).json()["error"]
 
 
 def test_symlink_loops_and_linked_folders(library, camera, tmp_path):
@@ -435,6 +437,14 @@ def test_token(library, camera):
     assert "SameSite=lax" in entry.headers["set-cookie"]
     assert stranger.get("/").status_code == 200
     assert stranger.get(f"/video/{hits_of(stranger)[0]['id']}").status_code == 200
+
+
+@pytest.mark.parametrize("token", ["a+b/c=", "a&b", "a#b", "open sesame", "100%25", "?=;,"])
+def test_the_printed_link_opens_the_page(library, camera, token):
+    link = re.search(r"at (\S+) ", _greeting(f"{HERE}/", token))[1]
+    client = TestClient(create_app(library, thumbnail=camera, token=token), base_url=HERE)
+    assert client.get(link).url == f"{HERE}/"
+    assert client.get("/api/status").status_code == 200
 
 
 @pytest.mark.parametrize("token", ["", "  "])

@@ -11,10 +11,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from index_fakes import FakeMethod, clip, update
+from reelseek.app import held
 from reelseek.app.service import Service
 from reelseek.app.web import create_app
 from reelseek.index.cards import open_index
+from reelseek.index.marks import read_marks
 from reelseek.index.search import Searcher
+from reelseek.index.upkeep import remove
 from reelseek.video.files import thumbnail
 
 HERE = "http://127.0.0.1:8765"
@@ -73,6 +76,69 @@ def test_what_leaves_the_index_is_not_served_any_more(client: TestClient, films:
     (films / "a.avi").write_bytes(b"secret")
     assert {found["name"] for found in hits(client)} != {"a.avi"}
     assert client.get(f"/video/{hit['id']}").status_code == 404
+
+
+def test_what_is_removed_is_not_served_though_nobody_searches(
+    client: TestClient, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held, "LOOK_EVERY", 0.0)
+    gone, kept = sorted(hits(client), key=lambda hit: hit["name"] != "a.avi")
+    remove(films.parent / "index", [films / "a.avi"])
+    for route in ("video", "thumb"):
+        assert client.get(f"/{route}/{gone['id']}").status_code == 404
+        assert client.get(f"/{route}/{kept['id']}").status_code == 200
+
+
+def test_links_of_files_that_did_not_change_are_resolved_once(
+    client: TestClient, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved, real = [], os.path.realpath
+    monkeypatch.setattr(held.os.path, "realpath", lambda path, **how: resolved.append(path) or real(path, **how))
+    clip(films / "new.avi", ["white"], seed=3)
+    update(films.parent / "index", films)
+    resolved.clear()
+    found = {hit["name"]: hit for hit in hits(client)}
+    assert [path for path in resolved if path.endswith(".avi")] == [str(films / "new.avi")]
+    (films / "a.avi").rename(films / "b.avi")
+    (films / "a.avi").symlink_to(films.parent / "secret" / "a.avi")
+    clip(films.parent / "more" / "c.avi", ["white"], seed=4)
+    update(films.parent / "index", films.parent / "more")
+    assert len(hits(client)) > len(found)
+    assert client.get(f"/video/{found['a.avi']['id']}").status_code == 404
+
+
+def test_a_video_that_takes_another_s_place_is_not_taken_for_it(client: TestClient, films: Path) -> None:
+    index, (a, b) = films.parent / "index", (films / "a.avi", films / "deep" / SCRIPT)
+    shown = {hit["name"]: hit for hit in hits(client)}
+    old = shown["a.avi"]
+    said = {"q": "red", "id": old["id"], "t": old["peak"]}
+    assert client.post("/api/feedback", json={**said, "good": False}).status_code == 200
+    (before,) = read_marks(index)
+    a.rename(films / "aside.avi")
+    b.rename(a)
+    (films / "aside.avi").rename(b)
+    update(index, films)
+    # not looked at yet: what is said is about what was shown
+    assert client.post("/api/feedback", json={**said, "good": True}).status_code == 200
+    (mark,) = read_marks(index)
+    assert (mark.content_hash, mark.good) == (before.content_hash, True)
+    new = next(hit for hit in hits(client) if hit["name"] == "a.avi")
+    assert new["id"] != old["id"]
+    answers = [
+        client.post("/api/feedback", json={**said, "good": False}),
+        client.get("/api/explain", params=said),
+        client.get("/api/curve", params={"q": "red", "id": old["id"]}),
+        client.get("/api/similar", params={"id": old["id"], "t": old["peak"]}),
+        client.get(f"/video/{old['id']}"),
+        client.get(f"/thumb/{old['id']}?t=0.2"),
+    ]
+    for answer in answers:
+        assert (answer.status_code, answer.json()["error"].endswith("Search again.")) == (404, True)
+    assert read_marks(index) == [mark]
+    assert client.get("/api/curve", params={"q": "red", "id": new["id"]}).status_code == 200
+    # what was said of the old card is known, wherever its video is now
+    assert client.post("/api/feedback", json={**said, "good": None}).json() == {"kept": None}
+    assert read_marks(index) == []
 
 
 def test_names_are_text_wherever_they_appear(client: TestClient, films: Path) -> None:

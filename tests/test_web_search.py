@@ -28,6 +28,7 @@ from reelseek.index.disk import PROGRESS, locked
 from reelseek.index.filters import read_metadata
 from reelseek.index.query import Query
 from reelseek.index.search import Searcher
+from reelseek.index.subtitles import version
 from reelseek.video.files import thumbnail
 
 HERE = "http://127.0.0.1:8765"
@@ -485,6 +486,21 @@ def test_what_is_said_answers_too(client: TestClient) -> None:
         answer = client.get("/api/search", params={**wrong, "subtitles": 1})
         assert answer.status_code == 400
         assert "subtitles" in answer.json()["error"]
+
+
+def test_subtitles_without_a_word_count_for_nothing(tmp_path: Path) -> None:
+    clip(tmp_path / "films" / "a.avi", ["red"])
+    torn = "WEBVTT\n\n00:03.000 --> x\n\n"
+    for name, text in (("a.srt", ""), ("a.en.srt", 'no "cues": [] here'), ("a.de.vtt", torn)):
+        (tmp_path / "films" / name).write_text(text)
+    update(tmp_path / "index", tmp_path / "films")
+    service = Service(Searcher(open_index(tmp_path / "index"), FakeMethod()))
+    client = TestClient(create_app(service, thumbnail=thumbnail), base_url=HERE)
+    assert version(tmp_path / "index")[0] == 3
+    assert client.get("/api/status").json()["subtitles"] == 0
+    (tmp_path / "films" / "a.de.vtt").write_text('WEBVTT\n\n00:00.000 --> 00:01.000\nsay "cues": []')
+    update(tmp_path / "index", tmp_path / "films")
+    assert client.get("/api/status").json()["subtitles"] == 1
 
 
 def test_subtitles_that_come_later_are_heard(tmp_path: Path) -> None:

@@ -63,14 +63,14 @@ class Library:
             heard=Heard("/v/a.srt", 2.0, 3.0, "<b>hello\u202e", 1, 1),
         )
 
-    def explain(self, query, path, peak):
+    def explain(self, query, path, peak, *, content):
         self.explained.append((query, path, peak))
         if self.error is not None:
             raise self.error
         word = WordShare("<b>dog", 0, 6, 0.1, 0.2, (0.1,))
         return Explanation(query, path, 1.5, 4.0, 9.0, 0.9, True, 0.0, (), (word,), (), None, ((0.5, 0.1),))
 
-    def curve(self, query, path):
+    def curve(self, query, path, *, content):
         return Curve(np.array([0.5, 1.5]), np.array([0.25, -0.125], np.float32), 2.0)
 
     def status(self):
@@ -81,11 +81,11 @@ class Library:
     def named(self, text):
         return {"/v\\udcff": "/v\udcff"}.get(text, text)
 
-    def judge(self, query, path, peak, good):
+    def judge(self, query, path, peak, good, *, content):
         if good is None:
             self.marks.pop((query, path, peak), None)
             return None
-        mark = Mark(query, path, "hash", 1.5, 4.0, peak, good, 1.7e9)
+        mark = Mark(query, path, content, 1.5, 4.0, peak, good, 1.7e9)
         self.marks[query, path, peak] = Judged(mark, path)
         return self.marks[query, path, peak]
 
@@ -95,8 +95,11 @@ class Library:
     def note(self, query):
         return "Ask in English." if query.text.startswith("ein ") else ""
 
-    def allowed(self, path):
-        return path in self.real
+    def content(self, path):
+        return "hash"
+
+    def allowed(self, path, content):
+        return path in self.real and content == "hash"
 
 
 class Camera:

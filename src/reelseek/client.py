@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import mimetypes
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +23,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
+from reelseek.app.loopback import is_loopback
+from reelseek.app.pictures import MOST_BYTES, kind_of
 from reelseek.app.schema import (
     CurveAnswer,
     ExplainAnswer,
@@ -45,7 +46,8 @@ class Client:
     """A server at an address. May be shared by threads.
 
     token: what the server was started with. timeout: seconds that one answer may take. retries: how often a request
-    is sent again, a second later, that the server was too busy for.
+    is sent again, a second later, that the server was too busy for. Proxies of the environment are used, but not for
+    this machine's own names.
     Every method raises ServerError, with a sentence, for what the server refuses and where none answers.
     """
 
@@ -63,21 +65,20 @@ class Client:
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._timeout = timeout
         self._retries = retries
+        # a proxy would be shown the token and what is looked for, and would look for this machine's name on its own
+        own = is_loopback(urlsplit(address).hostname or "")
+        self._opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if own else []))
 
     def search(self, text: str = "", k: int = 24, *, picture: Path | None = None, **asked: Any) -> SearchAnswer:
         """Places by words, by an image or video file, or both.
 
         asked: the other fields of `reelseek.app.schema.Asked`, and with a clip `clip_start` and `clip_end` in seconds.
+        Raises ConfigError for a picture that cannot be read, is neither image nor video by its name, or is too large.
         """
         words = {"q": text, "k": k, **asked}
         if picture is None:
             return self._get("/api/search", words, SearchAnswer)
-        kind = mimetypes.guess_type(picture.name)[0] or "application/octet-stream"
-        try:
-            body = picture.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"{picture}: cannot be read ({error.strerror}).") from None
-        return self._ask("POST", "/api/search", words, SearchAnswer, body, kind)
+        return self._ask("POST", "/api/search", words, SearchAnswer, *_picture(picture))
 
     def similar(self, place: Place, k: int = 24, **asked: Any) -> SearchAnswer:
         """Places like a hit, which itself is left out. asked: other fields of `reelseek.app.schema.Asked`."""
@@ -129,7 +130,7 @@ class Client:
         for tries in range(self._retries + 1):
             request = urllib.request.Request(address, body, headers, method=verb)
             try:
-                with urllib.request.urlopen(request, timeout=self._timeout) as answer:
+                with self._opener.open(request, timeout=self._timeout) as answer:
                     return bytes(answer.read())
             except urllib.error.HTTPError as error:
                 with error:
@@ -137,9 +138,29 @@ class Client:
                         raise ServerError(_sentence(error)) from None
             except (OSError, http.client.HTTPException) as error:
                 reason = getattr(error, "reason", None) or error
+                if body is not None and isinstance(reason, ConnectionResetError | BrokenPipeError):
+                    # what refuses a body may close the connection before all of it is sent, and its sentence is lost
+                    raise ServerError(
+                        f"{self.address} ended the connection while {len(body):,} bytes were sent ({reason}): it may "
+                        "have refused them. See what `status` answers, and send less."
+                    ) from None
                 raise ServerError(f"{self.address} does not answer ({reason}). Is `reelseek serve` running?") from None
             time.sleep(1.0)
         raise AssertionError("the last try returns or raises")
+
+
+def _picture(path: Path) -> tuple[bytes, str]:
+    """The bytes of an image or video, and their content type."""
+    kind = kind_of(path)
+    if not kind:
+        raise ConfigError(f"{path}: by its name it is neither an image nor a video.")
+    name = kind.split("/")[0]
+    try:
+        if path.stat().st_size > MOST_BYTES[name]:
+            raise ConfigError(f"{path}: the {name} has more than {MOST_BYTES[name] >> 20} MB. Send a smaller one.")
+        return path.read_bytes(), kind
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
 
 
 def _plain(asked: Mapping[str, Any]) -> dict[str, Any]:

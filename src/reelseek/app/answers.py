@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from reelseek.app.account import HOW_TO_READ, account
 from reelseek.app.terminal import clock, printable, short, table, tell_broken
@@ -50,10 +50,13 @@ def _row(answer: Answer, probability: bool) -> tuple[str, ...]:
     return f"{answer.score:.3f}", *([match] if probability else []), span, short(answer.path) + others
 
 
-def write(query: str, answers: Sequence[Answer], out: str, *, overwrite: bool, mode: str) -> None:
+def write(
+    query: str, answers: Sequence[Answer], records: Sequence[Mapping[str, Any]], out: str, *, overwrite: bool, mode: str
+) -> None:
     """Write answers to a file or folder, and say on stderr what was written and what could not be.
 
-    Two moments in order are one span, from the beginning of the first to the end of the later one.
+    records: what `--json` prints of each, for the formats that hold all of it. In the others two moments in order are
+    one span, from the beginning of the first to the end of the later one.
     """
     # Pictures and videos are loaded for it, which a search without files need not wait for.
     from reelseek.index.export import write_results
@@ -69,7 +72,7 @@ def write(query: str, answers: Sequence[Answer], out: str, *, overwrite: bool, m
         )
         for answer in answers
     ]
-    for one in write_results(query, hits, out, overwrite=overwrite, mode=mode):
+    for one in write_results(query, hits, out, records=records, overwrite=overwrite, mode=mode):
         if isinstance(one, BrokenFile):
             tell_broken([one])
         else:

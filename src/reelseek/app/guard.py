@@ -7,7 +7,6 @@ own name at this machine. Nothing here knows of searches or files.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import unicodedata
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -16,6 +15,8 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from reelseek.app.loopback import is_loopback
 
 MOST_BODY = 512 << 10
 """Bytes of a body that is no picture: a judgement of the longest query fits."""
@@ -101,14 +102,6 @@ def _host_name(host: str) -> str | None:
 def sentence(status: int, words: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """An error answer: {"error": words}."""
     return JSONResponse({"error": shown(words)}, status, dict(headers or {}))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def shown(value: object) -> str:

@@ -35,6 +35,7 @@ INSTRUCTIONS = (
 
 Text = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 Count = Annotated[int, Field(ge=1, le=MOST_HITS)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServer:
@@ -60,6 +61,11 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
         below: list[Text] | None = None,
         since: Text = "",
         until: Text = "",
+        longer: Text = "",
+        shorter: Text = "",
+        where: list[Text] | None = None,
+        duplicates: bool = False,
+        variety: Share = 0.0,
         subtitles: bool = False,
     ) -> dict[str, Any]:
         """Find places in the videos by what they show.
@@ -67,8 +73,11 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
         text: a sentence. image: path of an image, or clip: of a video, as FILE or FILE@START-END, to find what looks
         like it. but: what is to differ from that picture. then: what comes later in the same video. without: what must
         not be seen. moments: "" for stored segments, "one" for the best moment of each video, "all" for several. below:
-        only files below these folders. since, until: only files changed in these days (YYYY-MM-DD). subtitles: look the
-        text up in subtitles too; `heard` then says which words answered. A `note` says what to mind of the query.
+        only files below these folders. since, until: only files changed in these days (YYYY-MM-DD). longer, shorter:
+        only videos of at least, at most this length, as 90 or 1:30. where: conditions on the `columns` that
+        `index_status` names, as camera=GoPro or rating>=3. duplicates: the same footage twice is two answers. variety:
+        from 0, the best first, to 1, as different as can be. subtitles: look the text up in subtitles too; `heard` then
+        says which words answered. A `note` says what to mind of the query.
         """
 
         def answer() -> dict[str, Any]:
@@ -80,8 +89,24 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
                 then=then,
                 without=tuple(without or ()),
             )
-            filters = parse_filters(below=[service.named(place) for place in below or ()], since=since, until=until)
-            answers = service.ask(query, k, filters=filters, moments=moments, subtitles=subtitles)
+            filters = parse_filters(
+                below=[service.named(place) for place in below or ()],
+                since=since,
+                until=until,
+                longer=longer,
+                shorter=shorter,
+                where=where or (),
+                metadata=service.metadata,
+            )
+            answers = service.ask(
+                query,
+                k,
+                filters=filters,
+                moments=moments,
+                collapse=not duplicates,
+                variety=variety,
+                subtitles=subtitles,
+            )
             return {
                 "query": str(query),
                 "note": service.note(query),
@@ -119,12 +144,16 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
 
     @server.tool(structured_output=True)
     def index_status() -> dict[str, Any]:
-        """Which model made the index, how much it holds, and which files could not be read, with their reasons."""
+        """Which model made the index, how much it holds, and which files could not be read, with their reasons.
+
+        columns: of the table about the videos, for `where`.
+        """
         names = ("model", "trained_on", "directory", "videos", "segments", "seconds", "broken", "subtitles")
 
         def answer() -> dict[str, Any]:
             known = service.status()
-            return {name: known[name] for name in names}
+            table = service.metadata
+            return {**{name: known[name] for name in names}, "columns": [] if table is None else list(table.columns)}
 
         return _answered(service, answer)
 

@@ -1,7 +1,7 @@
 """Ids of files, and the routes that serve them: `/thumb/{id}` and `/video/{id}`.
 
 No path travels in an address: a file is known by an id that only this process can make, and is served only while the
-index holds it. Not here: decoding (the `thumbnail` function that is passed in).
+index holds that content there. Not here: decoding (the `thumbnail` function that is passed in).
 """
 
 from __future__ import annotations
@@ -36,37 +36,37 @@ def answers(*kinds: str) -> dict[int | str, dict[str, Any]]:
 class Files:
     """Ids of the files that answers have named, and the way back from an id to a file that may be served.
 
-    allowed: whether a path with every link resolved is a file of the index.
+    allowed: whether a path with every link resolved is a file of the index, with this content hash.
     """
 
-    def __init__(self, allowed: Callable[[str], bool]) -> None:
+    def __init__(self, allowed: Callable[[str, str], bool]) -> None:
         self._allowed = allowed
         self._key = secrets.token_bytes(32)
-        self._paths: dict[str, str] = {}
+        self._named: dict[str, tuple[str, str]] = {}
 
-    def ident(self, path: str) -> str:
-        """The id of a file of the index, the same as long as the server runs."""
-        ident = hashlib.blake2b(os.fsencode(path), key=self._key, digest_size=12).hexdigest()
-        self._paths[ident] = path
+    def ident(self, path: str, content: str) -> str:
+        """The id of a content under a path of the index, the same as long as the server runs."""
+        ident = hashlib.blake2b(os.fsencode(f"{path}\0{content}"), key=self._key, digest_size=12).hexdigest()
+        self._named[ident] = path, content
         return ident
 
-    def path(self, ident: str) -> str:
-        """The path as the search gave it. HTTPException 404: an unknown id."""
-        path = self._paths.get(ident)
-        if path is None:
+    def named(self, ident: str) -> tuple[str, str]:
+        """The path as the search gave it, and the content it had then. HTTPException 404: an unknown id."""
+        named = self._named.get(ident)
+        if named is None:
             raise HTTPException(404, "This result is from an earlier start of the server. Search again.")
-        return path
+        return named
 
     def find(self, ident: str) -> tuple[Path, os.stat_result]:
         """The file with its links resolved. HTTPException 404: unknown id, gone, or not of the index (any more)."""
-        path = self.path(ident)
+        path, content = self.named(ident)
         try:
             real = Path(path).resolve(strict=True)
             facts = real.stat()
         except (OSError, RuntimeError, ValueError) as error:
             raise HTTPException(404, "The file is gone or cannot be reached. Index its folder again.") from error
-        if not real.is_file() or not self._allowed(str(real)):
-            raise HTTPException(404, "The file is not in the index.")
+        if not real.is_file() or not self._allowed(str(real), content):
+            raise HTTPException(404, "The index does not hold this video here any more. Search again.")
         return real, facts
 
 

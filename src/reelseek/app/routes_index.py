@@ -42,8 +42,8 @@ def add_index(app: FastAPI, service: SearchService, files: Files, line: Line, *,
     @app.post("/api/feedback")
     async def judge(request: Request, judgement: Judgement) -> FeedbackAnswer:
         """Keep with the index whether a hit is what was meant, or take that back."""
-        query, path = sentence_of(judgement.q), files.path(judgement.id)
-        kept = await line.run(request, service.judge, query, path, judgement.t, judgement.good)
+        query, (path, content) = sentence_of(judgement.q), files.named(judgement.id)
+        kept = await line.run(request, service.judge, query, path, judgement.t, judgement.good, content=content)
         return FeedbackAnswer(kept=None if kept is None else _kept(kept, files))
 
     @app.get("/api/feedback")
@@ -57,7 +57,7 @@ def _kept(row: Judged, files: Files) -> Kept:
     mark, path = row.mark, Path(row.path or row.mark.path)
     return Kept(
         q=shown(mark.query),
-        id=None if row.path is None else files.ident(row.path),
+        id=None if row.path is None else files.ident(row.path, mark.content_hash),
         name=shown(path.name),
         folder=shown(path.parent),
         start=mark.start,

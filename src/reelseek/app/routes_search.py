@@ -56,6 +56,9 @@ def add_search(app: FastAPI, service: SearchService, files: Files, line: Line) -
     """The routes. line: where all of them wait, since the service answers one at a time."""
     uploads = Uploads()
 
+    def ident(path: str) -> str:
+        return files.ident(path, service.content(path))
+
     async def found(
         request: Request, asked: Asked, query: Sought, find: Callable[..., Sequence[Answer]], **more: Any
     ) -> Any:
@@ -77,7 +80,7 @@ def add_search(app: FastAPI, service: SearchService, files: Files, line: Line) -
             moments=asked.moments,
             seconds=round(time.perf_counter() - begun, 4),
             nothing_matches=nothing_matches(answers),
-            hits=[_found(answer, files) for answer in answers],
+            hits=[_found(answer, ident) for answer in answers],
         )
 
     @app.get("/api/search")
@@ -115,8 +118,9 @@ def add_search(app: FastAPI, service: SearchService, files: Files, line: Line) -
             raise HTTPException(
                 400, "Moments like one of the library are found by what they show: leave out subtitles."
             )
-        frame = Frame(Path(files.path(asked.id)), asked.t)
-        answer: SearchAnswer = await found(request, asked, _sought(asked, frame=frame), service.similar)
+        path, content = files.named(asked.id)
+        sought = _sought(asked, frame=Frame(Path(path), asked.t))
+        answer: SearchAnswer = await found(request, asked, sought, service.similar, content=content)
         return answer
 
     @app.get("/api/explain")
@@ -129,10 +133,10 @@ def add_search(app: FastAPI, service: SearchService, files: Files, line: Line) -
     ) -> ExplainAnswer:
         """Why a hit of a sentence has its score: frames, words and the method's parts."""
         response.headers["Cache-Control"] = "no-store"
-        query, path = sentence_of(q), files.path(id)
+        query, (path, content) = sentence_of(q), files.named(id)
         begun = time.perf_counter()
         try:
-            known = await line.run(request, service.explain, query, path, t)
+            known = await line.run(request, service.explain, query, path, t, content=content)
         except ValueError as error:
             raise HTTPException(400, str(error)) from error
         # a path does not travel: who asks knows the file by its id
@@ -143,9 +147,9 @@ def add_search(app: FastAPI, service: SearchService, files: Files, line: Line) -
     async def curve(request: Request, response: Response, q: Sentence, id: str) -> CurveAnswer:
         """The cosine of a sentence with every stored frame of one video."""
         response.headers["Cache-Control"] = "no-store"
-        query, path = sentence_of(q), files.path(id)
+        query, (path, content) = sentence_of(q), files.named(id)
         try:
-            known = await line.run(request, service.curve, query, path)
+            known = await line.run(request, service.curve, query, path, content=content)
         except ValueError as error:
             raise HTTPException(400, str(error)) from error
         times, scores = ([round(float(value), 4) for value in row] for row in (known.times_F, known.cosines_F))
@@ -198,7 +202,7 @@ def _in_words(query: Sought) -> str:
     return str(query if query.picture is None else replace(query, image=Path("the image")))
 
 
-def _found(answer: Answer, files: Files) -> Found:
+def _found(answer: Answer, ident: Callable[[str], str]) -> Found:
     plain = answer.plain()
     parts = [
         Part(
@@ -210,7 +214,7 @@ def _found(answer: Answer, files: Files) -> Found:
     ]
     hit = Hit(answer.path, answer.start, answer.end, answer.score, answer.peak)
     return Found(
-        **_place(hit, files),
+        **_place(hit, ident),
         probability=answer.probability,
         scale=plain["scale"],
         heard=None
@@ -218,17 +222,17 @@ def _found(answer: Answer, files: Files) -> Found:
         else Heard(text=shown(answer.heard.text), start=answer.heard.start, end=answer.heard.end),
         parts=parts,
         then=None if answer.then is None else Span(**plain["then"]),
-        alike=[Place(**_place(other, files)) for other in answer.alike],
+        alike=[Place(**_place(other, ident)) for other in answer.alike],
         duration=answer.duration,
         changed=plain["changed"],
         metadata={shown(name): shown(value) for name, value in answer.metadata.items()},
     )
 
 
-def _place(hit: Hit, files: Files) -> dict[str, Any]:
+def _place(hit: Hit, ident: Callable[[str], str]) -> dict[str, Any]:
     path = Path(hit.path)
     return {
-        "id": files.ident(hit.path),
+        "id": ident(hit.path),
         "name": shown(path.name),
         "folder": shown(path.parent),
         "start": hit.start,

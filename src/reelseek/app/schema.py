@@ -173,8 +173,8 @@ class StatusAnswer(BaseModel):
     """The index and its model. seconds: of video. columns: of the server's metadata table, for `where`.
 
     folders: at most 500, in order of path. probability: whether hits of a sentence carry one. subtitles: how many
-    files of them the index keeps. indexing: None when
-    nobody writes to the index. against: whether the server holds a second index, below `/b`, to compare with.
+    files of them with words to look up the index keeps. indexing: None when nobody writes to the index. against:
+    whether the server holds a second index, below `/b`, to compare with.
     """
 
     model: str

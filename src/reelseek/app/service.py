@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import Counter
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from reelseek.app.guard import shown
-from reelseek.errors import IndexMismatch
+from reelseek.app.held import LOOK_EVERY, Held
+from reelseek.errors import IndexMismatch, NotInIndex
 from reelseek.index.ask import Answer, Moments, ask
 from reelseek.index.cards import open_index
 from reelseek.index.explain import explain
@@ -19,7 +19,7 @@ from reelseek.index.explanation import Explanation
 from reelseek.index.filters import Filters, Metadata
 from reelseek.index.language import note_of
 from reelseek.index.library import status
-from reelseek.index.loaded import located
+from reelseek.index.loaded import Loaded, located, video_of
 from reelseek.index.marks import Mark, drop_mark, keep_mark, read_marks
 from reelseek.index.progress import indexing_now
 from reelseek.index.query import Query
@@ -27,12 +27,9 @@ from reelseek.index.search import Searcher
 from reelseek.index.seen import Curve, curve
 from reelseek.index.similar import similar
 from reelseek.index.spoken import Spoken
-from reelseek.index.store import list_files
-from reelseek.index.subtitles import load, version
+from reelseek.index.subtitles import load, version, with_cues
 
 MOST_FOLDERS = 500
-LOOK_EVERY = 2.0
-"""Seconds after which a question about the status looks whether the index has changed."""
 
 
 class Judged(NamedTuple):
@@ -45,7 +42,8 @@ class Judged(NamedTuple):
 class SearchService(Protocol):
     """What the routes need of an index. All may be called from any thread.
 
-    metadata: the table that `Filters.where` is about, None where there is none.
+    metadata: the table that `Filters.where` is about, None where there is none. content: see the method of this name,
+    as it was when a hit named the file; all that take it raise NotInIndex where the index holds another one now.
     """
 
     metadata: Metadata | None
@@ -76,15 +74,16 @@ class SearchService(Protocol):
         moments: Moments,
         collapse: bool,
         variety: float,
+        content: str,
     ) -> Sequence[Answer]:
         """See `reelseek.index.similar.similar`."""
         ...
 
-    def explain(self, query: str, path: str, peak: float) -> Explanation:
+    def explain(self, query: str, path: str, peak: float, *, content: str) -> Explanation:
         """Why the hit with this path and peak has its score. NotInIndex; ValueError: a query that cannot be used."""
         ...
 
-    def curve(self, query: str, path: str) -> Curve:
+    def curve(self, query: str, path: str, *, content: str) -> Curve:
         """See `reelseek.index.seen.curve`."""
         ...
 
@@ -92,12 +91,15 @@ class SearchService(Protocol):
         """The index and its model.
 
         Keys: those of `reelseek.index.library.status`; folders (list of (path, videos)); probability (bool); subtitles
-        (int, files of them); indexing (None or `reelseek.index.progress.Indexing`).
+        (int, files of them with words to look up); indexing (None or `reelseek.index.progress.Indexing`).
         """
         ...
 
-    def judge(self, query: str, path: str, peak: float, good: bool | None) -> Judged | None:
-        """Keep whether a hit is what was meant, or take that back (None). NotInIndex where there is no such frame."""
+    def judge(self, query: str, path: str, peak: float, good: bool | None, *, content: str) -> Judged | None:
+        """Keep whether a hit is what was meant, or take that back (None). NotInIndex where there is no such frame.
+
+        Of a content that is known it can be taken back wherever that is now.
+        """
         ...
 
     def judged(self) -> Sequence[Judged]:
@@ -112,11 +114,14 @@ class SearchService(Protocol):
         """The file or folder of the index that `reelseek.app.guard.shown` shows in this way; else the text itself."""
         ...
 
-    def allowed(self, path: str) -> bool:
-        """Whether `path`, a path with every link resolved, is a file of the index.
+    def content(self, path: str) -> str:
+        """The hash of what the index holds under a path; "" where it holds nothing there."""
+        ...
 
-        Links of indexed files must be resolved when the index is opened, not here: a file that is swapped for a link
-        afterwards then leads to a path that is not allowed.
+    def allowed(self, path: str, content: str) -> bool:
+        """Whether `path`, a path with every link resolved, is a file of the index with this content hash.
+
+        As the index is now, whether it was searched since or not. See `reelseek.app.held.Held` about links.
         """
         ...
 
@@ -171,8 +176,10 @@ class Service:
         self._again = again
         self._probability = probability
         self._said: tuple[tuple[int, int], Spoken] | None = None
+        self._subtitles: tuple[tuple[int, int], int] = (0, 0), 0
         self._lock = threading.Lock()
         self._looked = time.monotonic()
+        self._held = Held(searcher.index.directory)
         if probability:
             searcher.calibrate()
         self._look()
@@ -183,20 +190,24 @@ class Service:
             self._renew()
             return ask(self._searcher, query, k, spoken=self._spoken() if subtitles else None, **how)
 
-    def similar(self, query: Query, k: int, **how: Any) -> list[Answer]:
+    def similar(self, query: Query, k: int, *, content: str | None = None, **how: Any) -> list[Answer]:
         """The best `k` places like a moment of the index."""
         with self._lock:
             self._renew()
+            if query.frame is not None:
+                _same(self._searcher.loaded, str(query.frame.path), content)
             return similar(self._searcher, query, k, **how)
 
-    def explain(self, query: str, path: str, peak: float) -> Explanation:
+    def explain(self, query: str, path: str, peak: float, *, content: str | None = None) -> Explanation:
         """Why the hit with this path and peak has its score."""
         with self._lock:
+            _same(self._searcher.loaded, path, content)
             return explain(self._searcher, query, [(path, peak)])[0]
 
-    def curve(self, query: str, path: str) -> Curve:
+    def curve(self, query: str, path: str, *, content: str | None = None) -> Curve:
         """A sentence along one video."""
         with self._lock:
+            _same(self._searcher.loaded, path, content)
             return curve(self._searcher, query, path)
 
     def status(self) -> Mapping[str, Any]:
@@ -209,21 +220,26 @@ class Service:
                 self._renew()
             finally:
                 self._lock.release()
-        subtitles, _ = version(self._searcher.index.directory)
-        return {**self._status, "subtitles": subtitles, "indexing": running}
+        now = version(self._searcher.index.directory)
+        if self._subtitles[0] != now:
+            self._subtitles = now, with_cues(self._searcher.index.directory)
+        return {**self._status, "subtitles": self._subtitles[1], "indexing": running}
 
     def note(self, query: Query) -> str:
         """What to mind of a query, such as its language; "" for nothing."""
         return note_of(query, self._searcher.method)
 
-    def judge(self, query: str, path: str, peak: float, good: bool | None) -> Judged | None:
+    def judge(
+        self, query: str, path: str, peak: float, good: bool | None, *, content: str | None = None
+    ) -> Judged | None:
         """Keep a mark, or take it back."""
         directory, loaded = self._searcher.index.directory, self._searcher.loaded
         if good is None:
-            drop_mark(directory, query, path, peak)
+            drop_mark(directory, query, _same(loaded, path) if content is None else content, peak)
             return None
+        content = _same(loaded, path, content)
         place = located(loaded, path, peak)
-        mark = Mark(query, path, loaded.files[path].content_hash, place.start, place.end, peak, good, time.time())
+        mark = Mark(query, path, content, place.start, place.end, peak, good, time.time())
         keep_mark(directory, mark)
         return Judged(mark, path)
 
@@ -239,9 +255,14 @@ class Service:
 
         return [Judged(mark, path_now(mark)) for mark in read_marks(self._searcher.index.directory)]
 
-    def allowed(self, path: str) -> bool:
-        """Whether a resolved path is a file of the index."""
-        return path in self._paths
+    def content(self, path: str) -> str:
+        """The hash of what the index holds under a path; "" where it holds nothing there."""
+        file = self._searcher.loaded.files.get(path)
+        return "" if file is None else file.content_hash
+
+    def allowed(self, path: str, content: str) -> bool:
+        """Whether a resolved path is a file of the index with this content hash."""
+        return self._held.holds(path, content)
 
     def refresh(self) -> None:
         """Take up what was indexed, or switched to, since the last question."""
@@ -276,9 +297,8 @@ class Service:
             self._look()
 
     def _look(self) -> None:
-        files = list_files(self._searcher.index.directory)
+        files = self._held.look()
         good = [file for file in files if file.status == "ok"]
-        self._paths = {os.path.realpath(file.path) for file in good}
         folders = Counter(file.path.parent for file in good)
         paths = {str(file.path) for file in good}
         self._named = {
@@ -293,3 +313,11 @@ class Service:
             "folders": sorted((str(Path(path)), count) for path, count in folders.most_common(MOST_FOLDERS)),
             "probability": self._probability,
         }
+
+
+def _same(loaded: Loaded, path: str, content: str | None = None) -> str:
+    """The content hash of a file of the index. Raises NotInIndex, also where it is not `content`, if that is given."""
+    now = loaded.contents_V[video_of(loaded, path)]
+    if content is not None and content != now:
+        raise NotInIndex(f"{path}: another video lies there now. Search again.")
+    return now

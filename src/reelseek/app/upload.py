@@ -19,9 +19,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from reelseek.app.line import CLIENT_LEFT
+from reelseek.app.pictures import MOST_BYTES
 from reelseek.index.query import Clip
 
-MOST_BYTES = {"image": 32 << 20, "video": 256 << 20}
 PATIENCE = 60.0
 """Seconds in which the whole body must have come."""
 

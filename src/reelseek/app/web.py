@@ -20,8 +20,9 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from reelseek import __version__
-from reelseek.app.guard import HEADERS, Guard, is_loopback, sentence
+from reelseek.app.guard import HEADERS, Guard, sentence
 from reelseek.app.line import Line
+from reelseek.app.loopback import is_loopback
 from reelseek.app.media import Files, add_media
 from reelseek.app.metrics import Metrics, add_metrics
 from reelseek.app.routes_index import add_index
@@ -67,7 +68,7 @@ def create_app(
     app.add_middleware(Guard, token=token)
     _answer_errors_in_sentences(app)
     services = [service] if against is None else [service, against]
-    files = Files(lambda path: any(one.allowed(path) for one in services))
+    files = Files(lambda path, content: any(one.allowed(path, content) for one in services))
     line, quick = Line(1, waiting, patience), Line(2, 64)
     # added last, so that it counts what the guard refuses too
     add_metrics(app, Metrics(service, waiting=lambda: line.inside))

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from reelseek.data.pairs import Pairs, Splits, Standard, pair_up
 from reelseek.errors import DataError
-from reelseek.video.files import VIDEO_SUFFIXES
+from reelseek.video.suffixes import VIDEO_SUFFIXES
 
 
 class Caption(NamedTuple):

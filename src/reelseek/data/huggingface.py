@@ -20,7 +20,7 @@ from reelseek.data.folder import SPLIT_NAMES
 from reelseek.data.pairs import Splits
 from reelseek.data.rows import KEYS, Row, splits_of
 from reelseek.errors import ConfigError, DataError
-from reelseek.video.files import VIDEO_SUFFIXES
+from reelseek.video.suffixes import VIDEO_SUFFIXES
 
 VIDEO_COLUMNS = ("video", "video_path", "path", "file", "file_name", "filename", "mp4", "webm", "clip", "bytes")
 

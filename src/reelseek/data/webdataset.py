@@ -25,7 +25,7 @@ from reelseek.data.pairs import Splits
 from reelseek.data.rows import KEYS, Row, splits_of
 from reelseek.data.writing import replace_text
 from reelseek.errors import DataError
-from reelseek.video.files import VIDEO_SUFFIXES
+from reelseek.video.suffixes import VIDEO_SUFFIXES
 
 CAPTIONS = (".txt", ".cap", ".json")
 LONGEST_TEXT = 1 << 20

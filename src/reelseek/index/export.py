@@ -18,13 +18,14 @@ from typing import NamedTuple
 from reelseek.errors import ConfigError, ExportError, VideoError
 from reelseek.index.export_edit import edit_list, timeline
 from reelseek.index.export_sheet import sheet_jpeg, sheet_png
-from reelseek.index.export_text import Export, csv_table, json_lines, safe_name, subrip, web_vtt
+from reelseek.index.export_text import Export, Row, csv_table, json_lines, safe_name, subrip, web_vtt
 from reelseek.records import BrokenFile, Hit
 from reelseek.video.cut import Cut, cut
 
+TABLES: dict[str, Callable[[str, Sequence[Row]], Export]] = {".jsonl": json_lines, ".csv": csv_table}
+"""The formats that hold all that is known of a hit."""
 FORMATS: dict[str, Callable[[str, Sequence[Hit]], Export]] = {
-    ".jsonl": json_lines,
-    ".csv": csv_table,
+    **TABLES,
     ".srt": subrip,
     ".vtt": web_vtt,
     ".edl": edit_list,
@@ -63,18 +64,30 @@ def check_outs(outs: Sequence[str], *, overwrite: bool = False) -> None:
 
 
 def write_results(
-    query: str, hits: Sequence[Hit], out: str, *, overwrite: bool = False, mode: str = "exact"
+    query: str,
+    hits: Sequence[Hit],
+    out: str,
+    *,
+    records: Sequence[Row] | None = None,
+    overwrite: bool = False,
+    mode: str = "exact",
 ) -> Iterator[Written | BrokenFile]:
     """Write hits under a name, and yield every file as soon as it is there, and every video that could not be read.
 
     out: a name whose ending is in `FORMATS`, or a folder for clips: one without an ending, with a "/" at its end, or
     one that exists. Subtitles of several videos, and edit decision lists of several frame rates, put their own part
-    before the ending: found.bikes.srt. Missing folders are made. mode: of `reelseek.video.cut.cut`.
+    before the ending: found.bikes.srt. Missing folders are made. records: what is known of each hit, for the
+    formats of `TABLES`; else the hits themselves. mode: of `reelseek.video.cut.cut`.
     Raises ConfigError and ExportError as `check_outs` does (before anything is written), ExportError where not one
     video can be read, OSError where the disk refuses.
     """
     ending = _ending(out)
-    made = _clips(hits, Path(out), mode, overwrite) if not ending else _documents(query, hits, out, ending, overwrite)
+    if not ending:
+        made = _clips(hits, Path(out), mode, overwrite)
+    elif records is not None and ending in TABLES:
+        made = _documents(TABLES[ending](query, records), out, overwrite)
+    else:
+        made = _documents(FORMATS[ending](query, hits), out, overwrite)
     written = 0
     for one in made:
         written += isinstance(one, Written)
@@ -106,10 +119,7 @@ def _ending(out: str) -> str:
     )
 
 
-def _documents(
-    query: str, hits: Sequence[Hit], out: str, ending: str, overwrite: bool
-) -> Iterator[Written | BrokenFile]:
-    made = FORMATS[ending](query, hits)
+def _documents(made: Export, out: str, overwrite: bool) -> Iterator[Written | BrokenFile]:
     path = Path(out)
     targets = [path.with_name(f"{path.stem}.{doc.part}{path.suffix}") if doc.part else path for doc in made.documents]
     for target in targets:

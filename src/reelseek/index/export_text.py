@@ -13,15 +13,18 @@ import html
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from reelseek.records import BrokenFile, Hit
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a cell starts with that a spreadsheet takes for a formula."""
 LONGEST_NAME = 60
+
+Row = Hit | Mapping[str, Any]
+"""A hit, or all that is known of one as values of JSON, as `reelseek.index.ask.Answer.plain` gives it."""
 
 
 class Document(NamedTuple):
@@ -38,20 +41,28 @@ class Export(NamedTuple):
     broken: list[BrokenFile]
 
 
-def json_lines(query: str, hits: Sequence[Hit]) -> Export:
-    """One JSON object a line: query, rank (from 1), path, start, end, score, peak; times in seconds."""
-    rows = [{"query": query, "rank": rank, **_numbers(hit)} for rank, hit in enumerate(hits, 1)]
-    return _single("".join(json.dumps(row) + "\n" for row in rows))
+def json_lines(query: str, rows: Sequence[Row]) -> Export:
+    """One JSON object a line: query, rank (from 1), and all of a row, of a hit at least its fields."""
+    records = [{"query": query, "rank": rank, **_record(row)} for rank, row in enumerate(rows, 1)]
+    return _single("".join(json.dumps(record) + "\n" for record in records))
 
 
-def csv_table(query: str, hits: Sequence[Hit]) -> Export:
-    """A header and one row a hit, with the columns of `json_lines`."""
+def csv_table(query: str, rows: Sequence[Row]) -> Export:
+    """A header and one line a row, with what `json_lines` holds.
+
+    A value of an object has a column of its own, `then.start`; a list is one cell of JSON; what is None is empty.
+    """
+    records = [{"query": query, "rank": rank, **_flat(_record(row))} for rank, row in enumerate(rows, 1)]
+    columns = list(dict.fromkeys(["query", "rank", *Hit._fields, *(name for record in records for name in record)]))
+    # an object that some rows have and others have not leaves an empty column of its own name
+    objects = {column.rpartition(".")[0] for column in columns}
+    used = {name for record in records for name, value in record.items() if value is not None}
+    columns = [column for column in columns if column not in objects or column in used]
     file = io.StringIO(newline="")
     # by the standard, and so that a return in a name is put in quotes
     writer = csv.writer(file, lineterminator="\r\n")
-    writer.writerow(["query", "rank", *Hit._fields])
-    for rank, hit in enumerate(hits, 1):
-        writer.writerow([_cell(query), rank, *map(_cell, _numbers(hit).values())])
+    writer.writerow(columns)
+    writer.writerows([_cell(record.get(column)) for column in columns] for record in records)
     return _single(file.getvalue())
 
 
@@ -109,11 +120,22 @@ def _single(text: str) -> Export:
     return Export([Document("", text.encode("utf-8", "backslashreplace"))], [])
 
 
-def _numbers(hit: Hit) -> dict[str, str | float]:
-    return {key: round(value, 6) if isinstance(value, float) else value for key, value in hit._asdict().items()}
+def _record(row: Row) -> dict[str, Any]:
+    known = row._asdict() if isinstance(row, Hit) else row
+    return {key: round(value, 6) if isinstance(value, float) else value for key, value in known.items()}
 
 
-def _cell(value: str | float) -> str | float:
+def _flat(record: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{before}{key}."))
+        else:
+            flat[before + key] = json.dumps(value) if isinstance(value, list | tuple) else value
+    return flat
+
+
+def _cell(value: str | float | None) -> str | float | None:
     # spaces before the sign do not stop a spreadsheet
     formula = isinstance(value, str) and value[:1] and (value[0] in FORMULA or value.lstrip(" ").startswith(FORMULA))
     return f"'{value}" if formula else value

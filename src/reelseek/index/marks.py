@@ -48,28 +48,21 @@ def folded(query: str) -> str:
 def keep_mark(directory: Path, mark: Mark) -> None:
     """Append a mark; the mark of the same query, content and frame (to the millisecond) before it counts no more.
 
-    It is on the disk when this returns. Raises ValueError for an empty query or a time that is no number; NotAnIndex;
-    IndexError_ where nothing can be written.
+    Queries are the same where they are `folded` alike. It is on the disk when this returns. Raises ValueError for an
+    empty query or a time that is no number; NotAnIndex; IndexError_ where nothing can be written.
     """
     if not mark.query.strip() or not all(map(math.isfinite, (mark.start, mark.end, mark.peak, mark.at))):
         raise ValueError(f"a mark needs a query and times in seconds, not {mark}")
     _append(directory, mark._asdict())
 
 
-def drop_mark(directory: Path, query: str, path: str, peak: float) -> bool:
-    """Take back what was marked on a file's frame for a query; False, and nothing is written, if nothing was.
+def drop_mark(directory: Path, query: str, content_hash: str, peak: float) -> bool:
+    """Take back what was marked on a content's frame for a query; False, and nothing is written, if nothing was.
 
-    path: where the file was when it was marked, or where the index finds the same content now.
     Raises as `keep_mark` and `read_marks` do.
     """
-    from reelseek.index.store import list_files
-
-    here = {row.content_hash for row in list_files(directory) if str(row.path) == path and row.status == "ok"}
-    taken = [
-        mark
-        for mark in read_marks(directory)
-        if (mark.query, _frame(mark.peak)) == (query, _frame(peak)) and (mark.path == path or mark.content_hash in here)
-    ]
+    meant = (folded(query), content_hash, _frame(peak))
+    taken = [mark for mark in read_marks(directory) if _key(mark) == meant]
     for mark in taken:
         _append(directory, {**mark._asdict(), TAKEN_BACK: True})
     return bool(taken)
@@ -99,10 +92,9 @@ def read_marks(directory: Path) -> list[Mark]:
                 f"{path}: line {number} is not a mark ({error}). Delete that line, or bring the file back from a "
                 "backup; the index itself is whole."
             ) from None
-        key = (mark.query, mark.content_hash, _frame(mark.peak))
-        counting.pop(key, None)
+        counting.pop(_key(mark), None)
         if not taken_back:
-            counting[key] = mark
+            counting[_key(mark)] = mark
     return list(counting.values())
 
 
@@ -115,6 +107,11 @@ def _mark(values: Mapping[str, Any]) -> Mark:
         raise TypeError("a time is no number")
     (query, path, content), (start, end, peak, at) = words, map(float, numbers)
     return Mark(query, path, content, start, end, peak, values["good"], at)
+
+
+def _key(mark: Mark) -> tuple[str, str, int]:
+    """What two marks have in common of which the latest counts."""
+    return folded(mark.query), mark.content_hash, _frame(mark.peak)
 
 
 def _frame(peak: float) -> int:

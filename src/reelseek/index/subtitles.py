@@ -185,6 +185,18 @@ def version(directory: Path) -> tuple[int, int]:
         return 0, 0
 
 
+def with_cues(directory: Path) -> int:
+    """How many of the subtitle files that an index keeps hold a cue; those that could not be read are kept without."""
+    folder, found = directory / FOLDER, 0
+    names = os.listdir(folder) if folder.is_dir() else []
+    for name in [name for name in names if name.endswith(".json")]:
+        with suppress(OSError), (folder / name).open("rb") as file:
+            # the end of the record tells: there may be hours of subtitles before it
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 64))
+            found += b'"cues": []' not in file.read()
+    return found
+
+
 def load(directory: Path) -> list[Sidecar]:
     """All subtitles that an index keeps; one that is damaged, or leaves meanwhile, is passed over."""
     folder = directory / FOLDER

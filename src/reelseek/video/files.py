@@ -11,15 +11,7 @@ from PIL import Image
 
 from reelseek.errors import DataError
 from reelseek.video.decode import decode
-
-VIDEO_SUFFIXES = frozenset(
-    f".{ending}"
-    for ending in (
-        *("3gp", "asf", "avi", "divx", "dv", "f4v", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg"),
-        *("mpg", "mts", "mxf", "nut", "ogm", "ogv", "qt", "rm", "rmvb", "ts", "vob", "webm", "wmv"),
-    )
-)
-"""File name endings, in lower case, that `find_videos` takes for videos."""
+from reelseek.video.suffixes import VIDEO_SUFFIXES
 
 
 def find_videos(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 
@@ -14,10 +15,15 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "JPEG2000", "PPM
 """Pillow's readers of pictures made of pixels. Others hand a file to programs: PostScript to Ghostscript."""
 
 
+MOST_PIXELS = 1 << 24
+"""A larger image is shrunk by a whole number: encoders look at less than a hundredth of it, and copies take memory."""
+
+
 def read_image(path: Path) -> np.ndarray:
     """RGB uint8 [1, H, W, 3] of an image file, upright as its tags say; of several pictures the first.
 
-    Transparent parts become white. Raises UnreadableVideo for what is no image, is damaged, or is not there.
+    Transparent parts become white. One of more than `MOST_PIXELS` comes shrunk. Raises UnreadableVideo for what is no
+    image, is damaged, or is not there.
     """
     Image.init()
     try:
@@ -26,13 +32,21 @@ def read_image(path: Path) -> np.ndarray:
             warnings.simplefilter("ignore")  # of damaged tags
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=[kind for kind in FORMATS if kind in Image.OPEN]) as image:
-                upright = ImageOps.exif_transpose(image)
-                if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-                    drawn = upright.convert("RGBA")
-                    upright = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)
-                return np.asarray(upright.convert("RGB"))[None].copy()
+                ImageOps.exif_transpose(image, in_place=True)
+                clear = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+                drawn = _shrunk(image, "RGBA" if clear else "RGB")
+                if clear:
+                    drawn = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)
+                return np.asarray(drawn.convert("RGB"))[None].copy()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnreadableVideo(f"{path}: has too many pixels for an example image; make it smaller.") from None
     except (OSError, ValueError, SyntaxError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "it is no image file, or damaged"
         raise UnreadableVideo(f"{path}: cannot be read as an image ({reason}).") from None
+
+
+def _shrunk(image: Image.Image, mode: str) -> Image.Image:
+    """At most about 9 bytes a pixel at once, the image itself included."""
+    drawn = image if image.mode == mode else image.convert(mode)
+    factor = math.ceil(math.sqrt(image.width * image.height / MOST_PIXELS))
+    return drawn.reduce(factor) if factor > 1 else drawn

@@ -62,7 +62,7 @@ def parse(words: Sequence[str]) -> Namespace:
         help="then go on: take up what is added, changed, moved and removed, until Ctrl-C",
     )
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
-    options.add_argument("--json", action="store_true", help="print the report (or the list) as JSON")
+    options.add_argument("--json", action="store_true", help="print the report (or the list, or what was done) as JSON")
     return options.parse_args(list(words))
 
 
@@ -220,17 +220,20 @@ def _look_after(directory: Path, verb: str, paths: list[Path], *, as_json: bool)
     from reelseek.index.switch import roll_back
     from reelseek.index.upkeep import compact, remove
 
+    def say(sentence: str, **known: object) -> None:
+        print(json.dumps({"index": str(directory), **known}) if as_json else sentence)
+
     if verb == "remove":
         count = remove(directory, paths)
-        print(f"{count} {'file' if count == 1 else 'files'} taken out of {directory}.")
+        say(f"{count} {'file' if count == 1 else 'files'} taken out of {directory}.", removed=count)
         return 0
     if verb == "rollback":
-        card = roll_back(directory)
-        print(f"{directory}: answers from {card.model['name']} again; once more goes forward.")
+        name = roll_back(directory).model["name"]
+        say(f"{directory}: answers from {name} again; once more goes forward.", model=name)
         return 0
     if verb == "compact":
         compact(directory)
-        print(f"{directory}: unused vectors are off the disk, small data files merged.")
+        say(f"{directory}: unused vectors are off the disk, small data files merged.", compacted=True)
         return 0
     files = list_files(directory)
     if as_json:

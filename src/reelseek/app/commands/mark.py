@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def parse(words: Sequence[str]) -> Namespace:
-    """--index DIR QUERY PATH [--at SECONDS] --good|--bad|--undo, or --index DIR --list."""
+    """--index DIR QUERY PATH [--at SECONDS] --good|--bad|--undo, or --index DIR --list; [--json]."""
     options = parser(
         "mark",
         "Say of one answer of a query whether it is right. Marks stay with the index, whatever its model; "
         "`reelseek evaluate DIR` measures by them and `reelseek adapt` learns from them. The latest mark of the same "
         "query, file and second counts.",
     )
-    options.usage = "reelseek mark --index DIR (QUERY PATH [--at SECONDS] (--good|--bad|--undo) | --list [--json])"
+    options.usage = "reelseek mark --index DIR (QUERY PATH [--at SECONDS] (--good|--bad|--undo) | --list) [--json]"
     options.add_argument("words", nargs="*", metavar="QUERY PATH", help="what was looked for, and a file of the index")
     options.add_argument("--index", required=True, metavar="DIR", help="an index made by `reelseek index`")
     options.add_argument(
@@ -38,7 +38,7 @@ def parse(words: Sequence[str]) -> Namespace:
     options.add_argument("--bad", action="store_true", help="it is a wrong answer")
     options.add_argument("--undo", action="store_true", help="take back what was marked of the file, or --at a time")
     options.add_argument("--list", action="store_true", help="show the marks that count")
-    options.add_argument("--json", action="store_true", help="the list as one JSON object a line")
+    options.add_argument("--json", action="store_true", help="a JSON object for each mark kept, taken back or listed")
     return options.parse_args(list(words))
 
 
@@ -63,7 +63,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _judge(directory: Path, query: str, file: IndexedFile, arguments: Namespace) -> int:
-    from reelseek.index.marks import Mark, drop_mark, folded, keep_mark, read_marks
+    from reelseek.index.marks import TAKEN_BACK, Mark, drop_mark, folded, keep_mark, read_marks
     from reelseek.index.query import parse_seconds
 
     start, end = 0.0, file.duration
@@ -82,12 +82,15 @@ def _judge(directory: Path, query: str, file: IndexedFile, arguments: Namespace)
         if not meant:
             raise IndexError_(f"{told}: there is no such mark. `reelseek mark --list` shows them.")
         for mark in meant:
-            drop_mark(directory, mark.query, mark.path, mark.peak)
-        print(f"taken back: {told}")
+            drop_mark(directory, mark.query, mark.content_hash, mark.peak)
+            if arguments.json:
+                print(json.dumps({**mark._asdict(), TAKEN_BACK: True}))
+        if not arguments.json:
+            print(f"taken back: {told}")
         return 0
     mark = Mark(query, str(file.path), file.content_hash, start, end, start, arguments.good, time.time())
     keep_mark(directory, mark)
-    print(f"{'right' if mark.good else 'wrong'}: {told}")
+    print(json.dumps(mark._asdict()) if arguments.json else f"{'right' if mark.good else 'wrong'}: {told}")
     return 0
 
 

@@ -11,7 +11,7 @@ from reelseek.errors import ConfigError
 
 
 def parse(words: Sequence[str]) -> Namespace:
-    """--index DIR [--read DIR ...] [--model M]."""
+    """--index DIR [--read DIR ...] [--metadata FILE] [--model M]."""
     options = parser(
         "mcp", "Answer an assistant that speaks the Model Context Protocol, over standard input and output."
     )
@@ -19,6 +19,7 @@ def parse(words: Sequence[str]) -> Namespace:
     options.add_argument(
         "--read", action="append", default=[], metavar="DIR", help="a folder whose images and clips a query may name"
     )
+    options.add_argument("--metadata", default="", metavar="FILE.csv", help="a table about the videos, to filter by")
     options.add_argument("--model", default="", help="the model that made the index, if it has moved")
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     return options.parse_args(list(words))
@@ -33,7 +34,9 @@ def run(arguments: Namespace) -> int:
             raise
         raise ConfigError('the Model Context Protocol needs the package mcp: pip install "reelseek[mcp]".') from None
     from reelseek.app.service import open_service
+    from reelseek.index.filters import read_metadata
 
-    service = open_service(arguments.index, model=arguments.model, device=arguments.device)
+    metadata = read_metadata(Path(arguments.metadata)) if arguments.metadata else None
+    service = open_service(arguments.index, model=arguments.model, device=arguments.device, metadata=metadata)
     create_server(service, readable=[Path(folder) for folder in arguments.read]).run("stdio")
     return 0

@@ -144,10 +144,13 @@ def run(arguments: Namespace) -> int:
     )
     explanations = explain(searcher, query.text, [(a.path, a.peak) for a in answers]) if arguments.explain else []
     note = note_of(query, method)
+    records = [
+        answer.plain() | ({"note": note} if note else {}) | ({} if why is None else {"explanation": why.to_json()})
+        for answer, why in zip_longest(answers, explanations)
+    ]
     if arguments.json:
-        for answer, why in zip_longest(answers, explanations):
-            record = answer.plain() | ({"note": note} if note else {})
-            print(json.dumps(record if why is None else {**record, "explanation": why.to_json()}))
+        for record in records:
+            print(json.dumps(record))
     elif not answers:
         held = searcher.segment_count
         print("Nothing that may answer is left: see the filters." if held else "The index holds no video.")
@@ -157,7 +160,7 @@ def run(arguments: Namespace) -> int:
         show(title, answers, explanations, probability=arguments.probability)
     for out in arguments.out:
         if answers:
-            write(str(query), answers, out, overwrite=arguments.overwrite, mode=arguments.cut)
+            write(str(query), answers, records, out, overwrite=arguments.overwrite, mode=arguments.cut)
         else:
             print(f"{printable(out)}: nothing is written", file=sys.stderr)
     return 0

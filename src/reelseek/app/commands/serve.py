@@ -6,6 +6,7 @@ import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from reelseek.app.terminal import parser
 
@@ -61,5 +62,5 @@ def run(arguments: Namespace) -> int:
 
 
 def _greeting(address: str, token: str) -> str:
-    place = f"{address}?token={token}" if token else address
+    place = f"{address}?token={quote(token, safe='')}" if token else address
     return f"The search page is at {place}   (Ctrl-C ends it)"

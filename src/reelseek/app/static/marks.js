@@ -3,7 +3,9 @@ import { complain, element, icon } from "./dom.js";
 import { ask } from "./server.js";
 
 const kept = new Map();  // of side, query, file and frame -> whether it is good
-const keyOf = (side, query, id, peak) => JSON.stringify([side, query, id, peak.toFixed(3)]);
+// case and spaces do not count, as for the server
+const keyOf = (side, query, id, peak) =>
+  JSON.stringify([side, query.trim().split(/\s+/).join(" ").toLowerCase(), id, peak.toFixed(3)]);
 
 export async function readMarks(side) {
   const answer = await ask(`${side}/api/feedback`).catch(() => ({ kept: [] }));
