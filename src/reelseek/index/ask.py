@@ -38,7 +38,7 @@ Moments = Literal["", "one", "all"]
 
 @dataclass(frozen=True)
 class PartScore:
-    """How strongly an answer shows one part of the query, on the answer's scale."""
+    """How strongly the segment of an answer shows one part of the query, on the answer's scale."""
 
     role: str
     what: str
@@ -230,7 +230,7 @@ def _answers(
     for number, (place, others) in enumerate(groups):
         file = loaded.files[loaded.paths_V[place.video]]
         parts = tuple(
-            PartScore(row.part.role, row.part.what, float(score))
+            PartScore(row.part.role, row.part.what, place.score if evidence.single and said is None else float(score))
             for row, score in zip(evidence.asked, shown_AP[:, number], strict=True)
         )
         answers.append(

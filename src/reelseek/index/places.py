@@ -7,14 +7,14 @@ Shapes: N frames of the whole index, F frames of a place or a video.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from heapq import heapify, heappop, heappush
 from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
 
 from reelseek.index.loaded import Loaded, edges_of, rows_of
-from reelseek.index.moments import ALIKE, best_pair, grow, take_span
+from reelseek.index.moments import ALIKE, best_pair, grow, next_peak, take_span
 
 
 class Place(NamedTuple):
@@ -63,26 +63,37 @@ class _Cut(NamedTuple):
 def moments_of(
     loaded: Loaded, ranked: Sequence[tuple[int, float]], scores_N: np.ndarray, *, alike: float = ALIKE
 ) -> Iterator[Place]:
-    """All moments around these segments, best first: several a video, each cut to where its frames match.
+    """All moments around these segments, best first: several a segment, each cut to where its frames match.
 
-    They are cut as they are asked for; equal scores come in order of path, then start.
+    The moment of a segment's best frame has the segment's score, a further one as much less as its own best frame lies
+    below that. They are cut as they are asked for; equal scores come in order of path, then start.
     """
     stored = loaded.segments
     begun: dict[int, _Cut] = {}
-    for _, equal in groupby(ranked, key=itemgetter(1)):
+    waiting = [(-score, rank) for rank, (_, score) in enumerate(ranked)]
+    heapify(waiting)
+    while waiting:
+        worth = waiting[0][0]
         places: list[tuple[int, float, Place]] = []
-        for s, score in equal:
+        while waiting and waiting[0][0] == worth:
+            _, rank = heappop(waiting)
+            s, score = ranked[rank]
             video = int(loaded.video_S[s])
             if video not in begun:
                 begun[video] = _uncut(loaded, video, scores_N)
             cut, low = begun[video], begun[video].low_of[s]
-            span = take_span(cut.scores_F, cut.taken_F, low, low + int(stored.count_S[s]), alike=alike)
-            if span is None:
+            high = low + int(stored.count_S[s])
+            peak = next_peak(cut.scores_F, cut.taken_F, low, high, alike=alike)
+            if peak is None:
                 continue
-            first, last, peak = span
+            own = score - float(cut.scores_F[low:high].max() - cut.scores_F[peak])
+            heappush(waiting, (-own, rank))
+            if -own != worth:  # its turn comes later
+                continue
+            first, last = take_span(cut.scores_F, cut.taken_F, low, high, peak, alike=alike)
             start, end = float(cut.edges[first]), float(cut.edges[last + 1])
             time = float(stored.times_N[cut.rows_F[peak]])
-            place = Place(video, start, end, score, time, s, cut.rows_F[first : last + 1])
+            place = Place(video, start, end, own, time, s, cut.rows_F[first : last + 1])
             places.append((int(loaded.order_S[loaded.segments_V[video][0]]), start, place))
         yield from (place for *_, place in sorted(places, key=itemgetter(0, 1)))
 
