@@ -6,6 +6,7 @@ Shapes: N frames of the whole index, F frames of a place or a video.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from operator import itemgetter
@@ -15,6 +16,7 @@ import numpy as np
 
 from reelseek.index.loaded import Loaded, edges_of, rows_of
 from reelseek.index.moments import ALIKE, best_pair, grow, next_peak, take_span
+from reelseek.index.spoken import LONG, Heard
 
 
 class Place(NamedTuple):
@@ -22,6 +24,7 @@ class Place(NamedTuple):
 
     segment: the stored segment that was scored. rows_F: rows of its frames in the index, those of `then` included.
     then: the later span (start, end, peak) of an ordered query, and later_segment where its best frame lies.
+    heard: what is said there, where it was found by that.
     """
 
     video: int
@@ -33,6 +36,7 @@ class Place(NamedTuple):
     rows_F: np.ndarray
     then: tuple[float, float, float] | None = None
     later_segment: int = -1
+    heard: Heard | None = None
 
 
 def best_segments(loaded: Loaded, ranked: Sequence[tuple[int, float]], scores_N: np.ndarray) -> Iterator[Place]:
@@ -96,6 +100,30 @@ def moments_of(
             place = Place(video, start, end, own, time, s, cut.rows_F[first : last + 1])
             places.append((int(loaded.order_S[loaded.segments_V[video][0]]), start, place))
         yield from (place for *_, place in sorted(places, key=itemgetter(0, 1)))
+
+
+def lines_of(loaded: Loaded, lines: Iterable[tuple[int, float, Heard]], scores_N: np.ndarray) -> Iterator[Place]:
+    """A place for every line that is heard, from (segment, score, line), best first: its span, at most `LONG` seconds.
+
+    A line that overlaps an earlier one of its video is left out: it reaches over two segments, or is in two files.
+    """
+    begun: dict[int, tuple[np.ndarray, np.ndarray, list[tuple[float, float]]]] = {}
+    for s, score, heard in lines:
+        video = int(loaded.video_S[s])
+        if video not in begun:
+            rows_F = rows_of(loaded, video)
+            begun[video] = rows_F, edges_of(loaded, video, rows_F), []
+        rows_F, edges, taken = begun[video]
+        start, end = heard.start, min(heard.end, heard.start + LONG, float(edges[-1]))
+        low = int(np.searchsorted(edges[1:-1], start, side="right"))
+        end = end if end > start else float(edges[low + 1])
+        high = max(low + 1, int(np.searchsorted(edges[:-1], end)))
+        at = bisect(taken, (start, end))
+        if (at > 0 and taken[at - 1][1] > start) or (at < len(taken) and taken[at][0] < end):
+            continue
+        taken.insert(at, (start, end))
+        peak = float(loaded.segments.times_N[rows_F[low + np.argmax(scores_N[rows_F[low:high]])]])
+        yield Place(video, start, end, score, peak, s, rows_F[low:high], heard=heard)
 
 
 def _uncut(loaded: Loaded, video: int, scores_N: np.ndarray) -> _Cut:
