@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from index_fakes import CARD, CONFIG, FakeMethod, clip, update
+from index_fakes import CARD, CONFIG, FakeMethod, clip, everything, update
 from reelseek.config import IndexConfig
 from reelseek.errors import ConfigError, IndexError_, IndexLocked, IndexMismatch, NotAnIndex
-from reelseek.index import build, cards, plan, store, upkeep
+from reelseek.index import build, cards, plan, store, subtitles, upkeep
 from reelseek.index.disk import locked
 from reelseek.index.search import Searcher
 
@@ -198,6 +198,49 @@ def test_unplugged_folder_empties_nothing(index, videos, empty):
     with pytest.raises(IndexError_, match="reelseek index remove"):
         update(index, videos)
     assert len(found(index)) == 3
+
+
+@pytest.mark.parametrize("folder", ["disk", "disk/films/new"])
+def test_a_disk_that_is_not_mounted_below_the_folder_empties_nothing(index, videos, tmp_path, folder):
+    """What is left of it is an empty folder."""
+    mount = videos / "disk"
+    clip(videos / folder / "d.avi", ["white"], seed=7)
+    (videos / folder / "d.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
+    update(index, videos)
+    before, said = everything(index), subtitles.load(index)
+    mount.rename(tmp_path / "unmounted")
+    mount.mkdir()
+    for _ in range(2):
+        report = update(index, videos)
+        assert (report.unchanged, report.removed, list(report.emptied)) == (3, 0, [(mount, 1)])
+        assert everything(index) == before
+        assert subtitles.load(index) == said != []
+    mount.rmdir()
+    (tmp_path / "unmounted").rename(mount)
+    report = update(index, videos)
+    assert (report.unchanged, list(report.emptied)) == (4, [])
+    shutil.rmtree(mount)
+    mount.mkdir()
+    assert update(index, videos).removed == 0
+    assert upkeep.remove(index, [mount]) == 1
+    assert list(update(index, videos).emptied) == []
+
+
+def test_what_left_a_folder_by_hand_leaves_the_index(index, videos):
+    clip(videos / "out" / "d.avi", ["white"], seed=7)
+    clip(videos / "out" / "bad.avi", ["white"], seed=8).write_bytes(b"nothing")
+    update(index, videos)
+    (videos / "out" / "d.avi").rename(videos / "d.avi")
+    (videos / "out" / "bad.avi").unlink()
+    report = update(index, videos)
+    assert (report.moved, report.removed, list(report.emptied)) == (1, 1, [])
+    (videos / "deep" / "notes.txt").write_text("a folder in use")
+    (videos / "deep" / "c.avi").unlink()
+    shutil.rmtree(videos / "out")
+    report = update(index, videos)
+    assert (report.removed, list(report.emptied)) == (1, [])
+    assert names(found(index, "white"))[0] == "d.avi"
+    assert [file.path.name for file in store.list_files(index)] == ["a.avi", "b.avi", "d.avi"]
 
 
 def test_file_below_a_folder_that_may_not_be_read_is_kept(index, videos, monkeypatch):

@@ -26,7 +26,7 @@ from reelseek.errors import IndexError_, IndexMismatch
 from reelseek.index import cards, kept, store, subtitles
 from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked, writes
-from reelseek.index.plan import Plan, as_planned, find, is_below, make_plan
+from reelseek.index.plan import Emptied, Plan, as_planned, find, is_below, make_plan
 from reelseek.index.progress import telling
 from reelseek.index.segments import any_text, blank_video, cut_segments
 from reelseek.index.store import IndexedFile
@@ -47,7 +47,8 @@ class IndexReport(NamedTuple):
     are gone and whose content is under no other path. broken: every broken file of the folders, old ones included.
     video_seconds: length of what was added; decode_seconds and encode_seconds overlap in time, seconds is the whole.
     subtitles: files of them that the index holds for the folders, subtitles_read: those that were new or changed,
-    cues_damaged: what was left out of these, subtitles_broken: those of them that could not be read at all.
+    cues_damaged: what was left out of these, subtitles_broken: those of them that could not be read at all. emptied:
+    folders that are empty now, and whose files the index keeps all the same.
     """
 
     added: int
@@ -63,6 +64,7 @@ class IndexReport(NamedTuple):
     subtitles_read: int = 0
     cues_damaged: int = 0
     subtitles_broken: Sequence[BrokenFile] = ()
+    emptied: Sequence[Emptied] = ()
 
 
 def update(
@@ -89,7 +91,8 @@ def update(
 
     Raises IndexLocked while another process writes; NotAnIndex; IndexMismatch for another model or other settings;
     IndexError_ where the disk is full or read-only, and for a folder that is missing, or holds no video although the
-    index knows some below it: an unplugged disk must not empty an index.
+    index knows some below it: an unplugged disk must not empty an index. Nor does one below a folder: see
+    `IndexReport.emptied`.
     """
     begun = time.perf_counter()
     places = [Path(os.path.abspath(folder)) for folder in folders]
@@ -263,6 +266,7 @@ def _embed(
         seconds=0.0,
         decode_seconds=decode_seconds,
         encode_seconds=encode_seconds,
+        emptied=plan.emptied,
     )
 
 
