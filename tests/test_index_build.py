@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 from pathlib import Path
 
+import av
 import pytest
 import torch
 
 from index_fakes import CARD, CONFIG, FakeMethod, clip, everything, update
+from reelseek import embed_pipeline
 from reelseek.config import IndexConfig
 from reelseek.errors import ConfigError, IndexError_, IndexLocked, IndexMismatch, NotAnIndex
 from reelseek.index import build, cards, plan, store, subtitles, upkeep
@@ -270,12 +274,42 @@ def test_broken_file_is_tried_again_only_when_it_changes(index, videos, decoded)
     assert (report.removed, report.broken) == (1, [])
 
 
-def test_file_without_permission_is_tried_every_time(index, videos, decoded, monkeypatch):
-    (videos / "bad.avi").write_bytes(b"nothing")
-    monkeypatch.setattr(build.os, "access", lambda path, mode: False)
-    update(index, videos)
-    update(index, videos)
-    assert decoded == [videos / "bad.avi"] * 2
+@pytest.mark.parametrize(
+    ("place", "error", "words"),
+    [
+        ("open", PermissionError(errno.EACCES, "Permission denied"), r"cannot be read \(Permission denied\)"),
+        ("open", OSError(errno.EIO, "Input/output error"), r"cannot be read \(Input/output error\)"),
+        ("is_dir", OSError(errno.ESTALE, "Stale file handle"), "cannot be opened .*Stale file handle"),
+        (
+            "av",
+            av.error.OSError(errno.EIO, "Input/output error"),
+            r"cannot be read \(Input/output error\); if it stays so",
+        ),
+        ("memory", MemoryError(), "do not fit into memory"),
+    ],
+)
+def test_a_file_that_could_not_be_read_is_tried_again(index, videos, decoded, monkeypatch, place, error, words):
+    new = clip(videos / "new.avi", ["white"], seed=5)
+    owner, name = {
+        "open": (Path, "open"), "is_dir": (Path, "is_dir"), "av": (av, "open"),
+        "memory": (embed_pipeline, "preprocess"),
+    }[place]  # fmt: skip
+    original = getattr(owner, name)
+
+    def failing(first, *args, **kwargs):
+        if place == "memory" or str(first) == str(new):
+            raise error
+        return original(first, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, failing)
+        for _ in range(2):
+            report = update(index, videos)
+            assert (report.added, [broken.path for broken in report.broken]) == (0, [new])
+            assert re.search(words, report.broken[0].reason)
+    assert decoded == [new] * 2
+    report = update(index, videos)
+    assert (report.added, report.broken) == (1, [])
 
 
 @pytest.mark.parametrize("value", [float("nan"), 1e6, 0.0, 1e-9])

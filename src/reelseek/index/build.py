@@ -236,7 +236,7 @@ def _embed(
         text = any_text(method)
         for group, result in zip(plan.groups, results, strict=True):
             if isinstance(result, EmbeddedVideo) and frames is None and not as_planned(group[0]):
-                result = BrokenFile(result.path, f"{result.path}: {CHANGED}")
+                result = BrokenFile(result.path, f"{result.path}: {CHANGED}", passing=True)
             if isinstance(result, EmbeddedVideo):
                 if frames is None:
                     keeper.finish(result.path, result.content_hash)
@@ -252,7 +252,7 @@ def _embed(
                     encode_seconds += result.encode_seconds
             if isinstance(result, BrokenFile) and frames is None:
                 keeper.discard(result.path)
-                batch.add_broken(result.reason, group)
+                batch.add_broken(result, group)
             done += len(group)
             if progress is not None:
                 progress(done, total)
@@ -307,11 +307,11 @@ class _Batch:
             size = row.size if row.content_hash in ("", key) else -1
             self._add(row._replace(size=size, content_hash=key, duration=float(video.duration)))
 
-    def add_broken(self, reason: str, group: list[IndexedFile]) -> None:
+    def add_broken(self, broken: BrokenFile, group: list[IndexedFile]) -> None:
         for row in group:
-            # Permission can be given without a trace in size or time.
-            size = row.size if os.access(row.path, os.R_OK) and not reason.endswith(CHANGED) else -1
-            self._add(row._replace(size=size, status="broken", reason=reason))
+            # What is not the file's own leaves no trace in its size or time when it is over.
+            size = -1 if broken.passing else row.size
+            self._add(row._replace(size=size, status="broken", reason=broken.reason))
 
     def _add(self, row: IndexedFile) -> None:
         self.rows.append(row._replace(indexed_at=time.time()))
