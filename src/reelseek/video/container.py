@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EPERM
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,8 +78,9 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             yield container, stream
     except av.FFmpegError as error:
         reason = error.strerror or type(error).__name__
-        if isinstance(error, (OSError, MemoryError)):
-            # FFmpeg says so of some damaged files too; reading them once more costs less than losing a whole one
+        # FFmpeg's -1, which reads as EPERM, is what it says of damaged files. It says EIO of some, too: reading those
+        # again costs less than losing a whole one.
+        if isinstance(error, (OSError, MemoryError)) and error.errno != EPERM:
             raise UnreachableVideo(f"{path}: cannot be read ({reason}); if it stays so, it is damaged") from error
         raise UnreadableVideo(
             f"{path}: cannot be read as a video ({reason}); it is damaged, incomplete or of another kind"
