@@ -118,7 +118,7 @@ def ask(
         raise ConfigError("subtitles are searched for the words of a text, and without `then`.")
     loaded = searcher.loaded
     if filters is not None and loaded.files:
-        loaded = narrowed(loaded, filters.passing(list(loaded.files.values())))
+        loaded = narrowed(loaded, filters.passing(loaded.files))
     videos = np.count_nonzero(np.bincount(loaded.video_S[loaded.passing_S]))
     if not videos:
         return []
@@ -248,7 +248,7 @@ def _answers(
             for role, here, later in zip(evidence.roles, here_AP, later_AP, strict=True)
         ]
     )
-    table = {} if filters is None or filters.metadata is None else filters.metadata.of_files(loaded.files.values())
+    table = {} if filters is None or filters.metadata is None else filters.metadata.of_files(loaded.files).rows
     answers = []
     places = [place for place, _ in groups]
     chances = _chances(evidence, places) if said is None else [None] * len(places)
