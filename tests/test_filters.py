@@ -198,11 +198,17 @@ def test_dates_are_local_days():
     assert parse_time("2024-05-31") == start
     assert parse_time("2024-05-31", end=True) == datetime(2024, 6, 1).timestamp()
     assert parse_time("2024-05-31T18:30", end=True) == start + 18.5 * 3600
-    assert parse_time("2024-05-31T18:30+00:00") == 1717180200
+    assert parse_time("2024-05-31T18:30+00:00") == parse_time("2024-05-31 18:30:00Z") == 1717180200
     assert parse_time("2024-05-31") <= time.time()
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01", "31.5.2024", "2024-02-30", "9999-12-31T99:00", "2024"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "yesterday", "2024-13-01", "31.5.2024", "2024-02-30", "9999-12-31T99:00", "2024"),
+        *("20240531", "2024-W22-5", "2024W225", "20240531T1830", "2024-05-31T18", "2024-05-31T18:30x"),
+    ],
+)
 def test_wrong_dates_are_refused(text):
     with pytest.raises(ConfigError, match="is no date: write it as 2024-05-31"):
         parse_time(text)

@@ -246,9 +246,12 @@ def parse_time(text: str, *, end: bool = False) -> float:
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text.strip()):
             day = date.fromisoformat(text.strip()) + timedelta(days=1 if end else 0)
             return datetime(day.year, day.month, day.day).timestamp()
-        return datetime.fromisoformat(text.strip()).timestamp()
+        # ISO 8601 knows other days, such as 20240531, whose end would be taken for their beginning
+        if re.match(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}", text.strip()):
+            return datetime.fromisoformat(text.strip()).timestamp()
     except (ValueError, OverflowError, OSError):
-        raise ConfigError(f"{text!r} is no date: write it as 2024-05-31 or 2024-05-31T18:30.") from None
+        pass
+    raise ConfigError(f"{text!r} is no date: write it as 2024-05-31 or 2024-05-31T18:30.")
 
 
 def names_file(named: Path, path: Path) -> bool:
