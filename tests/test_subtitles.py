@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import cli_world
 from index_fakes import FakeMethod, clip, update
-from reelseek import embed_pipeline
+from reelseek import Index, embed_pipeline
 from reelseek.errors import ConfigError, IndexError_, ReelseekError
 from reelseek.index import cards, subtitles, upkeep
 from reelseek.index.ask import Answer, ask
@@ -426,6 +426,16 @@ def test_filters_and_what_is_unwanted_hold_for_words_too(searcher: Searcher, vid
     assert ask(searcher, Query("general"), 5, filters=only_a, spoken=kept) == answers
     unwanted = ask(searcher, Query("general", without=("blue",)), 5, spoken=spoken_of(searcher))
     assert "b.avi" not in [Path(answer.path).name for answer in unwanted]
+
+
+def test_an_index_as_one_object_searches_them(videos: Path, tmp_path: Path) -> None:
+    update(tmp_path / "index", videos)
+    index, query = Index(tmp_path / "index", FakeMethod()), Query("admiral sleeps")
+    assert spans(index.ask(query, subtitles=True)) == [("b.avi", 0.0, 1.0, "the general sleeps")]
+    assert spans(index.ask(query)) == []
+    (videos / "c.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nan admiral sleeps\n")
+    update(tmp_path / "index", videos)
+    assert spans(index.ask(query, 1, moments="all", subtitles=True)) == [("c.avi", 0.0, 1.0, "an admiral sleeps")]
 
 
 def test_queries_without_words_are_refused(searcher: Searcher, videos: Path) -> None:
