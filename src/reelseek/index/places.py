@@ -115,13 +115,14 @@ def lines_of(loaded: Loaded, lines: Iterable[tuple[int, float, Heard]], scores_N
             begun[video] = rows_F, edges_of(loaded, video, rows_F), []
         rows_F, edges, taken = begun[video]
         start, end = heard.start, min(heard.end, heard.start + LONG, float(edges[-1]))
-        low = int(np.searchsorted(edges[1:-1], start, side="right"))
-        end = end if end > start else float(edges[low + 1])
-        high = max(low + 1, int(np.searchsorted(edges[:-1], end)))
+        if end <= start:
+            end = float(edges[1 + np.searchsorted(edges[1:-1], start, side="right")])
         at = bisect(taken, (start, end))
         if (at > 0 and taken[at - 1][1] > start) or (at < len(taken) and taken[at][0] < end):
             continue
         taken.insert(at, (start, end))
+        low = int(np.searchsorted(edges[1:-1], start, side="right"))
+        high = max(low + 1, int(np.searchsorted(edges[:-1], end)))
         peak = float(loaded.segments.times_N[rows_F[low + np.argmax(scores_N[rows_F[low:high]])]])
         yield Place(video, start, end, score, peak, s, rows_F[low:high], heard=heard)
 
