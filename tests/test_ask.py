@@ -22,7 +22,7 @@ from reelseek.errors import ConfigError, DataError, UnreadableVideo
 from reelseek.index import cards, evidence
 from reelseek.index.ask import ask
 from reelseek.index.evidence import standardised
-from reelseek.index.filters import Filters
+from reelseek.index.filters import Filters, parse_condition, read_metadata
 from reelseek.index.moments import best_pair
 from reelseek.index.pictures import picture_vector
 from reelseek.index.query import Clip, Query
@@ -477,11 +477,18 @@ def test_an_image_of_too_many_pixels_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_table_that_names_nothing_is_refused_before_the_search(library, tmp_path):
-    from reelseek.index.filters import read_metadata
-
     (tmp_path / "t.csv").write_text("path,x\nnone.mp4,1\n")
+    metadata = read_metadata(tmp_path / "t.csv")
     with pytest.raises(DataError, match="names no file of the index"):
-        library.ask(Query("red"), filters=Filters(metadata=read_metadata(tmp_path / "t.csv")))
+        library.ask(Query("red"), filters=Filters(metadata=metadata, where=(parse_condition("x=1"),)))
+    assert library.ask(Query("red"), filters=Filters(metadata=metadata)) == library.ask(Query("red"))
+
+
+def test_a_row_that_names_two_videos_spoils_no_search_that_asks_nothing_of_it(library, films, tmp_path):
+    (tmp_path / "t.csv").write_text(f"path,x\nrb,1\n{films}/br.avi,2\nrb.avi,3\n")
+    filters = Filters(metadata=read_metadata(tmp_path / "t.csv"))
+    answers = library.ask(Query("red"), filters=filters, collapse=False)
+    assert {answer.metadata.get("x") for answer in answers} == {None, "2"}
 
 
 def test_answers_have_the_probabilities_of_hits(library):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reelseek.errors import ConfigError, DataError
-from reelseek.index.filters import Condition, Filters, parse_condition, parse_time, read_metadata
+from reelseek.index.filters import Condition, Filters, Metadata, parse_condition, parse_time, read_metadata
 from reelseek.index.store import IndexedFile
 
 
@@ -26,7 +26,11 @@ FILES = [
 
 
 def passing(**wanted) -> list[str]:
-    return [str(found.path) for found in Filters(**wanted).passing(FILES)]
+    return [str(found.path) for found in Filters(**wanted).passing(by_path(FILES))]
+
+
+def by_path(files: list[IndexedFile]) -> dict[str, IndexedFile]:
+    return {str(file.path): file for file in files}
 
 
 def table(tmp_path: Path, text: str):
@@ -48,7 +52,7 @@ def test_below_is_a_folder_not_a_beginning_of_a_name():
 def test_below_is_seen_from_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files = [file(str(tmp_path / "in" / "a.mp4")), file("/elsewhere/in/b.mp4")]
-    assert Filters(below=(Path("in"),)).passing(files) == files[:1]
+    assert Filters(below=(Path("in"),)).passing(by_path(files)) == files[:1]
 
 
 def test_since_is_inclusive_and_until_exclusive():
@@ -110,7 +114,7 @@ def test_a_file_without_a_row_passes_no_condition(tmp_path):
 
 def test_copies_share_a_row(tmp_path):
     files = [file("/one/a.mp4", content="same"), file("/two/a.mp4", content="same")]
-    rows = table(tmp_path, "video,x\na,1\n").of_files(files)
+    rows = table(tmp_path, "video,x\na,1\n").of_files(by_path(files)).rows
     assert {str(path): row["x"] for path, row in rows.items()} == {"/one/a.mp4": "1", "/two/a.mp4": "1"}
 
 
@@ -124,8 +128,34 @@ def test_copies_share_a_row(tmp_path):
     ],
 )
 def test_tables_that_do_not_fit_the_index(tmp_path, text, words):
+    """Only where something is asked of the rows that do not."""
+    metadata = table(tmp_path, text)
     with pytest.raises(DataError, match=words):
-        Filters(metadata=table(tmp_path, text)).passing(FILES)
+        passing(metadata=metadata, where=(parse_condition("x>=1"),))
+    assert len(passing(metadata=metadata)) == 4
+
+
+def test_rows_that_are_not_clear_are_left_out_where_nothing_is_asked_of_them(tmp_path):
+    metadata = table(tmp_path, "path,x\na.mp4,1\nb.mp4,2\nalps/b,3\nc.final,4\n")
+    assert metadata.of_files(by_path(FILES)).rows == {Path("/films/c.final.mkv"): {"path": "c.final", "x": "4"}}
+    assert passing(metadata=metadata, where=(parse_condition("x>3"),)) == ["/films/c.final.mkv"]
+    for wrong in ("x>2", "x<=1", "x=2"):
+        with pytest.raises(DataError, match=r"write more of the path|both name"):
+            passing(metadata=metadata, where=(parse_condition(wrong),))
+
+
+def test_a_table_is_matched_once_and_only_where_it_is_asked(tmp_path, monkeypatch):
+    metadata, files, calls = table(tmp_path, CSV), by_path(FILES), []
+    match = Metadata._match
+    monkeypatch.setattr(Metadata, "_match", lambda self, found: calls.append(found) or match(self, found))
+    Filters(metadata=metadata).passing(files)
+    assert calls == []
+    for text in ("camera=gopro", "rating>4"):
+        Filters(metadata=metadata, where=(parse_condition(text),)).passing(files)
+    assert len(metadata.of_files(files).rows) == 4
+    assert calls == [files]
+    assert len(metadata.of_files(by_path(FILES[:2])).rows) == 2
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize(
@@ -168,11 +198,17 @@ def test_dates_are_local_days():
     assert parse_time("2024-05-31") == start
     assert parse_time("2024-05-31", end=True) == datetime(2024, 6, 1).timestamp()
     assert parse_time("2024-05-31T18:30", end=True) == start + 18.5 * 3600
-    assert parse_time("2024-05-31T18:30+00:00") == 1717180200
+    assert parse_time("2024-05-31T18:30+00:00") == parse_time("2024-05-31 18:30:00Z") == 1717180200
     assert parse_time("2024-05-31") <= time.time()
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01", "31.5.2024", "2024-02-30", "9999-12-31T99:00", "2024"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "yesterday", "2024-13-01", "31.5.2024", "2024-02-30", "9999-12-31T99:00", "2024"),
+        *("20240531", "2024-W22-5", "2024W225", "20240531T1830", "2024-05-31T18", "2024-05-31T18:30x"),
+    ],
+)
 def test_wrong_dates_are_refused(text):
     with pytest.raises(ConfigError, match="is no date: write it as 2024-05-31"):
         parse_time(text)

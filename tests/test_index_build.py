@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 from pathlib import Path
 
+import av
 import pytest
 import torch
 
-from index_fakes import CARD, CONFIG, FakeMethod, clip, update
+from index_fakes import CARD, CONFIG, FakeMethod, clip, everything, update
+from reelseek import embed_pipeline
 from reelseek.config import IndexConfig
 from reelseek.errors import ConfigError, IndexError_, IndexLocked, IndexMismatch, NotAnIndex
-from reelseek.index import build, cards, plan, store, upkeep
+from reelseek.index import build, cards, plan, store, subtitles, upkeep
 from reelseek.index.disk import locked
 from reelseek.index.search import Searcher
 
@@ -200,6 +204,49 @@ def test_unplugged_folder_empties_nothing(index, videos, empty):
     assert len(found(index)) == 3
 
 
+@pytest.mark.parametrize("folder", ["disk", "disk/films/new"])
+def test_a_disk_that_is_not_mounted_below_the_folder_empties_nothing(index, videos, tmp_path, folder):
+    """What is left of it is an empty folder."""
+    mount = videos / "disk"
+    clip(videos / folder / "d.avi", ["white"], seed=7)
+    (videos / folder / "d.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
+    update(index, videos)
+    before, said = everything(index), subtitles.load(index)
+    mount.rename(tmp_path / "unmounted")
+    mount.mkdir()
+    for _ in range(2):
+        report = update(index, videos)
+        assert (report.unchanged, report.removed, list(report.emptied)) == (3, 0, [(mount, 1)])
+        assert everything(index) == before
+        assert subtitles.load(index) == said != []
+    mount.rmdir()
+    (tmp_path / "unmounted").rename(mount)
+    report = update(index, videos)
+    assert (report.unchanged, list(report.emptied)) == (4, [])
+    shutil.rmtree(mount)
+    mount.mkdir()
+    assert update(index, videos).removed == 0
+    assert upkeep.remove(index, [mount]) == 1
+    assert list(update(index, videos).emptied) == []
+
+
+def test_what_left_a_folder_by_hand_leaves_the_index(index, videos):
+    clip(videos / "out" / "d.avi", ["white"], seed=7)
+    clip(videos / "out" / "bad.avi", ["white"], seed=8).write_bytes(b"nothing")
+    update(index, videos)
+    (videos / "out" / "d.avi").rename(videos / "d.avi")
+    (videos / "out" / "bad.avi").unlink()
+    report = update(index, videos)
+    assert (report.moved, report.removed, list(report.emptied)) == (1, 1, [])
+    (videos / "deep" / "notes.txt").write_text("a folder in use")
+    (videos / "deep" / "c.avi").unlink()
+    shutil.rmtree(videos / "out")
+    report = update(index, videos)
+    assert (report.removed, list(report.emptied)) == (1, [])
+    assert names(found(index, "white"))[0] == "d.avi"
+    assert [file.path.name for file in store.list_files(index)] == ["a.avi", "b.avi", "d.avi"]
+
+
 def test_file_below_a_folder_that_may_not_be_read_is_kept(index, videos, monkeypatch):
     find_videos = plan.find_videos
     monkeypatch.setattr(plan, "find_videos", lambda folder: [p for p in find_videos(folder) if p.name != "c.avi"])
@@ -227,12 +274,42 @@ def test_broken_file_is_tried_again_only_when_it_changes(index, videos, decoded)
     assert (report.removed, report.broken) == (1, [])
 
 
-def test_file_without_permission_is_tried_every_time(index, videos, decoded, monkeypatch):
-    (videos / "bad.avi").write_bytes(b"nothing")
-    monkeypatch.setattr(build.os, "access", lambda path, mode: False)
-    update(index, videos)
-    update(index, videos)
-    assert decoded == [videos / "bad.avi"] * 2
+@pytest.mark.parametrize(
+    ("place", "error", "words"),
+    [
+        ("open", PermissionError(errno.EACCES, "Permission denied"), r"cannot be read \(Permission denied\)"),
+        ("open", OSError(errno.EIO, "Input/output error"), r"cannot be read \(Input/output error\)"),
+        ("is_dir", OSError(errno.ESTALE, "Stale file handle"), "cannot be opened .*Stale file handle"),
+        (
+            "av",
+            av.error.OSError(errno.EIO, "Input/output error"),
+            r"cannot be read \(Input/output error\); if it stays so",
+        ),
+        ("memory", MemoryError(), "do not fit into memory"),
+    ],
+)
+def test_a_file_that_could_not_be_read_is_tried_again(index, videos, decoded, monkeypatch, place, error, words):
+    new = clip(videos / "new.avi", ["white"], seed=5)
+    owner, name = {
+        "open": (Path, "open"), "is_dir": (Path, "is_dir"), "av": (av, "open"),
+        "memory": (embed_pipeline, "preprocess"),
+    }[place]  # fmt: skip
+    original = getattr(owner, name)
+
+    def failing(first, *args, **kwargs):
+        if place == "memory" or str(first) == str(new):
+            raise error
+        return original(first, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, failing)
+        for _ in range(2):
+            report = update(index, videos)
+            assert (report.added, [broken.path for broken in report.broken]) == (0, [new])
+            assert re.search(words, report.broken[0].reason)
+    assert decoded == [new] * 2
+    report = update(index, videos)
+    assert (report.added, report.broken) == (1, [])
 
 
 @pytest.mark.parametrize("value", [float("nan"), 1e6, 0.0, 1e-9])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -172,6 +173,33 @@ def test_a_folder_that_disappears_is_said_once_and_empties_nothing(videos, tmp_p
     assert "stays" in watched.said[0]
     assert "there again" in watched.said[1]
     assert watched.told == ["added a.avi", "added b.avi", "added c.avi", "added d.avi"]
+
+
+def test_the_command_says_once_that_a_folder_is_empty(tmp_path: Path) -> None:
+    films, disk = tmp_path / "films", tmp_path / "films" / "disk"
+    cli_world.gradient(films / "red.mp4", (210, 30, 30))
+    cli_world.gradient(disk / "blue.mp4", (30, 30, 210))
+    words = ["index", films, "--index", tmp_path / "i"]
+    assert cli_world.run(*words).code == 0
+    disk.rename(tmp_path / "unmounted")
+    disk.mkdir()
+    said = cli_world.run(*words)
+    assert (said.code, said.err.count("disk: is empty now. The index keeps the 1 file that it knows there")) == (0, 1)
+    assert f"`reelseek index remove {disk}`" in said.err
+    assert json.loads(cli_world.run(*words, "--json").out)["emptied"] == [{"folder": str(disk), "files": 1}]
+    command = [sys.executable, "-m", "reelseek", *map(str, words), "--watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            assert "0 added" in process.stdout.readline()
+            cli_world.gradient(films / "green.mp4", (30, 210, 30))
+            assert "green" in process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+            assert process.stderr.read().count("is empty now") == 1
+        finally:
+            process.kill()
 
 
 def test_another_writer_is_waited_for(videos: Path, tmp_path: Path, watching) -> None:

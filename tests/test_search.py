@@ -21,7 +21,8 @@ from reelseek.index import loaded as loaded_index
 from reelseek.index import scan as scan_index
 from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked
-from reelseek.index.moments import ALIKE, grow, take_span
+from reelseek.index.moments import ALIKE, grow
+from reelseek.index.places import moments_of
 from reelseek.index.scan import scan
 from reelseek.index.search import Searcher
 from reelseek.index.segments import any_text, cut_segments
@@ -31,9 +32,10 @@ from reelseek.records import EmbeddedVideo, Texts, Videos
 WORDS = ("red", "green", "blue", "white", "red and green", "a tree", "שלום", "猫が走る", "🎬", "\udcff")
 
 
-def index_of(directory: Path, videos: dict[str, torch.Tensor], width: int = WIDTH) -> IndexCard:
+def index_of(directory: Path, videos: dict[str, torch.Tensor], width: int = WIDTH, *, segment: int = 3) -> IndexCard:
     """An index of videos given as tower outputs [N, 12], one frame a second. Equal tensors are equal content."""
-    index = IndexCard(directory, {"name": "fake", "id": "fake-0", **CARD}, IndexConfig(segment_frames=3), width, "now")
+    config = IndexConfig(segment_frames=segment)
+    index = IndexCard(directory, {"name": "fake", "id": "fake-0", **CARD}, config, width, "now")
     with locked(directory):
         cards.create(index)
         keys: dict[bytes, str] = {}
@@ -262,29 +264,93 @@ def test_grow_is_the_run_of_high_frames_around_the_peak(values, peak):
     assert grow(scores_F, peak) == (first, last)
 
 
-@given(scores, st.randoms(use_true_random=False))
-def test_spans_never_overlap_and_the_first_candidate_always_has_one(values, chance):
-    scores_F = np.array(values, np.float32)
-    segments = [(low, min(low + 3, len(values))) for low in range(0, len(values), 3)]
-    chance.shuffle(segments)
-    taken_F = np.zeros(len(scores_F), bool)
-    found = [take_span(scores_F, taken_F, low, high) for low, high in segments]
-    assert len(found) == len(segments)
-    assert found[0] is not None
-    seen: set[int] = set()
-    for segment, span in zip(segments, found, strict=True):
-        peak = segment[0] + int(np.argmax(scores_F[slice(*segment)]))
-        if span is None:
-            assert peak in seen or scores_F[peak] < scores_F.mean()
-        else:
-            first, last, at = span
-            assert at == peak
-            assert 0 <= first <= at <= last < len(values)
-            assert not seen & set(range(first, last + 1))
-            seen |= set(range(first, last + 1))
-    first, last, peak = found[0]
-    if scores_F[peak] >= scores_F.mean():
-        assert (first, last) == grow(scores_F, peak)
+def test_a_segment_gives_every_moment_that_matches(tmp_path):
+    method = FakeMethod()
+    red, blue = (method.encode_texts([colour]).pooled_TD[0] for colour in ("red", "blue"))
+    for frames in (12, 36):
+        index = index_of(
+            tmp_path / f"index {frames}", {"/v/a": torch.stack(([red] * 3 + [blue] * 3) * 3)}, segment=frames
+        )
+        hits = Searcher(index, method).search("red", moments=True)
+        spans = {(hit.start, hit.end): hit.score for hit in hits}
+        assert {(0.0, 3.0), (6.0, 9.0), (12.0, 15.0)} <= spans.keys()
+        assert spans[0.0, 3.0] == spans[6.0, 9.0]
+
+
+frame_scores = st.sampled_from([n / 8 for n in range(-4, 9)] + [0.5 + 1 / 256])
+
+
+@given(
+    lengths=st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=5), min_size=1, max_size=3),
+    data=st.data(),
+)
+def test_moments_are_those_of_the_plain_definition(lengths, data):
+    """Over and over the best frame that may still begin a moment, by the score that its moment would have."""
+    videos = [data.draw(st.lists(frame_scores, min_size=sum(own), max_size=sum(own))) for own in lengths]
+    loaded, scores_N = laid_out(lengths, videos)
+    segments = [(v, sum(own[:n]), sum(own[: n + 1])) for v, own in enumerate(lengths) for n in range(len(own))]
+    worths = [data.draw(st.sampled_from([0.25, 0.5, 1.0])) for _ in segments]
+    ranked = sorted(enumerate(worths), key=lambda pair: -pair[1])
+
+    taken: list[set[int]] = [set() for _ in videos]
+    expected = []
+
+    def height(scores: list[float], peak: float) -> float:
+        return min((sum(scores) / len(scores) + peak) / 2, peak - ALIKE)
+
+    def begins(s: int) -> tuple[float, int] | None:
+        v, low, high = segments[s]
+        scores = videos[v]
+        best = max(range(low, high), key=lambda f: (scores[f], -f))
+        if best not in taken[v]:
+            return (worths[s], best) if scores[best] + ALIKE >= sum(scores) / len(scores) or not taken[v] else None
+        left = [f for f in range(low, high) if f not in taken[v] and scores[f] >= height(scores, max(scores))]
+        if not left:
+            return None
+        peak = max(left, key=lambda f: (scores[f], -f))
+        return worths[s] - (scores[best] - scores[peak]), peak
+
+    while found := [(begun[0], -rank, s, begun[1]) for rank, (s, _) in enumerate(ranked) if (begun := begins(s))]:
+        worth, _, s, peak = max(found)
+        v, low, high = segments[s]
+        scores, first, last = videos[v], peak, peak
+        whole = scores[peak] + ALIKE < sum(scores) / len(scores)
+        while first > 0 and first - 1 not in taken[v]:
+            if first - 1 < low if whole else scores[first - 1] < height(scores, scores[peak]):
+                break
+            first -= 1
+        while last + 1 < len(scores) and last + 1 not in taken[v]:
+            if last + 1 >= high if whole else scores[last + 1] < height(scores, scores[peak]):
+                break
+            last += 1
+        taken[v] |= set(range(first, last + 1))
+        expected.append((-worth, v, first, last + 1, peak))
+
+    places = list(moments_of(loaded, ranked, scores_N))
+    assert [(-p.score, p.video, p.start, p.end, p.peak) for p in places] == sorted(expected)
+    for place in places:
+        assert loaded.video_S[place.segment] == place.video
+        first = sum(len(scores) for scores in videos[: place.video])
+        assert place.rows_F.tolist() == list(range(first + int(place.start), first + int(place.end)))
+
+
+def laid_out(lengths: list[list[int]], videos: list[list[float]]) -> tuple[SimpleNamespace, np.ndarray]:
+    """Videos of segments so many frames long, a frame a second, as `places` reads them; and their scores [N]."""
+    count_S = np.array([count for own in lengths for count in own])
+    video_S = np.array([v for v, own in enumerate(lengths) for _ in own])
+    ends_S = np.array([sum(own[: n + 1]) for own in lengths for n in range(len(own))], float)
+    segments = SimpleNamespace(
+        first_S=np.cumsum(count_S) - count_S,
+        count_S=count_S,
+        start_S=ends_S - count_S,
+        end_S=ends_S,
+        times_N=np.concatenate([np.arange(len(scores), dtype=float) for scores in videos]),
+    )
+    of_video = [np.flatnonzero(video_S == v) for v in range(len(videos))]
+    loaded = SimpleNamespace(
+        segments=segments, video_S=video_S, segments_V=of_video, order_S=np.arange(len(count_S))
+    )  # fmt: skip
+    return loaded, np.concatenate([np.array(scores) for scores in videos])
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -11,21 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import cli_world
 from index_fakes import FakeMethod, clip, update
-from reelseek import embed_pipeline
+from reelseek import Index, embed_pipeline
 from reelseek.errors import ConfigError, IndexError_, ReelseekError
 from reelseek.index import cards, subtitles, upkeep
-from reelseek.index.ask import ask
+from reelseek.index.ask import Answer, ask
 from reelseek.index.filters import Filters
 from reelseek.index.query import Query
 from reelseek.index.search import Searcher
 from reelseek.index.spoken import Documents, Spoken, fused, words_of
 from reelseek.index.subtitles import Cue, Sidecar, beside, load, parse, read
 from reelseek.index.switch import switch
+from test_search import index_of
 
 SRT = """1
 00:00:00,500 --> 00:00:01,000
@@ -291,18 +293,106 @@ def spoken_of(searcher: Searcher) -> Spoken:
     return Spoken(load(searcher.index.directory))
 
 
+def overlapped(searcher: Searcher, videos: Path, cues: tuple[Cue, ...]) -> list[tuple[float, Cue]]:
+    """Where segments of a.avi that hold a cue begin, with the cue, by loops."""
+    loaded = searcher.loaded
+    found = []
+    for cue in cues:
+        starts = []
+        for s in loaded.segments_V[loaded.paths_V.index(str(videos / "a.avi"))]:
+            start, end = float(loaded.segments.start_S[s]), float(loaded.segments.end_S[s])
+            if (cue.start < end and cue.end > start) or start <= cue.start < end:
+                starts.append((start, cue))
+        found += starts[:1] if cue.end - cue.start > 60 else starts
+    return sorted(found)
+
+
 def test_cues_belong_to_the_segments_that_they_overlap(searcher: Searcher, videos: Path) -> None:
-    cues = (Cue(0.0, 0.1, "x"), Cue(0.2, 4.0, "x"), Cue(1.5, 1.5, "x"), Cue(2.9, 3.0, "x"), Cue(9.0, 10.0, "x"))
-    ranked = Spoken([Sidecar(videos / "a.avi", videos / "a.srt", cues, 0)]).rank(searcher.loaded, "x")
-    start_S, end_S = searcher.loaded.segments.start_S, searcher.loaded.segments.end_S
-    expected = {
-        (float(start_S[s]), cue)
-        for s in ranked.cues_S
-        for cue in cues
-        if (cue.start < end_S[s] and cue.end > start_S[s]) or start_S[s] <= cue.start < end_S[s]
+    chance = np.random.default_rng(0)
+    some = (Cue(0.0, 0.1, "x"), Cue(0.2, 4.0, "x"), Cue(1.5, 1.5, "x"), Cue(2.9, 3.0, "x"), Cue(9.0, 10.0, "x"))
+    begins = chance.integers(0, 20, 200) / 4
+    more = tuple(
+        sorted(Cue(begin, begin + length, "x") for begin in begins for length in (0.0, 0.25, 1.5, 4.0, 60.0, 60.25))
+    )
+    for cues in (some, more):
+        ranked = Spoken([Sidecar(videos / "a.avi", videos / "a.srt", cues, 0)]).rank(searcher.loaded, "x")
+        start_S = searcher.loaded.segments.start_S
+        found = [(float(start_S[s]), cue) for s, entries in ranked.cues_S.items() for _, cue in entries]
+        assert sorted(found) == overlapped(searcher, videos, cues)
+    assert [start for start, _ in overlapped(searcher, videos, some)] == [0.0, 0.0, 1.5, 1.5, 1.5, 3.0]
+
+
+def test_cues_over_a_whole_film_are_filed_once(searcher: Searcher, videos: Path) -> None:
+    cues = (*(Cue(0.0, 32_400.0, f"x{n}") for n in range(500)), Cue(3.2, 4.0, "budget"))
+    ranked = Spoken([Sidecar(videos / "a.avi", videos / "a.srt", cues, 0)]).rank(searcher.loaded, "budget")
+    assert sum(map(len, ranked.cues_S.values())) == len(cues)
+    (segment,) = ranked.segments
+    assert searcher.loaded.segments.start_S[segment] == 3.0
+
+
+def still(tmp_path: Path) -> Searcher:
+    """A talk of a minute that shows one picture all the time, a copy of it with noise, and two other films."""
+    method = FakeMethod()
+    red, blue = (method.encode_texts([colour]).pooled_TD for colour in ("red", "blue"))
+    noise = torch.randn(60, 12, generator=torch.Generator().manual_seed(0))
+    films = {
+        "/v/talk": red.repeat(60, 1),
+        "/v/talk again": red.repeat(60, 1) + 0.001 * noise,
+        "/v/sea": blue.repeat(24, 1),
+        "/v/sky": method.encode_texts(["white"]).pooled_TD.repeat(24, 1),
     }
-    assert {(float(start_S[s]), cue) for s, entries in ranked.cues_S.items() for _, cue in entries} == expected
-    assert sorted(start for start, _ in expected) == [0.0, 0.0, 1.5, 1.5, 1.5, 3.0]
+    return Searcher(index_of(tmp_path / "still", films, segment=12), method)
+
+
+def lines(*cues: Cue, video: str = "talk", file: str = "talk.srt") -> Sidecar:
+    return Sidecar(Path("/v") / video, Path("/v") / file, cues, 0)
+
+
+def spans(answers: list[Answer]) -> list[tuple[str, float, float, str]]:
+    """The answers that were found by words."""
+    return [(Path(a.path).name, a.start, a.end, a.heard.text) for a in answers if a.heard]
+
+
+BUDGET = (Cue(5.0, 7.0, "the budget"), Cue(35.0, 37.5, "a budget"), Cue(50.0, 52.0, "lunch"))
+
+
+@pytest.mark.parametrize("collapse", [True, False])
+def test_every_line_is_a_moment_of_its_own_however_still_the_picture(tmp_path: Path, collapse: bool) -> None:
+    searcher, spoken = still(tmp_path), Spoken([lines(*BUDGET)])
+    answers = ask(searcher, Query("budget"), 20, moments="all", collapse=collapse, spoken=spoken)
+    assert spans(answers) == [("talk", 5.0, 7.0, "the budget"), ("talk", 35.0, 37.5, "a budget")]
+    assert [answer.heard is not None for answer in answers[:2]] == [True, True]
+    assert [answer.score for answer in answers] == sorted((answer.score for answer in answers), reverse=True)
+    assert all(answer.start <= answer.peak <= answer.end for answer in answers)
+    if not collapse:
+        assert ("/v/talk", 0.0, 60.0) in [(answer.path, answer.start, answer.end) for answer in answers]
+    one = ask(searcher, Query("budget"), 20, moments="one", collapse=collapse, spoken=spoken)
+    assert spans(one) == [("talk", 5.0, 7.0, "the budget")]
+    assert len({answer.path for answer in one}) == len(one)
+
+
+def test_lines_are_told_once_and_within_their_video(tmp_path: Path) -> None:
+    cues = (
+        Cue(1.0, 2.0, "budget"), Cue(4.0, 4.0, "budget"), Cue(11.0, 13.0, "budget"), Cue(30.0, 200.0, "budget"),
+        Cue(58.5, 70.0, "budget"),
+    )  # fmt: skip
+    spoken = Spoken([lines(*cues), lines(Cue(1.5, 2.5, "budget"), file="talk.en.srt")])
+    answers = ask(still(tmp_path), Query("budget"), 20, moments="all", collapse=False, spoken=spoken)
+    assert sorted(start_end[1:3] for start_end in spans(answers)) == [
+        (1.0, 2.0), (4.0, 5.0), (11.0, 13.0), (30.0, 60.0),
+    ]  # fmt: skip
+
+
+def test_copies_that_say_the_same_are_one_answer(tmp_path: Path) -> None:
+    searcher = still(tmp_path)
+    copy = lines(*BUDGET[:1], Cue(35.0, 37.5, "no budget"), video="talk again", file="talk again.srt")
+    answers = ask(searcher, Query("budget"), 20, moments="all", spoken=Spoken([lines(*BUDGET), copy]))
+    assert sorted(spans(answers)) == [
+        ("talk", 5.0, 7.0, "the budget"), ("talk", 35.0, 37.5, "a budget"), ("talk again", 35.0, 37.5, "no budget")
+    ]  # fmt: skip
+    (first,) = [answer for answer in answers if answer.start == 5.0]
+    assert ("/v/talk again", 5.0, 7.0) in [hit[:3] for hit in first.alike]
+    assert ("/v/talk", 0.0, 60.0) in [hit[:3] for answer in answers for hit in answer.alike]
 
 
 def test_spoken_words_are_found_beside_what_is_seen(searcher: Searcher, videos: Path) -> None:
@@ -336,6 +426,18 @@ def test_filters_and_what_is_unwanted_hold_for_words_too(searcher: Searcher, vid
     assert ask(searcher, Query("general"), 5, filters=only_a, spoken=kept) == answers
     unwanted = ask(searcher, Query("general", without=("blue",)), 5, spoken=spoken_of(searcher))
     assert "b.avi" not in [Path(answer.path).name for answer in unwanted]
+
+
+def test_an_index_as_one_object_searches_them(videos: Path, tmp_path: Path) -> None:
+    update(tmp_path / "index", videos)
+    index, query = Index(tmp_path / "index", FakeMethod()), Query("general sleeps")
+    assert spans(index.ask(query, subtitles=True, moments="all")) == [("b.avi", 0.0, 1.0, "the general sleeps")]
+    assert spans(index.ask(query)) == []
+    (videos / "c.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nan admiral sleeps\n")
+    update(tmp_path / "index", videos)
+    assert spans(index.ask(Query("admiral"), 1, moments="all", subtitles=True)) == [
+        ("c.avi", 0.0, 1.0, "an admiral sleeps")
+    ]
 
 
 def test_queries_without_words_are_refused(searcher: Searcher, videos: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import struct
 
+import av
 import numpy as np
 import pytest
 
-from reelseek.errors import NoVideoStream, TruncatedVideo, UnreadableVideo, VideoError
+from reelseek.errors import NoVideoStream, TruncatedVideo, UnreachableVideo, UnreadableVideo, VideoError
 from reelseek.video.decode import decode, probe
 from reelseek.video.sample import middle
 from video_clips import make_clip, make_sound, number_of
@@ -51,6 +53,27 @@ def test_no_video(tmp_path, make, message, capfd):
         with pytest.raises(UnreadableVideo, match=f"{re.escape(str(path))}: .*{message}"):
             look(path)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (av.error.OSError(errno.EIO, "Input/output error"), UnreachableVideo),
+        (av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory"), UnreachableVideo),
+        (av.error.PermissionError(errno.EPERM, "Operation not permitted"), UnreadableVideo),
+        (av.error.InvalidDataError(1, "Invalid data found when processing input"), UnreadableVideo),
+    ],
+)
+def test_what_the_system_says_is_no_verdict_on_the_file(tmp_path, monkeypatch, error, kind):
+    (tmp_path / "a.avi").write_bytes(b"x")
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(av, "open", fail)
+    with pytest.raises(UnreadableVideo, match=error.strerror) as caught:
+        _decode(tmp_path / "a.avi")
+    assert type(caught.value) is kind
 
 
 def test_a_path_that_no_file_system_takes():

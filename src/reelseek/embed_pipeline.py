@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from reelseek import embed_cache
-from reelseek.errors import UnreadableVideo, VideoError
+from reelseek.errors import UnreachableVideo, UnreadableVideo, VideoError
 from reelseek.records import BrokenFile, EmbeddedVideo, Frames, Method
 from reelseek.video.decode import decode
 from reelseek.video.shots import differences, small
@@ -145,7 +145,7 @@ class Pipeline:
         try:
             digest = self.source.digest(path)
         except VideoError as error:
-            return BrokenFile(path, str(error))
+            return _broken(path, error)
         name = digest if span is None else f"{digest}-{span[0]:.3f}-{span[1]:.3f}"
         kept = None if self.folder is None else embed_cache.read_video(self.folder, name, path, digest)
         if kept is not None:
@@ -178,9 +178,9 @@ class Pipeline:
             seen = _compared(frames.pixels_FHW3) if self.differences else None
             pixels_F3HW = preprocess(frames.pixels_FHW3, self.spec)
         except VideoError as error:
-            return BrokenFile(path, str(error))
+            return _broken(path, error)
         except MemoryError:
-            return BrokenFile(path, f"{path}: its frames do not fit into memory.")
+            return BrokenFile(path, f"{path}: its frames do not fit into memory.", passing=True)
         decoded = time.perf_counter()
         with self.turn, torch.no_grad():
             torch.set_num_threads(threads())
@@ -235,15 +235,19 @@ def running(
 
 
 def content_hash(path: Path) -> str:
-    """32 hexadecimal digits of BLAKE2b over the file's bytes. Raises UnreadableVideo if it cannot be read."""
+    """32 hexadecimal digits of BLAKE2b over the file's bytes. Raises UnreachableVideo if it cannot be read."""
     digest = hashlib.blake2b(digest_size=16)
     try:
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:
-        raise UnreadableVideo(f"{path}: cannot be read ({error.strerror or error}).") from None
+        raise UnreachableVideo(f"{path}: cannot be read ({error.strerror or error}).") from None
     return digest.hexdigest()
+
+
+def _broken(path: Path, error: VideoError) -> BrokenFile:
+    return BrokenFile(path, str(error), passing=isinstance(error, UnreachableVideo))
 
 
 def _compared(pixels_FHW3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,8 @@
 
 ReelseekError
 ├── VideoError            a file that cannot be turned into frames
-│   ├── UnreadableVideo       not a video, damaged, empty, or gone
+│   ├── UnreadableVideo       not a video, damaged, or empty
+│   │   └── UnreachableVideo      cannot be read now: gone, no permission, an error of the disk or the network
 │   ├── NoVideoStream         a media file without pictures
 │   └── TruncatedVideo        ends before its stated length
 ├── ModelError            a model that cannot be found, read or used
@@ -35,7 +36,11 @@ class VideoError(ReelseekError):
 
 
 class UnreadableVideo(VideoError):
-    """Not a video, damaged, empty, or gone."""
+    """Not a video, damaged, or empty."""
+
+
+class UnreachableVideo(UnreadableVideo):
+    """Cannot be read now, which says nothing of what the file holds: gone, no permission, an error of the disk."""
 
 
 class NoVideoStream(VideoError):

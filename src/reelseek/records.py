@@ -64,10 +64,11 @@ class EmbeddedVideo(NamedTuple):
 
 
 class BrokenFile(NamedTuple):
-    """A file that was set aside, and the reason in a sentence."""
+    """A file that was set aside, and the reason in a sentence. passing: the file itself may be whole."""
 
     path: Path
     reason: str
+    passing: bool = False
 
 
 class Texts(NamedTuple):

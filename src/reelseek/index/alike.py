@@ -46,19 +46,31 @@ def looks(loaded: Loaded, places: Sequence[Place]) -> np.ndarray:
 
 
 def grouped(places: Iterable[Place], loaded: Loaded, k: int) -> list[tuple[Place, list[Place]]]:
-    """The first k places that are not the same footage as an earlier one, each with those that are, best first."""
+    """The first k places that are not the same footage as an earlier one, each with those that are, best first.
+
+    Of places that were found by their words, only those where another video says the same are the same footage: a
+    speaker looks alike in every sentence.
+    """
     groups: list[tuple[Place, list[Place]]] = []
     looks_GD = np.empty((k, loaded.frames_ND.shape[1]), np.float32)
     waiting = iter(places)
     while block := list(islice(waiting, BLOCK)):
         for place, look_D in zip(block, looks(loaded, block), strict=True):
-            alike = np.flatnonzero(looks_GD[: len(groups)] @ look_D >= SAME)
-            if len(alike):
+            alike = np.flatnonzero(looks_GD[: len(groups)] @ look_D >= SAME).tolist()
+            if place.heard is not None:
+                alike = [number for number in alike if _says_the_same(groups[number][0], place)]
+            if alike:
                 groups[alike[0]][1].append(place)
             elif len(groups) < k:
                 looks_GD[len(groups)] = look_D
                 groups.append((place, []))
     return groups
+
+
+def _says_the_same(first: Place, second: Place) -> bool:
+    if first.heard is None or second.heard is None or first.video == second.video:
+        return False
+    return first.heard.text == second.heard.text
 
 
 def diverse(places: Sequence[Place], loaded: Loaded, k: int, weight: float) -> list[int]:

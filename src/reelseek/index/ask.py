@@ -8,10 +8,11 @@ Shapes: N frames of the whole index, S segments, P picked segments, F frames of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from heapq import merge
 from itertools import islice
 from typing import Any, Literal
 
@@ -22,11 +23,11 @@ from reelseek.errors import ConfigError
 from reelseek.index.alike import diverse, grouped
 from reelseek.index.evidence import Evidence, asked_parts, combined
 from reelseek.index.filters import Filters
-from reelseek.index.loaded import candidates, narrowed, rows_of
-from reelseek.index.places import Place, best_segments, moments_of, one_a_video, pair_in
+from reelseek.index.loaded import Loaded, candidates, narrowed, rows_of
+from reelseek.index.places import Place, best_segments, lines_of, moments_of, one_a_video, pair_in
 from reelseek.index.query import Query
 from reelseek.index.search import COARSE, Searcher, best_first, hit_of
-from reelseek.index.spoken import Heard, Ranked, Spoken, fused
+from reelseek.index.spoken import FUSION, Heard, Ranked, Spoken, fused
 from reelseek.records import Hit
 
 POOL = 10
@@ -38,7 +39,7 @@ Moments = Literal["", "one", "all"]
 
 @dataclass(frozen=True)
 class PartScore:
-    """How strongly an answer shows one part of the query, on the answer's scale."""
+    """How strongly the segment of an answer shows one part of the query, on the answer's scale."""
 
     role: str
     what: str
@@ -117,7 +118,7 @@ def ask(
         raise ConfigError("subtitles are searched for the words of a text, and without `then`.")
     loaded = searcher.loaded
     if filters is not None and loaded.files:
-        loaded = narrowed(loaded, filters.passing(list(loaded.files.values())))
+        loaded = narrowed(loaded, filters.passing(loaded.files))
     videos = np.count_nonzero(np.bincount(loaded.video_S[loaded.passing_S]))
     if not videos:
         return []
@@ -147,16 +148,41 @@ def _unordered(
     score_P = evidence.judge(picks_P).score_P
     kept_P = np.isfinite(score_P)
     ranked = best_first(loaded, picks_P[kept_P], score_P[kept_P])
-    if said is not None:
-        shown = [s for s, _ in ranked]
-        said.pictures.update({s: rank for rank, s in enumerate(shown, 1)})
-        kept = set(shown)
-        ranked = fused([shown, [s for s in said.segments if s in kept]])
     frames_N = evidence.frames()
+    seen = moments_of(loaded, ranked, frames_N, alike=evidence.alike())
+    if said is not None:
+        places = _spoken(loaded, ranked, seen, said, frames_N, moments)
+    else:
+        places = seen if moments else best_segments(loaded, ranked, frames_N)
+    return one_a_video(places) if moments == "one" else places
+
+
+def _spoken(
+    loaded: Loaded,
+    ranked: Sequence[tuple[int, float]],
+    seen: Iterable[Place],
+    said: Ranked,
+    frames_N: np.ndarray,
+    moments: Moments,
+) -> Iterable[Place]:
+    """Places by the ranks of segments by what they show and by what is said in them; in moments, the lines themselves.
+
+    ranked: segments by what they show; seen: the moments cut from them, which have their own ranks: a line says where
+    it is better than the frames around it do.
+    """
+    shown = {s: rank for rank, (s, _) in enumerate(ranked, 1)}
+    words = {s: rank for rank, s in enumerate(said.segments, 1) if s in shown}
+
+    def heard(s: int) -> list[Heard]:
+        return [Heard(str(file), *cue, rank=words[s], pictures=shown[s]) for file, cue in said.lines(s)]
+
+    both = fused([list(shown), list(words)])
     if not moments:
-        return best_segments(loaded, ranked, frames_N)
-    places = moments_of(loaded, ranked, frames_N, alike=evidence.alike())
-    return places if moments == "all" else one_a_video(places)
+        places = best_segments(loaded, both, frames_N)
+        return (p._replace(heard=heard(p.segment)[0]) if p.segment in words else p for p in places)
+    lines = ((s, score, line) for s, score in both if s in words for line in heard(s))
+    by_picture = (place._replace(score=1 / (FUSION + rank)) for rank, place in enumerate(seen, 1))
+    return merge(lines_of(loaded, lines, frames_N), by_picture, key=lambda place: -place.score)
 
 
 def _ordered(evidence: Evidence, want: int, coarse: int, moments: Moments) -> Iterable[Place]:
@@ -222,7 +248,7 @@ def _answers(
             for role, here, later in zip(evidence.roles, here_AP, later_AP, strict=True)
         ]
     )
-    table = {} if filters is None or filters.metadata is None else filters.metadata.of_files(loaded.files.values())
+    table = {} if filters is None or filters.metadata is None else filters.metadata.of_files(loaded.files).rows
     answers = []
     places = [place for place, _ in groups]
     chances = _chances(evidence, places) if said is None else [None] * len(places)
@@ -230,7 +256,7 @@ def _answers(
     for number, (place, others) in enumerate(groups):
         file = loaded.files[loaded.paths_V[place.video]]
         parts = tuple(
-            PartScore(row.part.role, row.part.what, float(score))
+            PartScore(row.part.role, row.part.what, place.score if evidence.single and said is None else float(score))
             for row, score in zip(evidence.asked, shown_AP[:, number], strict=True)
         )
         answers.append(
@@ -243,7 +269,7 @@ def _answers(
                 duration=file.duration,
                 changed=file.mtime_ns / 1e9,
                 metadata=table.get(file.path, {}),
-                heard=None if said is None else said.heard(place.segment),
+                heard=place.heard,
             )
         )
     return answers

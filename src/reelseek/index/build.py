@@ -26,7 +26,7 @@ from reelseek.errors import IndexError_, IndexMismatch
 from reelseek.index import cards, kept, store, subtitles
 from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked, writes
-from reelseek.index.plan import Plan, as_planned, find, is_below, make_plan
+from reelseek.index.plan import Emptied, Plan, as_planned, find, is_below, make_plan
 from reelseek.index.progress import telling
 from reelseek.index.segments import any_text, blank_video, cut_segments
 from reelseek.index.store import IndexedFile
@@ -47,7 +47,8 @@ class IndexReport(NamedTuple):
     are gone and whose content is under no other path. broken: every broken file of the folders, old ones included.
     video_seconds: length of what was added; decode_seconds and encode_seconds overlap in time, seconds is the whole.
     subtitles: files of them that the index holds for the folders, subtitles_read: those that were new or changed,
-    cues_damaged: what was left out of these, subtitles_broken: those of them that could not be read at all.
+    cues_damaged: what was left out of these, subtitles_broken: those of them that could not be read at all. emptied:
+    folders that are empty now, and whose files the index keeps all the same.
     """
 
     added: int
@@ -63,6 +64,7 @@ class IndexReport(NamedTuple):
     subtitles_read: int = 0
     cues_damaged: int = 0
     subtitles_broken: Sequence[BrokenFile] = ()
+    emptied: Sequence[Emptied] = ()
 
 
 def update(
@@ -89,7 +91,8 @@ def update(
 
     Raises IndexLocked while another process writes; NotAnIndex; IndexMismatch for another model or other settings;
     IndexError_ where the disk is full or read-only, and for a folder that is missing, or holds no video although the
-    index knows some below it: an unplugged disk must not empty an index.
+    index knows some below it: an unplugged disk must not empty an index. Nor does one below a folder: see
+    `IndexReport.emptied`.
     """
     begun = time.perf_counter()
     places = [Path(os.path.abspath(folder)) for folder in folders]
@@ -233,7 +236,7 @@ def _embed(
         text = any_text(method)
         for group, result in zip(plan.groups, results, strict=True):
             if isinstance(result, EmbeddedVideo) and frames is None and not as_planned(group[0]):
-                result = BrokenFile(result.path, f"{result.path}: {CHANGED}")
+                result = BrokenFile(result.path, f"{result.path}: {CHANGED}", passing=True)
             if isinstance(result, EmbeddedVideo):
                 if frames is None:
                     keeper.finish(result.path, result.content_hash)
@@ -249,7 +252,7 @@ def _embed(
                     encode_seconds += result.encode_seconds
             if isinstance(result, BrokenFile) and frames is None:
                 keeper.discard(result.path)
-                batch.add_broken(result.reason, group)
+                batch.add_broken(result, group)
             done += len(group)
             if progress is not None:
                 progress(done, total)
@@ -263,6 +266,7 @@ def _embed(
         seconds=0.0,
         decode_seconds=decode_seconds,
         encode_seconds=encode_seconds,
+        emptied=plan.emptied,
     )
 
 
@@ -303,11 +307,11 @@ class _Batch:
             size = row.size if row.content_hash in ("", key) else -1
             self._add(row._replace(size=size, content_hash=key, duration=float(video.duration)))
 
-    def add_broken(self, reason: str, group: list[IndexedFile]) -> None:
+    def add_broken(self, broken: BrokenFile, group: list[IndexedFile]) -> None:
         for row in group:
-            # Permission can be given without a trace in size or time.
-            size = row.size if os.access(row.path, os.R_OK) and not reason.endswith(CHANGED) else -1
-            self._add(row._replace(size=size, status="broken", reason=reason))
+            # What is not the file's own leaves no trace in its size or time when it is over.
+            size = -1 if broken.passing else row.size
+            self._add(row._replace(size=size, status="broken", reason=broken.reason))
 
     def _add(self, row: IndexedFile) -> None:
         self.rows.append(row._replace(indexed_at=time.time()))

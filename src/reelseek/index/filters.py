@@ -49,42 +49,55 @@ class Condition(NamedTuple):
         return equal if self.sign == "=" else bool(cell.strip()) and not equal
 
 
-@dataclass(frozen=True)
+class Matched(NamedTuple):
+    """The rows of a table by the files that they name; and every row left out since it is not clear whose it is, with
+    what is wrong in a sentence.
+    """
+
+    rows: Mapping[Path, Mapping[str, str]]
+    unclear: Sequence[tuple[Mapping[str, str], str]]
+
+
 class Metadata:
     """A table about videos: its file, its columns, and its rows with their line numbers."""
 
-    source: Path
-    columns: tuple[str, ...]
-    rows: tuple[tuple[int, Mapping[str, str]], ...]
+    def __init__(self, source: Path, columns: tuple[str, ...], rows: tuple[tuple[int, Mapping[str, str]], ...]) -> None:
+        self.source, self.columns, self.rows = source, columns, rows
+        self.naming = next(name for name in NAMING if name in columns)
+        self._matched: tuple[Mapping[str, IndexedFile], Matched] | None = None
 
-    def of_files(self, files: Iterable[IndexedFile]) -> dict[Path, Mapping[str, str]]:
-        """The row of every file that has one.
+    def of_files(self, files: Mapping[str, IndexedFile]) -> Matched:
+        """The row of every file that has one. Kept for the next call with the same mapping, which must not change.
 
         A row names a file by its path, by the end of its path, and with or without the ending of the name: `a`, `a.mp4`
-        and `holiday/a.mp4` all name /films/holiday/a.mp4. Files of equal content may share a row. Raises DataError for
-        a row that names different videos, two rows for one file, and where no row names any.
+        and `holiday/a.mp4` all name /films/holiday/a.mp4. Files of equal content may share a row. A row that names
+        different videos is unclear, and so are two rows for one file.
         """
-        naming = next(name for name in NAMING if name in self.columns)
+        if self._matched is None or self._matched[0] is not files:
+            self._matched = files, self._match(files)
+        return self._matched[1]
+
+    def _match(self, files: Mapping[str, IndexedFile]) -> Matched:
         by_name: dict[str, list[IndexedFile]] = {}
-        for file in files:
+        for file in files.values():
             for name in {file.path.name, file.path.stem}:
                 by_name.setdefault(name, []).append(file)
-        found: dict[Path, tuple[int, Mapping[str, str]]] = {}
+        lines: dict[Path, list[tuple[int, Mapping[str, str]]]] = {}
+        unclear: list[tuple[Mapping[str, str], str]] = []
         for line, row in self.rows:
-            named = Path(row[naming])
+            named = Path(row[self.naming])
             fits = [file for file in by_name.get(named.name, []) if names_file(named, file.path)]
             if len({file.content_hash for file in fits}) > 1:
-                raise DataError(
-                    f"{self.source}, line {line}: {named} names {len(fits)} files, {fits[0].path} and {fits[1].path}: "
-                    "write more of the path."
-                )
+                wrong = f"{named} names {len(fits)} files, {fits[0].path} and {fits[1].path}: write more of the path."
+                unclear.append((row, f"{self.source}, line {line}: {wrong}"))
+                continue
             for file in fits:
-                if file.path in found:
-                    raise DataError(f"{self.source}, lines {found[file.path][0]} and {line}: both name {file.path}.")
-                found[file.path] = line, row
-        if not found:
-            raise DataError(f"{self.source}: its column {naming!r} names no file of the index.")
-        return {path: row for path, (_, row) in found.items()}
+                lines.setdefault(file.path, []).append((line, row))
+        for path, own in lines.items():
+            if len(own) > 1:
+                wrong = f"{self.source}, lines {own[0][0]} and {own[1][0]}: both name {path}."
+                unclear += [(row, wrong) for _, row in own]
+        return Matched({path: own[0][1] for path, own in lines.items() if len(own) == 1}, unclear)
 
 
 @dataclass(frozen=True)
@@ -121,16 +134,20 @@ class Filters:
                     f"where {condition.column}: {self.metadata.source} has no such column. It has {', '.join(columns)}."
                 )
 
-    def passing(self, files: Sequence[IndexedFile]) -> list[IndexedFile]:
-        """The files that pass, in their order. Raises ConfigError for a folder that holds none of them, DataError."""
+    def passing(self, files: Mapping[str, IndexedFile]) -> list[IndexedFile]:
+        """The files that pass, in their order. files: by path.
+
+        Raises ConfigError for a folder that holds none of them; with `where` DataError for a row that all conditions
+        hold of and that is unclear (see `Metadata.of_files`), and where no row names a file.
+        """
         places = [Path(os.path.abspath(place)) for place in self.below]
         for place in places:
-            if not any(is_below(file.path, [place]) for file in files):
+            if not any(is_below(file.path, [place]) for file in files.values()):
                 raise ConfigError(f"below {place}: the index holds no file there. `reelseek index list` shows all.")
-        rows = self.metadata.of_files(files) if self.metadata is not None else {}
+        rows = self._rows(files)
         return [
             file
-            for file in files
+            for file in files.values()
             if (not places or is_below(file.path, places))
             and (self.since is None or file.mtime_ns >= self.since * 1e9)
             and (self.until is None or file.mtime_ns < self.until * 1e9)
@@ -138,6 +155,17 @@ class Filters:
             and (self.shorter is None or file.duration <= self.shorter)
             and (not self.where or (file.path in rows and _all_hold(self.where, rows[file.path])))
         ]
+
+    def _rows(self, files: Mapping[str, IndexedFile]) -> Mapping[Path, Mapping[str, str]]:
+        if self.metadata is None or not self.where:
+            return {}
+        matched = self.metadata.of_files(files)
+        for row, wrong in matched.unclear:
+            if _all_hold(self.where, row):
+                raise DataError(wrong)
+        if not matched.rows and not matched.unclear:
+            raise DataError(f"{self.metadata.source}: its column {self.metadata.naming!r} names no file of the index.")
+        return matched.rows
 
 
 def read_metadata(path: Path) -> Metadata:
@@ -218,9 +246,12 @@ def parse_time(text: str, *, end: bool = False) -> float:
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text.strip()):
             day = date.fromisoformat(text.strip()) + timedelta(days=1 if end else 0)
             return datetime(day.year, day.month, day.day).timestamp()
-        return datetime.fromisoformat(text.strip()).timestamp()
+        # ISO 8601 knows other days, such as 20240531, whose end would be taken for their beginning
+        if re.match(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}", text.strip()):
+            return datetime.fromisoformat(text.strip()).timestamp()
     except (ValueError, OverflowError, OSError):
-        raise ConfigError(f"{text!r} is no date: write it as 2024-05-31 or 2024-05-31T18:30.") from None
+        pass
+    raise ConfigError(f"{text!r} is no date: write it as 2024-05-31 or 2024-05-31T18:30.")
 
 
 def names_file(named: Path, path: Path) -> bool:

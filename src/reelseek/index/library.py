@@ -18,7 +18,9 @@ from reelseek.index.explanation import Explanation
 from reelseek.index.filters import Filters
 from reelseek.index.query import Query
 from reelseek.index.search import Searcher
+from reelseek.index.spoken import Spoken
 from reelseek.index.store import IndexedFile, list_files
+from reelseek.index.subtitles import load, version
 from reelseek.records import Hit, Method
 
 
@@ -32,6 +34,7 @@ class Index:
         self.directory = Path(directory)
         self.method = method
         self._searcher: Searcher | None = None
+        self._said: tuple[tuple[int, int], Spoken] | None = None
         if is_index(self.directory):
             check_model(open_index(self.directory), method.id, method.name)
 
@@ -68,9 +71,22 @@ class Index:
         moments: Moments = "",
         collapse: bool = True,
         variety: float = 0.0,
+        subtitles: bool = False,
     ) -> list[Answer]:
-        """Queries of more than a sentence, and filters: `reelseek.index.ask.ask`."""
-        return ask(self._current(), query, k, filters=filters, moments=moments, collapse=collapse, variety=variety)
+        """Queries of more than a sentence, and filters: `reelseek.index.ask.ask`.
+
+        subtitles: look the text up in those that the index holds, too.
+        """
+        return ask(
+            self._current(),
+            query,
+            k,
+            filters=filters,
+            moments=moments,
+            collapse=collapse,
+            variety=variety,
+            spoken=self._spoken() if subtitles else None,
+        )
 
     def explain(self, query: str, hits: Sequence[Hit]) -> list[Explanation]:
         """Why each hit of `search(query)` has its score: frames, words and the method's parts.
@@ -94,6 +110,12 @@ class Index:
         else:
             self._searcher.reload()
         return self._searcher
+
+    def _spoken(self) -> Spoken:
+        now = version(self.directory)
+        if self._said is None or self._said[0] != now:
+            self._said = now, Spoken(load(self.directory))
+        return self._said[1]
 
     def files(self) -> list[IndexedFile]:
         """Every path that the index knows, broken ones with their reasons."""

@@ -19,34 +19,51 @@ def grow(scores_F: np.ndarray, peak: int, *, alike: float = ALIKE) -> tuple[int,
     It reaches as far on both sides as scores stay at or above half height: midway between the video's mean and the
     peak, or at least within `alike` of the peak. A still shot is one moment.
     """
-    level = min((scores_F.mean() + scores_F[peak]) / 2, scores_F[peak] - alike)
-    below = np.flatnonzero(scores_F < level)
+    below = np.flatnonzero(scores_F < _half_height(scores_F, peak, alike))
     after = int(np.searchsorted(below, peak))
     first = int(below[after - 1]) + 1 if after > 0 else 0
     last = int(below[after]) - 1 if after < len(below) else len(scores_F) - 1
     return first, last
 
 
-def take_span(
-    scores_F: np.ndarray, taken_F: np.ndarray, low: int, high: int, *, alike: float = ALIKE
-) -> tuple[int, int, int] | None:
-    """The moment (first, last, peak) of the segment from frame `low` to before `high`, or None. Best segments first.
+def next_peak(scores_F: np.ndarray, taken_F: np.ndarray, low: int, high: int, *, alike: float = ALIKE) -> int | None:
+    """The frame whose moment comes next of the segment from frame `low` to before `high`; None where there is none.
 
-    taken_F: frames of the video's earlier moments; those of this one join them. A moment starts from the segment's best
-    frame and may reach into the neighbours. A segment whose best frame lies in an earlier moment gives None: it is the
-    same moment. So does one whose best frame is below the video's mean, unless it comes first: then it is a moment as
-    it stands. Moments of one video never overlap; a later one is cut short.
+    taken_F: frames of the video's earlier moments. First comes the segment's best frame, unless it is below the video's
+    mean and the video has a moment already. Once that is taken, by whichever moment, the best frame that is left comes,
+    as long as it reaches the half height of the video's best frame.
     """
-    mean = scores_F.mean()
-    peak = low + int(np.argmax(scores_F[low:high]))
-    if taken_F[peak] or (scores_F[peak] + alike < mean and taken_F.any()):
-        return None
-    first, last = grow(scores_F, peak, alike=alike) if scores_F[peak] + alike >= mean else (low, high - 1)
+    best = low + int(np.argmax(scores_F[low:high]))
+    if not taken_F[best]:
+        return best if scores_F[best] + alike >= scores_F.mean() or not taken_F.any() else None
+    left = int(np.argmax(np.where(taken_F[low:high], -np.inf, scores_F[low:high]))) + low
+    level = _half_height(scores_F, int(np.argmax(scores_F)), alike)
+    return left if not taken_F[left] and scores_F[left] >= level else None
+
+
+def take_span(
+    scores_F: np.ndarray, taken_F: np.ndarray, low: int, high: int, peak: int, *, alike: float = ALIKE
+) -> tuple[int, int]:
+    """First and last frame of the moment of `peak`, which `next_peak` gave; they join taken_F.
+
+    It may reach into the neighbours of the segment from `low` to before `high`. Where the peak is below the video's
+    mean, it is the segment as it stands. Moments of one video never overlap; a later one is cut short.
+    """
+    first, last = low, high - 1
+    if scores_F[peak] + alike >= scores_F.mean():
+        first, last = grow(scores_F, peak, alike=alike)
     taken = np.flatnonzero(taken_F)
-    first = max([first, *(taken[taken < peak] + 1)])
-    last = min([last, *(taken[taken > peak] - 1)])
+    after = int(np.searchsorted(taken, peak))
+    if after > 0:
+        first = max(first, int(taken[after - 1]) + 1)
+    if after < len(taken):
+        last = min(last, int(taken[after]) - 1)
     taken_F[first : last + 1] = True
-    return int(first), int(last), peak
+    return first, last
+
+
+def _half_height(scores_F: np.ndarray, peak: int, alike: float) -> float:
+    return float(min((scores_F.mean() + scores_F[peak]) / 2, scores_F[peak] - alike))
 
 
 def best_pair(first_F: np.ndarray, second_F: np.ndarray) -> tuple[int, int, float] | None:

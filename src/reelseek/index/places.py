@@ -6,15 +6,17 @@ Shapes: N frames of the whole index, F frames of a place or a video.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from heapq import heapify, heappop, heappush
 from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
 
 from reelseek.index.loaded import Loaded, edges_of, rows_of
-from reelseek.index.moments import ALIKE, best_pair, grow, take_span
+from reelseek.index.moments import ALIKE, best_pair, grow, next_peak, take_span
+from reelseek.index.spoken import LONG, Heard
 
 
 class Place(NamedTuple):
@@ -22,6 +24,7 @@ class Place(NamedTuple):
 
     segment: the stored segment that was scored. rows_F: rows of its frames in the index, those of `then` included.
     then: the later span (start, end, peak) of an ordered query, and later_segment where its best frame lies.
+    heard: what is said there, where it was found by that.
     """
 
     video: int
@@ -33,6 +36,7 @@ class Place(NamedTuple):
     rows_F: np.ndarray
     then: tuple[float, float, float] | None = None
     later_segment: int = -1
+    heard: Heard | None = None
 
 
 def best_segments(loaded: Loaded, ranked: Sequence[tuple[int, float]], scores_N: np.ndarray) -> Iterator[Place]:
@@ -63,28 +67,64 @@ class _Cut(NamedTuple):
 def moments_of(
     loaded: Loaded, ranked: Sequence[tuple[int, float]], scores_N: np.ndarray, *, alike: float = ALIKE
 ) -> Iterator[Place]:
-    """All moments around these segments, best first: several a video, each cut to where its frames match.
+    """All moments around these segments, best first: several a segment, each cut to where its frames match.
 
-    They are cut as they are asked for; equal scores come in order of path, then start.
+    The moment of a segment's best frame has the segment's score, a further one as much less as its own best frame lies
+    below that. They are cut as they are asked for; equal scores come in order of path, then start.
     """
     stored = loaded.segments
     begun: dict[int, _Cut] = {}
-    for _, equal in groupby(ranked, key=itemgetter(1)):
+    waiting = [(-score, rank) for rank, (_, score) in enumerate(ranked)]
+    heapify(waiting)
+    while waiting:
+        worth = waiting[0][0]
         places: list[tuple[int, float, Place]] = []
-        for s, score in equal:
+        while waiting and waiting[0][0] == worth:
+            _, rank = heappop(waiting)
+            s, score = ranked[rank]
             video = int(loaded.video_S[s])
             if video not in begun:
                 begun[video] = _uncut(loaded, video, scores_N)
             cut, low = begun[video], begun[video].low_of[s]
-            span = take_span(cut.scores_F, cut.taken_F, low, low + int(stored.count_S[s]), alike=alike)
-            if span is None:
+            high = low + int(stored.count_S[s])
+            peak = next_peak(cut.scores_F, cut.taken_F, low, high, alike=alike)
+            if peak is None:
                 continue
-            first, last, peak = span
+            own = score - float(cut.scores_F[low:high].max() - cut.scores_F[peak])
+            heappush(waiting, (-own, rank))
+            if -own != worth:  # its turn comes later
+                continue
+            first, last = take_span(cut.scores_F, cut.taken_F, low, high, peak, alike=alike)
             start, end = float(cut.edges[first]), float(cut.edges[last + 1])
             time = float(stored.times_N[cut.rows_F[peak]])
-            place = Place(video, start, end, score, time, s, cut.rows_F[first : last + 1])
+            place = Place(video, start, end, own, time, s, cut.rows_F[first : last + 1])
             places.append((int(loaded.order_S[loaded.segments_V[video][0]]), start, place))
         yield from (place for *_, place in sorted(places, key=itemgetter(0, 1)))
+
+
+def lines_of(loaded: Loaded, lines: Iterable[tuple[int, float, Heard]], scores_N: np.ndarray) -> Iterator[Place]:
+    """A place for every line that is heard, from (segment, score, line), best first: its span, at most `LONG` seconds.
+
+    A line that overlaps an earlier one of its video is left out: it reaches over two segments, or is in two files.
+    """
+    begun: dict[int, tuple[np.ndarray, np.ndarray, list[tuple[float, float]]]] = {}
+    for s, score, heard in lines:
+        video = int(loaded.video_S[s])
+        if video not in begun:
+            rows_F = rows_of(loaded, video)
+            begun[video] = rows_F, edges_of(loaded, video, rows_F), []
+        rows_F, edges, taken = begun[video]
+        start, end = heard.start, min(heard.end, heard.start + LONG, float(edges[-1]))
+        if end <= start:
+            end = float(edges[1 + np.searchsorted(edges[1:-1], start, side="right")])
+        at = bisect(taken, (start, end))
+        if (at > 0 and taken[at - 1][1] > start) or (at < len(taken) and taken[at][0] < end):
+            continue
+        taken.insert(at, (start, end))
+        low = int(np.searchsorted(edges[1:-1], start, side="right"))
+        high = max(low + 1, int(np.searchsorted(edges[:-1], end)))
+        peak = float(loaded.segments.times_N[rows_F[low + np.argmax(scores_N[rows_F[low:high]])]])
+        yield Place(video, start, end, score, peak, s, rows_F[low:high], heard=heard)
 
 
 def _uncut(loaded: Loaded, video: int, scores_N: np.ndarray) -> _Cut:

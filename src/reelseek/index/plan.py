@@ -5,6 +5,7 @@ Reads the folders and, only where a length matches, files' bytes; writes nothing
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -15,6 +16,13 @@ from reelseek.embed_pipeline import content_hash
 from reelseek.errors import IndexError_, VideoError
 from reelseek.index.store import IndexedFile, Stored
 from reelseek.video.files import find_videos
+
+
+class Emptied(NamedTuple):
+    """A folder that is empty now, and how many files the index keeps below it: its disk may not be mounted."""
+
+    folder: Path
+    files: int
 
 
 class Plan(NamedTuple):
@@ -30,6 +38,7 @@ class Plan(NamedTuple):
     moved: int
     adopted: int
     removed: int
+    emptied: Sequence[Emptied] = ()
 
 
 def find(places: Sequence[Path], known: Sequence[IndexedFile]) -> list[Path]:
@@ -56,7 +65,9 @@ def make_plan(
     """Compare the files found with those known and with the contents stored.
 
     Only a known file below `places` can be gone, and only if the system says that it does not exist; one that was found
-    and cannot be looked at stays as it is. Raises IndexError_ where all that was found has gone meanwhile.
+    and cannot be looked at stays as it is. So do files of a folder that is empty now, unless their content lies
+    elsewhere: a disk that is not mounted leaves such a folder. Raises IndexError_ where all that was found has gone
+    meanwhile.
     """
     rows = {row.path: row for row in known}
     named = {row.content_hash for row in known if row.status == "ok"}
@@ -80,6 +91,11 @@ def make_plan(
             ready.append(row._replace(content_hash=key, duration=stored[key].end, indexed_at=time.time()))
         else:
             groups.setdefault(key or str(row.path), []).append(row._replace(content_hash=key))
+    named_now = {row.content_hash for row in known if row.path not in leaving} | {row.content_hash for row in ready}
+    lost = [rows[path] for path in gone if rows[path].status == "ok" and rows[path].content_hash not in named_now]
+    looked_into: dict[Path, Path | None] = {}
+    emptied = {row.path: folder for row in lost if (folder := _emptied(row.path.parent, looked_into)) is not None}
+    leaving -= emptied.keys()
     kept = [row for row in known if row.path not in leaving]
     touched = sum(row.path in rows and rows[row.path].content_hash == row.content_hash for row in ready)
     adopted = sum(row.content_hash not in named for row in ready)
@@ -92,6 +108,7 @@ def make_plan(
         moved=len(ready) - touched - adopted,
         adopted=adopted,
         removed=sum(rows[path].content_hash not in here for path in gone),
+        emptied=[Emptied(*entry) for entry in sorted(Counter(emptied.values()).items())],
     )
 
 
@@ -136,6 +153,19 @@ def _is_gone(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def _emptied(folder: Path, looked_into: dict[Path, Path | None]) -> Path | None:
+    """The nearest folder, this one or one above, that is there, if it is empty."""
+    if folder not in looked_into:
+        try:
+            with os.scandir(folder) as entries:
+                looked_into[folder] = None if any(entries) else folder
+        except (FileNotFoundError, NotADirectoryError):
+            looked_into[folder] = _emptied(folder.parent, looked_into)
+        except OSError:
+            looked_into[folder] = None
+    return looked_into[folder]
 
 
 def as_planned(row: IndexedFile) -> bool:

@@ -9,7 +9,7 @@ The two rankings of segments are merged by reciprocal rank fusion (Cormack, Clar
 neither needs a scale, and a segment that both know comes before one that only one of them knows.
 Not here: reading subtitles (`reelseek.index.subtitles`).
 
-Shapes: S segments, D documents.
+Shapes: S segments, D documents, C cues.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from reelseek.index.subtitles import Cue, Sidecar
 
 K1, B = 1.2, 0.75
 FUSION = 60
+LONG = 60.0
+"""Seconds from which a cue is no line that is said, but a note over a whole film."""
 LEAST = 0.5
 """The share of the query's weight that a segment's words must carry."""
 
@@ -122,9 +124,7 @@ class Spoken:
         """The segments that may answer and in which the query is said, best first."""
         read = self._read
         if read is None or read[0] != loaded.version:  # filters leave it as it is
-            every_S = self._by_segment(loaded)
-            words = (Counter(word for _, cue in cues for word in words_of(cue.text)) for cues in every_S.values())
-            self._read = read = loaded.version, every_S, Documents(words)
+            self._read = read = loaded.version, *self._documents(loaded)
         _, cues_S, documents = read
         document_S = np.array(list(cues_S), np.int64)
         passes_S = np.zeros(len(loaded.order_S), bool)
@@ -132,54 +132,50 @@ class Spoken:
         scores_D = documents.scores(query, passes_S[document_S])
         found = np.flatnonzero(scores_D > 0)
         order = found[np.lexsort((loaded.order_S[document_S[found]], -scores_D[found]))]
-        return Ranked(query, document_S[order].tolist(), cues_S, {})
+        return Ranked(query, document_S[order].tolist(), cues_S)
 
-    def _by_segment(self, loaded: Loaded) -> dict[int, list[tuple[Path, Cue]]]:
+    def _documents(self, loaded: Loaded) -> tuple[dict[int, list[tuple[Path, Cue]]], Documents]:
+        """The cues of every segment in which there are some, and their words, in the same order."""
         cues_S: dict[int, list[tuple[Path, Cue]]] = {}
+        words_S: dict[int, Counter[str]] = {}
         video_of = {key: video for video, key in enumerate(loaded.contents_V)}
         for sidecar in self.sidecars:
             file = loaded.files.get(str(sidecar.video))
             if file is None or file.content_hash not in video_of:
                 continue
-            own_S = loaded.segments_V[video_of[file.content_hash]].tolist()
-            for s, cues in _by_segment(loaded, own_S, sidecar.cues).items():
-                cues_S.setdefault(s, []).extend((sidecar.file, cue) for cue in cues)
-        return cues_S
+            own_S = loaded.segments_V[video_of[file.content_hash]]
+            for cue, (low, high) in zip(sidecar.cues, _spans(loaded, own_S, sidecar.cues), strict=True):
+                words = Counter(words_of(cue.text))
+                for s in own_S[low:high].tolist():
+                    cues_S.setdefault(s, []).append((sidecar.file, cue))
+                    words_S.setdefault(s, Counter()).update(words)
+        return cues_S, Documents(words_S.values())
 
 
 class Ranked(NamedTuple):
-    """Segments in which a query is said, best first, and all cues by segment.
-
-    pictures: the ranks of segments by what they show, from 1; filled in by whoever ranks those.
-    """
+    """Segments in which a query is said, best first, and all cues by segment."""
 
     query: str
     segments: list[int]
     cues_S: Mapping[int, Sequence[tuple[Path, Cue]]]
-    pictures: dict[int, int]
 
-    def heard(self, segment: int) -> Heard | None:
-        """The cue of a segment that says most of the query; None where it was not found by its words."""
-        if segment not in self.segments:
-            return None
-        cues = self.cues_S[segment]
+    def lines(self, segment: int) -> list[tuple[Path, Cue]]:
+        """The cues of a segment that say most of the query: several where they say equally much of it."""
         wanted = set(words_of(self.query))
-        rank = self.segments.index(segment) + 1
-        file, cue = max(cues, key=lambda entry: len(wanted & set(words_of(entry[1].text))))
-        return Heard(str(file), cue.start, cue.end, cue.text, rank, self.pictures[segment])
+        said = [len(wanted & set(words_of(cue.text))) for _, cue in self.cues_S[segment]]
+        most = max(said)
+        return [entry for entry, count in zip(self.cues_S[segment], said, strict=True) if count == most]
 
 
-def _by_segment(loaded: Loaded, own_S: Sequence[int], cues: Sequence[Cue]) -> dict[int, list[Cue]]:
-    """The cues that overlap each of a video's segments, which lie one after the other, as the cues do."""
-    found: dict[int, list[Cue]] = {}
-    start_S, end_S = loaded.segments.start_S, loaded.segments.end_S
-    first = 0
-    for s in own_S:
-        while first < len(cues) and cues[first].end <= start_S[s]:
-            first += 1
-        for cue in cues[first:]:
-            if cue.start >= end_S[s]:
-                break
-            if cue.end > start_S[s] or cue.start >= start_S[s]:
-                found.setdefault(s, []).append(cue)
-    return found
+def _spans(loaded: Loaded, own_S: np.ndarray, cues: Sequence[Cue]) -> list[tuple[int, int]]:
+    """For every cue the first of a video's segments that it overlaps, and the one after the last.
+
+    A cue of more than `LONG` seconds counts for the first alone: filed under all, a small file would fill the memory.
+    """
+    start_S, end_S = loaded.segments.start_S[own_S], loaded.segments.end_S[own_S]
+    begin_C, end_C = np.array([cue[:2] for cue in cues]).T
+    low_C = np.searchsorted(end_S, begin_C, side="right")
+    # a cue of no length lies in the segment that begins with it
+    high_C = np.maximum(np.searchsorted(start_S, end_C), np.searchsorted(start_S, begin_C, side="right"))
+    high_C = np.where(end_C - begin_C > LONG, np.minimum(high_C, low_C + 1), high_C)
+    return list(zip(low_C.tolist(), high_C.tolist(), strict=True))

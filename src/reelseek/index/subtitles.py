@@ -115,7 +115,8 @@ def read(path: Path) -> tuple[list[Cue], int]:
 def beside(videos: Sequence[Path]) -> dict[Path, list[tuple[Path, os.stat_result]]]:
     """The subtitle files of every video, sorted by name, with their sizes and times; one folder is listed once.
 
-    A file that fits two videos belongs to the one with the longer name. Folders that cannot be listed have no entry.
+    A file that fits two videos belongs to the one with the longer name. Videos that are not there and those in folders
+    that cannot be listed have no entry.
     """
     found: dict[Path, list[tuple[Path, os.stat_result]]] = {}
     by_folder: dict[Path, list[Path]] = {}
@@ -124,9 +125,11 @@ def beside(videos: Sequence[Path]) -> dict[Path, list[tuple[Path, os.stat_result
     for folder, here in by_folder.items():
         try:
             with os.scandir(folder) as entries:
-                names = sorted(entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES))
+                listed = {entry.name for entry in entries}
         except OSError:
             continue
+        names = sorted(name for name in listed if name.lower().endswith(SUFFIXES))
+        here = [video for video in here if video.name in listed]
         found |= {video: [] for video in here}
         owners: dict[str, list[Path]] = {}
         for video in here:
@@ -141,8 +144,8 @@ def beside(videos: Sequence[Path]) -> dict[Path, list[tuple[Path, os.stat_result
 def follow(directory: Path, rows: Sequence[IndexedFile], places: Sequence[Path]) -> Followed:
     """Bring the index's subtitles up to date with the files beside its videos. Call it under the lock.
 
-    Videos outside `places`, and those in folders that cannot be listed, keep what they have; those that the index no
-    longer holds lose it. Raises IndexError_ where the disk does not take them.
+    Videos outside `places`, those that are not there and those in folders that cannot be listed keep what they have;
+    those that the index no longer holds lose it. Raises IndexError_ where the disk does not take them.
     """
     good = [row.path for row in rows if row.status == "ok"]
     seen = beside([path for path in good if is_below(path, places)])

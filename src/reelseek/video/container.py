@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EPERM
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from reelseek.errors import NoVideoStream, TruncatedVideo, UnreadableVideo
+from reelseek.errors import NoVideoStream, TruncatedVideo, UnreachableVideo, UnreadableVideo
 
 TOLERANCE = 1.0
 """Seconds by which pictures may end before their stated length (see `Timeline.tolerance`)."""
@@ -65,7 +66,8 @@ class Timeline(NamedTuple):
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The opened file and its first stream of moving pictures (a cover image is none), set to one thread.
 
-    Raises UnreadableVideo, also for what FFmpeg reports while the file is in use, and NoVideoStream.
+    Raises UnreadableVideo, also for what FFmpeg reports while the file is in use, and NoVideoStream; UnreachableVideo
+    for what the system reports.
     """
     path = Path(path)
     _check_file(path)
@@ -76,6 +78,10 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             yield container, stream
     except av.FFmpegError as error:
         reason = error.strerror or type(error).__name__
+        # FFmpeg's -1, which reads as EPERM, is what it says of damaged files. It says EIO of some, too: reading those
+        # again costs less than losing a whole one.
+        if isinstance(error, (OSError, MemoryError)) and error.errno != EPERM:
+            raise UnreachableVideo(f"{path}: cannot be read ({reason}); if it stays so, it is damaged") from error
         raise UnreadableVideo(
             f"{path}: cannot be read as a video ({reason}); it is damaged, incomplete or of another kind"
         ) from error
@@ -147,12 +153,14 @@ def _check_file(path: Path) -> None:
         if path.is_dir():
             raise UnreadableVideo(f"{path}: is a folder, not a video file")
         if not path.exists():
-            raise UnreadableVideo(f"{path}: does not exist")
+            raise UnreachableVideo(f"{path}: does not exist")
         if not path.is_file():
             raise UnreadableVideo(f"{path}: is not an ordinary file")
         if path.stat().st_size == 0:
             raise UnreadableVideo(f"{path}: is empty (0 bytes)")
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UnreachableVideo(f"{path}: cannot be opened ({error})") from error
+    except ValueError as error:
         raise UnreadableVideo(f"{path}: cannot be opened ({error})") from error
 
 

@@ -17,6 +17,7 @@ from reelseek.records import BrokenFile
 
 if TYPE_CHECKING:
     from reelseek.index.build import IndexReport
+    from reelseek.index.plan import Emptied
     from reelseek.index.watch import Change
     from reelseek.methods.method import Method
 
@@ -93,6 +94,7 @@ def run(arguments: Namespace) -> int:
             keep_frames=_keep_frames(arguments),
             progress=tell,
         )
+    _tell_emptied(report.emptied)
     _tell(directory, report, as_json=arguments.json)
     if not (report.added or report.unchanged or report.moved or report.broken):
         print(f"no video files below {', '.join(map(printable, arguments.folders))}: {ENDINGS}", file=sys.stderr)
@@ -104,9 +106,12 @@ def _watch(directory: Path, arguments: Namespace, method: Method, source: str) -
     from reelseek.index.watch import SETTLED, watch
 
     begun = False
+    empty: set[Path] = set()
 
     def tell(report: IndexReport, changed: Sequence[Change]) -> None:
-        nonlocal begun
+        nonlocal begun, empty
+        known, empty = empty, {place.folder for place in report.emptied}
+        _tell_emptied([place for place in report.emptied if place.folder not in known])
         if not begun:
             _tell(directory, report, as_json=arguments.json)
             places = ", ".join(map(printable, arguments.folders))
@@ -203,13 +208,27 @@ def _tell(directory: Path, report: IndexReport, *, as_json: bool) -> None:
         print(f"{report.subtitles_read} of {report.subtitles} subtitle files read{damaged}.")
 
 
+def _tell_emptied(places: Sequence[Emptied]) -> None:
+    for folder, count in places:
+        files = f"{count} file{'s'[: count != 1]}"
+        sentence = (
+            f"{folder}: is empty now. The index keeps the {files} that it knows there: is a disk not mounted? "
+            f"If they were deleted, take them out with `reelseek index remove {folder}`."
+        )
+        print(printable(sentence), file=sys.stderr, flush=True)
+
+
 def plain(report: IndexReport) -> dict[str, Any]:
     """A report as values of JSON."""
 
     def told(files: Sequence[BrokenFile]) -> list[dict[str, str]]:
         return [{"path": str(file.path), "reason": file.reason} for file in files]
 
-    return report._asdict() | {"broken": told(report.broken), "subtitles_broken": told(report.subtitles_broken)}
+    return report._asdict() | {
+        "broken": told(report.broken),
+        "subtitles_broken": told(report.subtitles_broken),
+        "emptied": [{"folder": str(place.folder), "files": place.files} for place in report.emptied],
+    }
 
 
 def _look_after(directory: Path, verb: str, paths: list[Path], *, as_json: bool) -> int:

@@ -42,14 +42,13 @@ def run(arguments: Namespace) -> int:
     from reelseek.index.filters import read_metadata
     from reelseek.video.files import thumbnail
 
-    metadata = read_metadata(Path(arguments.metadata)) if arguments.metadata else None
-
     def service(directory: str, model: str) -> Service:
         return open_service(
             directory,
             model=model,
             device=arguments.device,
-            metadata=metadata,
+            # each its own: a table keeps which files of one index its rows name
+            metadata=read_metadata(Path(arguments.metadata)) if arguments.metadata else None,
             probability=arguments.probability,
         )
 
