@@ -90,7 +90,7 @@ def test_command_lines_are_found() -> None:
 
 @cache
 def options_of(command: str) -> set[str]:
-    return {"--data", *re.findall(r"--[\w.]+", run(command, "--help").out)}
+    return set(re.findall(r"--[\w.]+(?:-[\w.]+)*", run(command, "--help").out))
 
 
 def test_commands_and_options_inside_sentences_exist() -> None:
@@ -98,8 +98,14 @@ def test_commands_and_options_inside_sentences_exist() -> None:
     assert pieces
     for command, rest in pieces:
         assert command in COMMANDS
-        for option in re.findall(r"--[\w.]+", rest):
+        for option in re.findall(r"--[\w.]+(?:-[\w.]+)*", rest):
             assert option in options_of(command), f"reelseek {command} has no {option}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_of_a_command_is_named(command: str) -> None:
+    options = {name for name in options_of(command) if "." not in name} - {"--help"}
+    assert not {name for name in options if not named(name)}
 
 
 def test_settings_in_sentences_exist() -> None:

@@ -61,7 +61,7 @@ def parse(words: Sequence[str]) -> Namespace:
         action="store_true",
         help="then go on: take up what is added, changed, moved and removed, until Ctrl-C",
     )
-    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
     options.add_argument("--json", action="store_true", help="print the report (or the list) as JSON")
     return options.parse_args(list(words))
 

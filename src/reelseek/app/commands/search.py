@@ -46,7 +46,7 @@ def parse(words: Sequence[str]) -> Namespace:
         "--explain", action="store_true", help="say below each answer which frames and words carried it"
     )
     options.add_argument("--model", default="", help="the model that made the index, if it has moved")
-    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
     options.add_argument("--json", action="store_true", help="one JSON object a line: all that is known of an answer")
     options.add_argument(
         "--out",
