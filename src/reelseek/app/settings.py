@@ -60,7 +60,8 @@ def settings_parser(command: str, description: str, sections: Collection[str] = 
             options._option_string_actions[f"--{name}.{setting}"].help = text
     for short, option in SHORT.items():
         if option in options._option_string_actions:
-            options._option_string_actions[option].help += f"; {short} for short"
+            action = options._option_string_actions[option]
+            action.help = f"{action.help}; {short} for short"
     return options
 
 

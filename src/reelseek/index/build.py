@@ -93,12 +93,13 @@ def update(
     """
     begun = time.perf_counter()
     places = [Path(os.path.abspath(folder)) for folder in folders]
+    is_there = cards.is_index(directory)
     for place in places:
         if not place.exists():
-            raise IndexError_(
-                f"{place}: not there. If it was deleted, take its files out with `reelseek index remove {place}`."
-            )
-    cards.is_index(directory)
+            rows = store.read_files(cards.open_index(directory).tables) if is_there else []
+            known = any(is_below(row.path, [place]) for row in rows)
+            advice = f" If it was deleted, take its files out with `reelseek index remove {place}`." if known else ""
+            raise IndexError_(f"{place}: not there.{advice}")
     with locked(directory):
         if cards.is_index(directory):
             index = _open(directory, method, config)
@@ -156,9 +157,10 @@ def _open(directory: Path, method: Method, config: IndexConfig | None) -> IndexC
     index = cards.open_index(directory)
     cards.check_model(index, method.id, method.name)
     if config is not None and config != index.config:
+        wanted = cards.options_of(config, index.config)
         raise IndexMismatch(
-            f"{directory}: was made with {index.config}, not with {config}. "
-            "Keep its settings or name another directory."
+            f"{directory}: was made with {cards.options_of(index.config, config)}, not with {wanted}. Leave that out, "
+            f"or change the whole index: `reelseek index switch {wanted} --index {directory}`."
         )
     return index
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from reelseek.methods.method import Method
 
 VERBS = ("list", "remove", "compact", "switch", "rollback")
+SAMPLING = ("fps", "segment_frames", "segments", "keyframes")
+TAKEN = {"list": ("json",), "switch": ("model", *SAMPLING, "device", "json")}
+"""Options besides --index that a verb reads; the other verbs read none."""
 ENDINGS = "they are known by their endings, such as .mp4, .mkv, .webm, .mov or .avi."
 
 
@@ -49,7 +52,14 @@ def parse(words: Sequence[str]) -> Namespace:
         default=None,
         help="windows of that length, or shots, at most as long (new indexes: windows)",
     )
-    options.add_argument("--keyframes", action="store_true", help="look at key frames only: faster, less exact")
+    options.add_argument(
+        "--keyframes",
+        choices=["yes", "no"],
+        nargs="?",
+        const="yes",
+        default=None,
+        help="look at key frames only: faster, less exact (new indexes: no)",
+    )
     options.add_argument(
         "--keep-frames",
         choices=["yes", "no"],
@@ -70,9 +80,8 @@ def run(arguments: Namespace) -> int:
     """Update the index and say what was done; broken files are counted on stderr with their reasons."""
     directory = Path(arguments.index)
     verb, *rest = arguments.folders
-    if verb in VERBS and (arguments.watch or arguments.keep_frames):
-        name = "--watch" if arguments.watch else "--keep-frames"
-        raise ConfigError(f"{name} is for indexing folders; `reelseek index {verb}` takes none.")
+    if verb in VERBS:
+        _refuse_idle(verb, arguments)
     if verb == "switch":
         return _switch(directory, rest, arguments)
     if verb in VERBS:
@@ -89,7 +98,7 @@ def run(arguments: Namespace) -> int:
             [Path(folder) for folder in arguments.folders],
             method,
             model_card=model_card(method, source),
-            config=_config(arguments, IndexConfig()),
+            config=_config(arguments, _usual(directory)),
             keep_frames=_keep_frames(arguments),
             progress=tell,
         )
@@ -97,6 +106,15 @@ def run(arguments: Namespace) -> int:
     if not (report.added or report.unchanged or report.moved or report.broken):
         print(f"no video files below {', '.join(map(printable, arguments.folders))}: {ENDINGS}", file=sys.stderr)
     return 0
+
+
+def _refuse_idle(verb: str, arguments: Namespace) -> None:
+    """Raises ConfigError for an option that was given and that the verb would not read."""
+    usual = {"model": "", "device": "auto", "watch": False, "json": False, **dict.fromkeys((*SAMPLING, "keep_frames"))}
+    for name, unset in usual.items():
+        if name not in TAKEN.get(verb, ()) and getattr(arguments, name) != unset:
+            option = "keep-frames" if name == "keep_frames" else name
+            raise ConfigError(f"--{option}: `reelseek index {verb}` does not read it; leave it out.")
 
 
 def _watch(directory: Path, arguments: Namespace, method: Method, source: str) -> int:
@@ -132,7 +150,7 @@ def _watch(directory: Path, arguments: Namespace, method: Method, source: str) -
             [Path(folder) for folder in arguments.folders],
             method,
             model_card=model_card(method, source),
-            config=_config(arguments, IndexConfig()),
+            config=_config(arguments, _usual(directory)),
             keep_frames=_keep_frames(arguments),
             tell=tell,
             say=say,
@@ -148,7 +166,7 @@ def _keep_frames(arguments: Namespace) -> bool | None:
 
 def _switch(directory: Path, rest: Sequence[str], arguments: Namespace) -> int:
     from reelseek.app.models import load_method, method_of_index, model_card
-    from reelseek.index.cards import open_index
+    from reelseek.index.cards import open_index, options_of
     from reelseek.index.switch import switch
 
     if rest:
@@ -169,17 +187,31 @@ def _switch(directory: Path, rest: Sequence[str], arguments: Namespace) -> int:
         )
     _tell(directory, report, as_json=arguments.json)
     if not arguments.json:
-        print("It answers from the new model now; `reelseek index rollback` takes that back until it is compacted.")
+        new = open_index(directory)
+        changed = [new.model["name"]] if new.model["id"] != old.model["id"] else []
+        changed += [f"frames taken with {options_of(new.config, old.config)}"] if new.config != old.config else []
+        print(
+            f"It answers from {' and '.join(changed)} now; `reelseek index rollback` takes that back until it is "
+            "compacted."
+        )
     return 0
+
+
+def _usual(directory: Path) -> IndexConfig:
+    """The settings of an index; of one that is still to be made, the usual ones."""
+    from reelseek.index.cards import is_index, open_index
+
+    return open_index(directory).config if is_index(directory) else IndexConfig()
 
 
 def _config(arguments: Namespace, usual: IndexConfig) -> IndexConfig | None:
     """What was asked for over what is usual; None, the index's own settings, if nothing was."""
-    asked = {name: getattr(arguments, name) for name in ("fps", "segment_frames", "segments")}
-    asked = {name: value for name, value in asked.items() if value is not None}
-    if not asked and not arguments.keyframes:
+    asked = {name: value for name in SAMPLING if (value := getattr(arguments, name)) is not None}
+    if not asked:
         return None
-    config = replace(usual, **asked, keyframes=arguments.keyframes or usual.keyframes)
+    if "keyframes" in asked:
+        asked["keyframes"] = asked["keyframes"] == "yes"
+    config = replace(usual, **asked)
     if config.fps <= 0 or config.segment_frames < 1:
         raise ConfigError("--fps must be above 0 and --segment_frames at least 1.")
     return config
