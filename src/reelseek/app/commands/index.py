@@ -32,7 +32,8 @@ def parse(words: Sequence[str]) -> Namespace:
     options = parser(
         "index",
         "Make the index of all videos below folders, or bring it up to date; unchanged files are not opened again. "
-        "`reelseek index list --index DIR` shows what it holds, `remove PATH...` takes files out, `compact` tidies it, "
+        "`reelseek index list --index DIR` shows what it holds, `remove PATH...` takes files out (until their folder is "
+        "indexed again: move or delete them first), `compact` tidies it, "
         "`switch --model M` embeds everything by another model and then answers from it, `rollback` takes that back "
         "(a folder of one of these names is given as ./list).",
     )
@@ -255,6 +256,11 @@ def _look_after(directory: Path, verb: str, paths: list[Path], *, as_json: bool)
     if verb == "remove":
         count = remove(directory, paths)
         print(f"{count} {'file' if count == 1 else 'files'} taken out of {directory}.")
+        if any(path.exists() for path in paths):
+            print(
+                "What still lies there comes back when its folder is indexed again: move or delete it, or index only "
+                "the other folders."
+            )
         return 0
     if verb == "rollback":
         card = roll_back(directory)
