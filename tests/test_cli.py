@@ -389,6 +389,34 @@ def test_doctor_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pip install" in said.err
 
 
+def test_doctor_has_a_row_for_every_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata
+
+    from reelseek.app.commands import doctor
+
+    needs = [
+        "torch>=2.6", "there==1.0; extra == 'whole'", 'other-one[x]<2,>=1; python_version > "3" and extra == "half"',
+        "there>=1; extra == 'half'", "gone-1; extra == 'half'", "there; extra == 'dev'",
+    ]  # fmt: skip
+
+    def version(name: str) -> str:
+        if name != "there":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1.5"
+
+    monkeypatch.setattr(doctor, "CHECKS", {})
+    monkeypatch.setattr(doctor, "PARTS", ("there",))
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(importlib.metadata, "requires", {"reelseek": needs}.__getitem__)
+    said = run("doctor")
+    assert said.code == 0, said
+    rows = [" ".join(line.split()) for line in said.out.splitlines() if line.startswith("extra ")]
+    assert rows == [
+        'extra half other-one and gone-1 not installed: pip install "reelseek[half]" absent',
+        "extra whole there 1.5 ok",
+    ]
+
+
 def test_evaluate_refuses_videos_that_the_run_has_seen(world: World) -> None:
     captions = (world.films / "captions.csv").read_text()
     moved = world.films / "moved.csv"

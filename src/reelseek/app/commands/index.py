@@ -32,9 +32,9 @@ def parse(words: Sequence[str]) -> Namespace:
     options = parser(
         "index",
         "Make the index of all videos below folders, or bring it up to date; unchanged files are not opened again. "
-        "`reelseek index list --index DIR` shows what it holds, `remove PATH...` takes files out (until their folder is "
-        "indexed again: move or delete them first), `compact` tidies it, "
-        "`switch --model M` embeds everything by another model and then answers from it, `rollback` takes that back "
+        "`reelseek index list --index DIR` shows what it holds, `remove PATH...` takes files out (until their folder "
+        "is indexed again: move or delete them first), `compact` tidies it, `switch --model M` embeds everything by "
+        "another model and then answers from it, `rollback` takes that back "
         "(a folder of one of these names is given as ./list).",
     )
     options.add_argument(
