@@ -55,17 +55,18 @@ def test_index_search_update_move_remove(world: World, tmp_path: Path) -> None:
         [str(folder / "blue.mp4"), "ok"],
         [str(folder / "rot.mp4"), "ok"],
     ]
-    said, again = run("index", "remove", folder / "rot.mp4", "--index", index).out.splitlines()
-    assert said == f"1 file taken out of {index}."
-    assert again.startswith("What still lies there comes back when its folder is indexed again")
+    said = run("index", "remove", folder / "rot.mp4", "--index", index)
+    assert said.out == f"1 file taken out of {index}.\n"
+    assert said.err.startswith("What still lies there comes back when its folder is indexed again")
     rows = lines(run("index", "list", "--index", index, "--json"))
     assert rows == [{"path": str(folder / "blue.mp4"), "status": "ok", "duration": 2.0, "reason": ""}]
     assert run("index", "compact", "--index", index).code == 0
     assert [hit["path"] for hit in lines(run("search", "blue", "--index", index, "--json"))] == [rows[0]["path"]]
     assert "1 added, 1 unchanged" in run("index", folder, "--index", index).out
     (folder / "rot.mp4").unlink()
-    said = run("index", "remove", folder / "rot.mp4", "--index", index)
-    assert said.out == f"1 file taken out of {index}.\n"
+    assert run("index", "remove", folder / "rot.mp4", "--index", index) == Said(
+        0, f"1 file taken out of {index}.\n", ""
+    )
 
 
 def test_search_tells_the_same_as_table_and_as_json(world: World) -> None:

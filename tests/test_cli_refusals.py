@@ -149,9 +149,9 @@ def test_verbs_of_index_take_what_they_take(world: World) -> None:
     ("verb", "options"),
     [
         ("list", ["--fps", "9"]), ("list", ["--model", "nosuch"]), ("list", ["--device", "cpu"]),
-        ("rollback", ["--segments", "shots"]), ("rollback", ["--model", "nosuch"]), ("rollback", ["--json"]),
+        ("rollback", ["--segments", "shots"]), ("rollback", ["--model", "nosuch"]),
         ("compact", ["--segment_frames", "3"]), ("compact", ["--keyframes"]), ("compact", ["--keep-frames", "no"]),
-        ("remove", ["--watch"]), ("remove", ["--json"]), ("switch", ["--watch"]), ("switch", ["--keep-frames", "yes"]),
+        ("remove", ["--watch"]), ("switch", ["--watch"]), ("switch", ["--keep-frames", "yes"]),
     ],
 )  # fmt: skip
 def test_verbs_of_index_refuse_options_that_they_do_not_read(world: World, verb: str, options: list[str]) -> None:

@@ -11,8 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -32,6 +31,7 @@ from reelseek.index.segments import any_text, blank_video, cut_segments
 from reelseek.index.store import IndexedFile
 from reelseek.index.upkeep import drop_leftovers, forget_elsewhere
 from reelseek.records import BrokenFile, EmbeddedVideo, Method
+from reelseek.score.threads import one_thread
 from reelseek.video.sample import fixed_fps
 
 BATCH_VIDEOS = 64
@@ -266,17 +266,6 @@ def _embed(
         decode_seconds=decode_seconds,
         encode_seconds=encode_seconds,
     )
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One processor thread for small steps: the others have pictures to encode, and each step would wait for them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Batch:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 VERBS = ("list", "remove", "compact", "switch", "rollback")
 SAMPLING = ("fps", "segment_frames", "segments", "keyframes")
-TAKEN = {"list": ("json",), "switch": ("model", *SAMPLING, "device", "json")}
-"""Options besides --index that a verb reads; the other verbs read none."""
+TAKEN = {"switch": ("model", *SAMPLING, "device")}
+"""Options besides --index and --json that a verb reads; the other verbs read none."""
 ENDINGS = "they are known by their endings, such as .mp4, .mkv, .webm, .mov or .avi."
 
 
@@ -111,7 +111,7 @@ def run(arguments: Namespace) -> int:
 
 def _refuse_idle(verb: str, arguments: Namespace) -> None:
     """Raises ConfigError for an option that was given and that the verb would not read."""
-    usual = {"model": "", "device": "auto", "watch": False, "json": False, **dict.fromkeys((*SAMPLING, "keep_frames"))}
+    usual = {"model": "", "device": "auto", "watch": False, **dict.fromkeys((*SAMPLING, "keep_frames"))}
     for name, unset in usual.items():
         if name not in TAKEN.get(verb, ()) and getattr(arguments, name) != unset:
             option = "keep-frames" if name == "keep_frames" else name
@@ -259,7 +259,8 @@ def _look_after(directory: Path, verb: str, paths: list[Path], *, as_json: bool)
         if any(path.exists() for path in paths):
             print(
                 "What still lies there comes back when its folder is indexed again: move or delete it, or index only "
-                "the other folders."
+                "the other folders.",
+                file=sys.stderr,
             )
         return 0
     if verb == "rollback":
