@@ -17,6 +17,7 @@ from reelseek.app.settings import SECTIONS
 from reelseek.data import DATASETS
 from reelseek.methods import METHODS
 from reelseek.recipes.parts import BENCHMARK_PARTS, METHOD_PARTS
+from test_layers import ALLOWED, FREE
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -130,6 +131,11 @@ def test_the_table_of_contents_is_whole() -> None:
     assert listed is not None
     pages = {page.stem for page in PAGES if page.parent.name == "docs"} - {"index"}
     assert set(listed[1].split()) == pages
+
+
+def test_the_table_of_units_is_whole() -> None:
+    table = "".join(re.findall(r"^\| `.*", text_of(ROOT / "docs" / "develop.md"), re.MULTILINE))
+    assert {unit for unit in ALLOWED.keys() | FREE if f"`{unit}`" not in table} == set()
 
 
 def tour() -> list[str]:

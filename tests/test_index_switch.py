@@ -255,9 +255,9 @@ def test_a_switch_says_what_changed(tmp_path: Path) -> None:
     update(tmp_path / "fake", films, method=OLD)
     both = cli_world.run("index", "switch", "--index", tmp_path / "fake", "--model", "offline", "--keyframes")
     name = cards.open_index(index).model["name"]
-    assert f"It answers from {name} and frames taken with --keyframes yes now; " in both.out
+    assert f"It answers from {name} and vectors made with --keyframes yes now; " in both.out
     alone = cli_world.run("index", "switch", "--index", index, "--segments", "shots", "--segment_frames", 4)
-    assert "It answers from frames taken with --segment_frames 4 --segments shots now; " in alone.out
+    assert "It answers from vectors made with --segment_frames 4 --segments shots now; " in alone.out
 
 
 def test_the_commands(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_the_commands(tmp_path: Path) -> None:
     said = cli_world.run("index", "switch", "--index", index, "--fps", 3)
     assert said.code == 0, said
     assert said.out.splitlines()[-1].startswith(
-        "It answers from frames taken with --fps 3 now; `reelseek index rollback"
+        "It answers from vectors made with --fps 3 now; `reelseek index rollback"
     )
     assert cards.open_index(index).config.fps == 3
     assert cli_world.run("search", "red", "--index", index).code == 0

@@ -190,7 +190,7 @@ def _switch(directory: Path, rest: Sequence[str], arguments: Namespace) -> int:
     if not arguments.json:
         new = open_index(directory)
         changed = [new.model["name"]] if new.model["id"] != old.model["id"] else []
-        changed += [f"frames taken with {options_of(new.config, old.config)}"] if new.config != old.config else []
+        changed += [f"vectors made with {options_of(new.config, old.config)}"] if new.config != old.config else []
         print(
             f"It answers from {' and '.join(changed)} now; `reelseek index rollback` takes that back until it is "
             "compacted."
