@@ -53,7 +53,7 @@ class FakeMethod:
         for word, colour in named.items():
             if word in caption:
                 return torch.tensor(colour)
-        digest = hashlib.blake2b(caption.encode(), digest_size=3).digest()
+        digest = hashlib.blake2b(caption.encode("utf-8", "replace"), digest_size=3).digest()
         return torch.tensor([byte / 127.5 - 1 for byte in digest])
 
 

@@ -46,7 +46,7 @@ class FakeMethod:
         for caption in captions:
             colours = [COLOURS[word] for word in re.findall(r"\w+", caption.lower()) if word in COLOURS]
             if not colours:
-                colours = [tuple(hashlib.blake2b(caption.encode(), digest_size=3).digest())]
+                colours = [tuple(hashlib.blake2b(caption.encode("utf-8", "replace"), digest_size=3).digest())]
             rows.append(torch.tensor(np.mean(colours, axis=0) / 127.5 - 1, dtype=torch.float32).repeat(4))
         return Texts(pooled_TD=torch.stack(rows))
 

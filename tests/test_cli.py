@@ -57,11 +57,18 @@ def test_index_search_update_move_remove(world: World, tmp_path: Path) -> None:
         [str(folder / "blue.mp4"), "ok"],
         [str(folder / "rot.mp4"), "ok"],
     ]
-    assert run("index", "remove", folder / "rot.mp4", "--index", index).out == f"1 file taken out of {index}.\n"
+    said = run("index", "remove", folder / "rot.mp4", "--index", index)
+    assert said.out == f"1 file taken out of {index}.\n"
+    assert said.err.startswith("What still lies there comes back when its folder is indexed again")
     rows = lines(run("index", "list", "--index", index, "--json"))
     assert rows == [{"path": str(folder / "blue.mp4"), "status": "ok", "duration": 2.0, "reason": ""}]
     assert run("index", "compact", "--index", index).out.startswith(f"{index}: unused vectors are off the disk")
     assert [hit["path"] for hit in lines(run("search", "blue", "--index", index, "--json"))] == [rows[0]["path"]]
+    assert "1 added, 1 unchanged" in run("index", folder, "--index", index).out
+    (folder / "rot.mp4").unlink()
+    assert run("index", "remove", folder / "rot.mp4", "--index", index) == Said(
+        0, f"1 file taken out of {index}.\n", ""
+    )
 
 
 def test_looking_after_an_index_is_told_as_json_too(tmp_path: Path) -> None:
@@ -395,6 +402,34 @@ def test_doctor_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said.code == 1
     assert "MISSING" in next(line for line in said.out.splitlines() if "no-such-package" in line)
     assert "pip install" in said.err
+
+
+def test_doctor_has_a_row_for_every_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata
+
+    from reelseek.app.commands import doctor
+
+    needs = [
+        "torch>=2.6", "there==1.0; extra == 'whole'", 'other-one[x]<2,>=1; python_version > "3" and extra == "half"',
+        "there>=1; extra == 'half'", "gone-1; extra == 'half'", "there; extra == 'dev'",
+    ]  # fmt: skip
+
+    def version(name: str) -> str:
+        if name != "there":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1.5"
+
+    monkeypatch.setattr(doctor, "CHECKS", {})
+    monkeypatch.setattr(doctor, "PARTS", ("there",))
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(importlib.metadata, "requires", {"reelseek": needs}.__getitem__)
+    said = run("doctor")
+    assert said.code == 0, said
+    rows = [" ".join(line.split()) for line in said.out.splitlines() if line.startswith("extra ")]
+    assert rows == [
+        'extra half other-one and gone-1 not installed: pip install "reelseek[half]" absent',
+        "extra whole there 1.5 ok",
+    ]
 
 
 def test_evaluate_refuses_videos_that_the_run_has_seen(world: World) -> None:

@@ -49,7 +49,30 @@ def test_a_folder_without_videos(tmp_path: Path, name: str) -> None:
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:
-    assert "not there" in refused(1, "index", tmp_path / "nowhere", "--index", tmp_path / "index")
+    nowhere = tmp_path / "nowhere"
+    assert refused(1, "index", nowhere, "--index", tmp_path / "index").endswith(f"{nowhere}: not there.")
+
+
+def test_a_missing_folder_whose_files_the_index_knows(tmp_path: Path) -> None:
+    folder, index = tmp_path / "mine", tmp_path / "index"
+    film = gradient(folder / "red.mp4", COLOURS["red"])
+    assert run("index", folder, "--index", index).code == 0
+    assert refused(1, "index", tmp_path / "other", "--index", index).endswith("other: not there.")
+    film.unlink()
+    folder.rmdir()
+    advice = f"If it was deleted, take its files out with `reelseek index remove {folder}`."
+    assert refused(1, "index", folder, "--index", index).endswith(f"{folder}: not there. {advice}")
+
+
+def test_other_settings_than_those_of_the_index(tmp_path: Path) -> None:
+    folder, index = tmp_path / "mine", tmp_path / "index"
+    gradient(folder / "red.mp4", COLOURS["red"])
+    assert run("index", folder, "--index", index, "--segments", "shots").code == 0
+    sentence = refused(1, "index", folder, "--index", index, "--fps", 2, "--keyframes", "yes")
+    assert "made with --fps 1 --keyframes no, not with --fps 2 --keyframes yes. Leave that out, or" in sentence
+    assert f"`reelseek index switch --fps 2 --keyframes yes --index {index}`" in sentence
+    # what is not named is the index's own, not what a new index has
+    assert run("index", folder, "--index", index, "--fps", 1).code == 0
 
 
 def test_broken_files_are_set_aside_with_their_reasons(world: World, tmp_path: Path) -> None:
@@ -120,6 +143,21 @@ def test_verbs_of_index_take_what_they_take(world: World) -> None:
     assert "needs the files or folders" in refused(2, "index", "remove", "--index", world.index)
     assert "takes no files" in refused(2, "index", "compact", "red.mp4", "--index", world.index)
     assert "holds no such file" in refused(1, "index", "remove", "red.mp4", "--index", world.index)
+
+
+@pytest.mark.parametrize(
+    ("verb", "options"),
+    [
+        ("list", ["--fps", "9"]), ("list", ["--model", "nosuch"]), ("list", ["--device", "cpu"]),
+        ("rollback", ["--segments", "shots"]), ("rollback", ["--model", "nosuch"]),
+        ("compact", ["--segment_frames", "3"]), ("compact", ["--keyframes"]), ("compact", ["--keep-frames", "no"]),
+        ("remove", ["--watch"]), ("switch", ["--watch"]), ("switch", ["--keep-frames", "yes"]),
+    ],
+)  # fmt: skip
+def test_verbs_of_index_refuse_options_that_they_do_not_read(world: World, verb: str, options: list[str]) -> None:
+    paths = [world.films / "red.mp4"] if verb == "remove" else []
+    sentence = refused(2, "index", verb, *paths, "--index", world.index, *options)
+    assert f"{options[0]}: `reelseek index {verb}` does not read it" in sentence
 
 
 @pytest.mark.parametrize("query", ["", "   ", "\t\n", "\u3000\u00a0"])

@@ -190,6 +190,10 @@ def test_nothing_is_left(folder: Path) -> None:
         (["red", "--where", "camera=x"], "needs a table with that column, see --metadata"),
         (["red", "--where", "camera"], "write a column, a sign and a value"),
         (["red", "--diverse", "--variety", "2"], "variety 2: it goes from 0"),
+        (["red", "--variety", "0.5"], "--variety: it says how much --diverse counts; give that too."),
+        (["red", "--cut", "copy"], "--cut: it is about the files of --out; name one."),
+        (["red", "--cut", "exact"], "--cut: it is about the files of --out; name one."),
+        (["red", "--overwrite"], "--overwrite: it is about the files of --out; name one."),
         (["red", "--below", "/nowhere"], "below /nowhere: the index holds no file there"),
     ],
 )

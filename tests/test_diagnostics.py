@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reelseek.diagnostics.ideal import anchor_loss, ideal_increments, ideal_scores, pair_gradients
+from reelseek.diagnostics.ideal import ideal_increments, ideal_scores, pair_gradients
 from reelseek.diagnostics.plots import diagnostics_figure, figure_bytes
 from reelseek.diagnostics.values import (
     Samples,
@@ -42,10 +42,16 @@ def loss_loop(anchors: torch.Tensor, pooled: torch.Tensor, own: int) -> float:
     return math.log(sum(map(math.exp, logits))) - logits[own]
 
 
+def anchor_loss(anchors, pooled, *, target):
+    """InfoNCE from text to video [T], with a vector of its own for every pair of text and video."""
+    logits = SCALE * torch.nn.functional.cosine_similarity(anchors, pooled, dim=-1)
+    return torch.nn.functional.cross_entropy(logits, target, reduction="none")
+
+
 def test_gradients_are_those_of_finite_differences():
     anchors, pooled, target = random(3, 4, 5), random(3, 4, 5, seed=1), torch.tensor([0, 3, 1])
     found = pair_gradients(anchors, pooled, logit_scale=SCALE, target_T=target)
-    losses = anchor_loss(anchors, pooled, logit_scale=SCALE, target_T=target)
+    losses = anchor_loss(anchors, pooled, target=target)
     for i in range(3):
         assert float(losses[i]) == pytest.approx(loss_loop(anchors[i], pooled[i], int(target[i])), rel=1e-9)
         for j in range(4):
@@ -59,7 +65,7 @@ def test_gradients_are_those_of_finite_differences():
 def test_one_vector_for_all_pairs_gets_the_sum_of_the_pairs_gradients():
     texts, pooled, target = random(3, 5).requires_grad_(), random(3, 4, 5, seed=1), torch.tensor([0, 3, 1])
     anchors = texts[:, None].expand(3, 4, 5)
-    (shared,) = torch.autograd.grad(anchor_loss(anchors, pooled, logit_scale=SCALE, target_T=target).sum(), texts)
+    (shared,) = torch.autograd.grad(anchor_loss(anchors, pooled, target=target).sum(), texts)
     parts = pair_gradients(anchors.detach(), pooled, logit_scale=SCALE, target_T=target)
     assert torch.allclose(parts.sum(dim=1), shared, atol=1e-10)
 
@@ -71,8 +77,8 @@ def test_ideal_increments_lie_on_the_sphere_and_lower_the_loss(radius, steps):
     made = ideal_increments(texts, pooled, radius=radius, steps=steps)
     assert torch.allclose(made.norm(dim=2), torch.full((5, 5), radius).double(), atol=1e-9)
     target = torch.arange(5)
-    before = anchor_loss(texts[:, None].expand_as(made), pooled, logit_scale=SCALE, target_T=target)
-    after = anchor_loss(texts[:, None] + made, pooled, logit_scale=SCALE, target_T=target)
+    before = anchor_loss(texts[:, None].expand_as(made), pooled, target=target)
+    after = anchor_loss(texts[:, None] + made, pooled, target=target)
     assert (after < before).all()
 
 

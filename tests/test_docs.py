@@ -17,6 +17,7 @@ from reelseek.app.settings import SECTIONS
 from reelseek.data import DATASETS
 from reelseek.methods import METHODS
 from reelseek.recipes.parts import BENCHMARK_PARTS, METHOD_PARTS
+from test_layers import ALLOWED, FREE
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -90,7 +91,7 @@ def test_command_lines_are_found() -> None:
 
 @cache
 def options_of(command: str) -> set[str]:
-    return {"--data", *re.findall(r"--[\w.]+", run(command, "--help").out)}
+    return set(re.findall(r"--[\w.]+(?:-[\w.]+)*", run(command, "--help").out))
 
 
 def test_commands_and_options_inside_sentences_exist() -> None:
@@ -98,8 +99,14 @@ def test_commands_and_options_inside_sentences_exist() -> None:
     assert pieces
     for command, rest in pieces:
         assert command in COMMANDS
-        for option in re.findall(r"--[\w.]+", rest):
+        for option in re.findall(r"--[\w.]+(?:-[\w.]+)*", rest):
             assert option in options_of(command), f"reelseek {command} has no {option}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_of_a_command_is_named(command: str) -> None:
+    options = {name for name in options_of(command) if "." not in name} - {"--help"}
+    assert not {name for name in options if not named(name)}
 
 
 def test_settings_in_sentences_exist() -> None:
@@ -124,6 +131,11 @@ def test_the_table_of_contents_is_whole() -> None:
     assert listed is not None
     pages = {page.stem for page in PAGES if page.parent.name == "docs"} - {"index"}
     assert set(listed[1].split()) == pages
+
+
+def test_the_table_of_units_is_whole() -> None:
+    table = "".join(re.findall(r"^\| `.*", text_of(ROOT / "docs" / "develop.md"), re.MULTILINE))
+    assert {unit for unit in ALLOWED.keys() | FREE if f"`{unit}`" not in table} == set()
 
 
 def tour() -> list[str]:

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -14,7 +15,6 @@ import torch
 
 from index_fakes import CARD, CONFIG, FakeMethod, clip, everything, update
 from reelseek import embed_pipeline
-from reelseek.config import IndexConfig
 from reelseek.errors import ConfigError, IndexError_, IndexLocked, IndexMismatch, NotAnIndex
 from reelseek.index import build, cards, plan, store, subtitles, upkeep
 from reelseek.index.disk import locked
@@ -404,8 +404,10 @@ def test_another_model_or_other_settings_are_refused(index, videos):
         update(index, videos, method=FakeMethod(seed=1))
     with pytest.raises(IndexMismatch, match="fake-0"):
         Searcher(cards.open_index(index), FakeMethod(seed=1))
-    with pytest.raises(IndexMismatch, match=r"fps=2.0.*fps=5.0"):
-        update(index, videos, config=IndexConfig(fps=5.0))
+    with pytest.raises(
+        IndexMismatch, match=r"made with --fps 2, not with --fps 5\. .*`reelseek index switch --fps 5 --index"
+    ):
+        update(index, videos, config=replace(CONFIG, fps=5.0))
     assert update(index, videos, config=None).unchanged == 3
 
 

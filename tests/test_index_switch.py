@@ -231,6 +231,35 @@ def test_a_server_answers_from_the_new_model_without_a_new_start(index: Path) ->
     assert service.status()["model"] == "the new one"
 
 
+def test_key_frames_can_be_taken_and_left_again(tmp_path: Path) -> None:
+    films, index = cli_world.films(tmp_path / "films"), tmp_path / "i"
+
+    def switched(*words: object) -> tuple[bool, float]:
+        said = cli_world.run("index", "switch", "--index", index, *words)
+        assert said.code == 0, said
+        config = cards.open_index(index).config
+        return config.keyframes, config.fps
+
+    assert cli_world.run("index", films, "--index", index, "--keyframes", "yes").code == 0
+    assert switched("--fps", 2) == (True, 2)
+    assert switched("--keyframes", "no") == (False, 2)
+    assert switched("--keyframes") == (True, 2)
+    assert "invalid choice: 'maybe'" in cli_world.refused(
+        2, "index", "switch", "--index", index, "--keyframes", "maybe"
+    )
+
+
+def test_a_switch_says_what_changed(tmp_path: Path) -> None:
+    films, index = cli_world.films(tmp_path / "films"), tmp_path / "i"
+    assert cli_world.run("index", films, "--index", index).code == 0
+    update(tmp_path / "fake", films, method=OLD)
+    both = cli_world.run("index", "switch", "--index", tmp_path / "fake", "--model", "offline", "--keyframes")
+    name = cards.open_index(index).model["name"]
+    assert f"It answers from {name} and vectors made with --keyframes yes now; " in both.out
+    alone = cli_world.run("index", "switch", "--index", index, "--segments", "shots", "--segment_frames", 4)
+    assert "It answers from vectors made with --segment_frames 4 --segments shots now; " in alone.out
+
+
 def test_the_commands(tmp_path: Path) -> None:
     films, index = cli_world.films(tmp_path / "films"), tmp_path / "films.index"
     assert cli_world.run("index", films, "--index", index).code == 0
@@ -239,7 +268,9 @@ def test_the_commands(tmp_path: Path) -> None:
     assert "takes no files" in cli_world.refused(2, "index", "switch", films, "--index", index)
     said = cli_world.run("index", "switch", "--index", index, "--fps", 3)
     assert said.code == 0, said
-    assert "rollback" in said.out
+    assert said.out.splitlines()[-1].startswith(
+        "It answers from vectors made with --fps 3 now; `reelseek index rollback"
+    )
     assert cards.open_index(index).config.fps == 3
     assert cli_world.run("search", "red", "--index", index).code == 0
     assert "again" in cli_world.run("index", "rollback", "--index", index).out

@@ -317,4 +317,4 @@ def test_the_command_in_a_process_of_its_own(tmp_path: Path) -> None:
 
 def test_watching_takes_no_verb(tmp_path: Path) -> None:
     for option in (["--watch"], ["--keep-frames", "yes"]):
-        assert "for indexing folders" in cli_world.refused(2, "index", "list", "--index", tmp_path, *option)
+        assert "does not read it" in cli_world.refused(2, "index", "list", "--index", tmp_path, *option)

@@ -202,6 +202,13 @@ def test_over_standard_pipes(tmp_path: Path) -> None:
     assert names(filtered.structured_content) == ["red.mp4"]
 
 
+def test_a_folder_to_read_must_be_there(index: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    for place in (tmp_path / "nofolder", tmp_path / "a.png"):
+        sentence = cli_world.refused(2, "mcp", "--index", index, "--read", tmp_path, "--read", place)
+        assert f"--read {place}: there is no such folder." in sentence
+
+
 def test_without_the_package(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mcp.server", None)
     monkeypatch.delitem(sys.modules, "reelseek.app.mcp", raising=False)

@@ -16,10 +16,11 @@ from reelseek.config import DataConfig
 from reelseek.data import load as load_by_name
 from reelseek.data import motions, motions_render
 from reelseek.data.folder import load_folder
-from reelseek.data.motions import binding_accuracy, generate, load, load_items, swap_accuracy
+from reelseek.data.motions import generate, load, load_items
 from reelseek.data.motions_items import true_pairs
 from reelseek.data.motions_plan import Knobs
 from reelseek.errors import ConfigError, DataError
+from reelseek.evaluation import contrast_percent
 
 SIZES = {"train": 10, "val": 3, "test": 24}
 KNOBS = Knobs(side=64, clause_frames=4, objects=8, group=4, false_negatives=0.15, mismatch=0.3)
@@ -269,52 +270,17 @@ def accuracy_by_loops(matrix, items, kinds, video_of_T) -> float:
     return 100 * wins / total
 
 
-@pytest.mark.parametrize(
-    ("accuracy", "kinds"), [(swap_accuracy, ("order",)), (binding_accuracy, ("binding", "distractor"))]
-)
-def test_twin_accuracies(made, accuracy, kinds):
-    items = load_items(made, load(made).test)
-    rng = np.random.default_rng(0)
-    matrix = rng.normal(size=(24, 24))
-    assert accuracy(matrix, items) == pytest.approx(accuracy_by_loops(matrix, items, kinds, range(24)))
-    owner = rng.integers(0, 24, size=60)
-    matrix = rng.normal(size=(60, 24))
-    expected = accuracy_by_loops(matrix, items, kinds, owner)
-    assert 0 < expected < 100
-    assert accuracy(matrix, items, video_of_T=owner) == pytest.approx(expected)
-    assert accuracy(np.eye(24), items) == 100
-
-
-def test_ties_and_rounding_are_failures(made):
-    items = load_items(made, load(made).test)
-    assert swap_accuracy(np.ones((24, 24)), items) == 0
-    assert swap_accuracy(np.ones((24, 24)) + 1e-7 * np.eye(24), items) == 0
-    assert swap_accuracy(np.ones((24, 24)) + 1e-7 * np.eye(24), items, margin=1e-8) == 100
-
-
-def test_what_cannot_be_measured_is_refused(made):
-    items = load_items(made, load(made).test)
-    singles = [item for item in items if item.kind == "single"]
-    with pytest.raises(ValueError, match="no twins of the kinds order"):
-        swap_accuracy(np.eye(len(singles)), singles)
-    with pytest.raises(ValueError, match="do not fit"):
-        swap_accuracy(np.ones((24, 23)), items)
-    with pytest.raises(ValueError, match="do not fit"):
-        binding_accuracy(np.ones((24, 24)), items, video_of_T=np.zeros(3, dtype=int))
-    with pytest.raises(ValueError, match="not finite"):
-        binding_accuracy(np.full((24, 24), np.nan), items)
-
-
-@pytest.mark.parametrize(
-    ("name", "accuracy"), [("swap", swap_accuracy), ("binding", binding_accuracy)], ids=["swap", "binding"]
-)
-def test_contrasts_ask_what_the_twin_accuracies_ask(made, name, accuracy):
+@pytest.mark.parametrize(("name", "kinds"), [("swap", ("order",)), ("binding", ("binding", "distractor"))])
+def test_contrasts_are_captions_with_their_own_video_and_its_twin(made, name, kinds):
     test = load(made).test
-    matrix = np.random.default_rng(4).normal(size=(len(test.texts), len(test.video_ids)))
-    text_N, right_N, wrong_N = np.array(test.contrasts[name]).T
+    items = load_items(made, test)
+    rng = np.random.default_rng(4)
+    matrix = rng.normal(size=(len(test.texts), len(test.video_ids)))
+    expected = accuracy_by_loops(matrix, items, kinds, test.video_of_T)
+    assert 0 < expected < 100
+    assert contrast_percent(matrix, test.contrasts[name]) == pytest.approx(expected)
+    text_N, right_N, _ = np.array(test.contrasts[name]).T
     np.testing.assert_array_equal(right_N, test.video_of_T[text_N])
-    found = 100 * np.mean(matrix[text_N, right_N] > matrix[text_N, wrong_N])
-    assert found == pytest.approx(accuracy(matrix, load_items(made, test), video_of_T=test.video_of_T))
     assert not {(text, wrong) for text, _, wrong in test.contrasts[name]} & set(test.extra_relevance)
 
 

@@ -11,11 +11,10 @@ import torch
 
 from reelseek.config import TrainConfig
 from reelseek.training.bert_adam import BertAdam
-from reelseek.training.log import read_log
 from reelseek.training.optim import make_optimizer, parameter_groups, rate_at, released_factor
 from test_train_loop import train
 from test_train_optim import Everything
-from train_toy import CONFIG, Toy
+from train_toy import CONFIG, Toy, read_log
 
 BERT = replace(CONFIG, optimizer="bertadam", weight_decay=0.2)
 

@@ -18,10 +18,9 @@ from reelseek.errors import TrainingError
 from reelseek.records import Texts, Videos
 from reelseek.training.cached import backward_in_parts, join, tensors_of
 from reelseek.training.distributed import make_fabric
-from reelseek.training.log import read_log
 from reelseek.training.loop import fit, seed_all
 from reelseek.training.step import Step, backward_at_once
-from train_toy import CONFIG, Toy, objective
+from train_toy import CONFIG, Toy, objective, read_log
 
 TRAINED = replace(CONFIG, epochs=2, batch_size=8, backbone_learning_rate=0.01)
 COUNT, STEPS = 8, 3

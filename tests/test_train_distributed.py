@@ -15,10 +15,9 @@ from safetensors.torch import load_file, save_file
 from reelseek.records import Texts, Videos
 from reelseek.training.batches import Batch
 from reelseek.training.distributed import gather_of, gather_rows, gather_texts, gather_videos, make_fabric, share
-from reelseek.training.log import read_log
 from reelseek.training.loop import fit
 from reelseek.training.step import Step
-from train_toy import CONFIG, Toy, batches_of, dataset, objective, recall
+from train_toy import CONFIG, Toy, batches_of, dataset, objective, read_log, recall
 
 PLAIN = replace(CONFIG, epochs=2, batch_size=7)
 

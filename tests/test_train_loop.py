@@ -12,10 +12,9 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from reelseek.errors import TrainingError
 from reelseek.records import Texts, Videos
 from reelseek.training.batches import Batch
-from reelseek.training.log import read_log
 from reelseek.training.loop import fit
 from reelseek.training.step import Step
-from train_toy import CONFIG, Toy, batches_of, dataset, objective, recall
+from train_toy import CONFIG, Toy, batches_of, dataset, objective, read_log, recall
 
 
 def train(folder, method, config=CONFIG, objective=objective, **options):

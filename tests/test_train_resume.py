@@ -24,9 +24,8 @@ from reelseek.errors import CheckpointError
 from reelseek.records import Texts, Videos
 from reelseek.training.batches import Batch
 from reelseek.training.interrupt import interrupt_held
-from reelseek.training.log import read_log
 from reelseek.training.loop import fit
-from train_toy import CONFIG, Toy, batches_of, dataset, objective, recall
+from train_toy import CONFIG, Toy, batches_of, dataset, objective, read_log, recall
 
 
 def run(folder, method=None, config=CONFIG, objective=objective, progress=None, save_seconds=300.0):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -9,6 +11,7 @@ from torch.nn import functional
 from reelseek.config import TrainConfig
 from reelseek.records import Scores, Texts, Videos
 from reelseek.training.batches import Batch, batch_numbers, count_batches
+from reelseek.training.log import NAME
 
 CONFIG = TrainConfig(epochs=3, batch_size=8, learning_rate=0.01, weight_decay=0.01, device="cpu", seed=7)
 
@@ -68,3 +71,9 @@ def batches_of(texts, videos, config=CONFIG):
 def recall(method, texts, videos):
     matrix = method.score(*method.project(texts, videos)).matrix_TV
     return 100 * float((matrix.argmax(1) == torch.arange(len(matrix))).float().mean())
+
+
+def read_log(folder):
+    """The records of a run so far, without a last line that is still being written."""
+    with open(folder / NAME, encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.endswith("\n")]

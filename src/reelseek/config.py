@@ -1,6 +1,7 @@
 """Every setting of a run, as frozen dataclasses of plain values (standard library only, so that --help is fast).
 
-`reelseek.recipes` fills these in by name; a YAML file or dotted overrides change them.
+`reelseek.recipes` fills these in by name; a YAML file or dotted overrides change them. A docstring has a line
+`name: text` for every setting: the commands' help shows it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ Ties = Literal["against", "mean", "for", "clip4clip"]
 class SampleConfig:
     """Which frames of a video are looked at.
 
-    policy: "middle" (middle of each of `frames` equal segments), "uniform" (`frames` times from first to last),
-        "fps" (one frame every 1/fps seconds; more than `frames` of them are thinned to `frames`).
-    frames: most frames taken from a video. fps: frames a second for policy "fps".
-    keyframes: take the nearest key frame instead of the exact one (faster, less exact).
+    policy: "middle" takes the middle of each of `frames` equal parts, "uniform" `frames` times from first to last,
+        "fps" one frame every 1/fps seconds, thinned to `frames` where there are more.
+    frames: most frames taken from a video.
+    fps: frames a second, for the policy "fps".
+    keyframes: take the nearest key frame instead of the exact one: faster, less exact.
     """
 
     policy: Literal["middle", "uniform", "fps"] = "middle"
@@ -29,12 +31,21 @@ class SampleConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which benchmark, where its files are. `name` is a key of `reelseek.data.DATASETS`.
+    """Which benchmark, and where its files are.
 
-    video_column, caption_column: of a Hugging Face data set; guessed where empty.
-    "motions": objects, how many different ones occur, and false_negatives, the share of items that repeat another
-    item's programme (0 and None: the generator's own number, or that of the folder). noise: how training captions are
-    spoilt, noise_rate: the share of them; the videos stay as they are.
+    name: the reader, such as motions or msrvtt-1ka-9k; an unknown name is answered with all of them.
+    root: its folder (for "hf" also a name on the hub); "motions" and "babyai" are made in the user's cache without one.
+    captions: a captions file instead of the usual one below `root`, for the readers "folder" and "msvd".
+    size: training videos to make, for "motions" and "babyai" (0: those that are there, or 500); elsewhere the most that
+        are used, drawn by `seed` (0: all).
+    seed: of everything that is drawn: what is made, split or left out.
+    video_column: for "hf": the column of videos, guessed where empty.
+    caption_column: for "hf": the column of captions, guessed where empty.
+    objects: for "motions": how many different objects occur (0: the folder's number, or the generator's own).
+    false_negatives: for "motions": share of items that repeat another item's programme (null: the folder's share, or
+        the generator's own).
+    noise: for "motions": how training captions are spoilt; the videos stay as they are.
+    noise_rate: for "motions": share of the training captions that are spoilt.
     """
 
     name: str = "motions"
@@ -52,19 +63,34 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """Which method, over which backbone. `name` is a key of `reelseek.methods.METHODS`.
+    """Which method, over which backbone.
 
-    backbone: "offline", or a CLIP or SigLIP name or folder. width: D of the joint space, for backbones without one.
-    temporal: module over frames, `layers` deep.
-    GARE: frame_temperature of the text-conditioned frame weights. side: which side the increment corrects. context:
-    what its attention looks at. query: "gap" (mean frame minus text), or the text alone. sign: 1 or -1, of the gap.
-    heads, increment_layers: of the increment module. dropout: rate inside it. dropout_kind: "video" (drawn per video
-    and dimension, exact factorised path) or "pair" (drawn per pair, plain path). initialisation: of its weights.
-    padding: "masked", or "counted" as the released code has it, where padded frames enter the mean and the attention,
-    after every video was padded to `counted_frames` (0: to the longest at hand).
-    CAMoE: sentences, how entity and action sentences are made. gate: which streams mix the experts. The three
-    aggregations are each expert's pooling over frames. streams: those trained, comma-separated, "fusion" among them.
-    inference: the fusion stream's scores alone, or the sum of all.
+    name: the method, such as gare or clip4clip.
+    backbone: the towers: "offline", or a CLIP or SigLIP name or folder.
+    width: D of the joint space, for towers without one of their own, such as the offline ones.
+    temporal: module over a video's frames.
+    layers: layers of a temporal transformer.
+    frame_temperature: GARE: a text's weights over frames are a softmax of products divided by it.
+    dropout: GARE: rate inside the increment's module.
+    dropout_kind: GARE: "video" draws per video and dimension (exact fast path), "pair" per pair, as released (slow).
+    initialisation: GARE: of the increment's weights: "normal" (deviation 0.02), or "identity".
+    side: GARE: which side the increment corrects.
+    context: GARE: what the increment's attention looks at.
+    query: GARE: what asks in that attention: the gap (mean frame minus text), or the text alone.
+    sign: GARE: sign of the gap.
+    heads: GARE: heads of that attention; they must divide the width.
+    increment_layers: GARE: layers of the increment's module, chained.
+    padding: GARE: "masked" leaves padded frames out; "counted" lets them into mean and attention, as released.
+    counted_frames: GARE: frames that every video is padded to where they are counted (0: the longest at hand).
+    sentences: CAMoE: how entity and action sentences are made: other words masked in the tower ("muw"), key words alone
+        ("rkw"), or the mean of the key words' vectors ("akwe").
+    gate: CAMoE: "single": the fusion stream alone mixes all experts; "multi": the others mix their own and fusion's;
+        "full": all mix all.
+    fusion_aggregation: CAMoE: how the fusion expert pools frames; "se" is squeeze and excitation.
+    entity_aggregation: CAMoE: how the entity expert pools frames.
+    action_aggregation: CAMoE: how the action expert pools frames.
+    streams: CAMoE: streams that are trained, separated by commas, fusion among them.
+    inference: CAMoE: score of the fusion stream alone, or of all streams together.
     text_layer: a trained layer over the text tower's tokens, whose mean then stands for the text.
     """
 
@@ -97,10 +123,20 @@ class MethodConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The objective: a contrastive loss, and GARE's regularisers with their weights (0 leaves one out).
+    """The objective: a contrastive loss, and GARE's regularisers by weight.
 
-    direction: what keeps a text's increments apart: "diversity", or the penalty "orthogonality" of GARE's ablation.
-    stream_weight: of CAMoE's entity and action losses beside the fusion stream's.
+    contrastive: symmetric InfoNCE, or the dual softmax loss.
+    dual_softmax_temperature: temperature of that loss's prior: 1000 is nearly InfoNCE, lower ones weigh harder.
+    kl_weight: GARE: weight of the bottleneck (0 leaves it out).
+    kl_reduction: GARE: the bottleneck summed over the D dimensions, as released, or averaged, as described.
+    prior_sigma: GARE: deviation of the bottleneck's prior.
+    direction_weight: GARE: weight of the direction term (0 leaves it out).
+    direction: GARE: the direction term: "diversity", or the penalty "orthogonality" of its ablation.
+    alpha: GARE: sharpness of "diversity"; nothing for "orthogonality".
+    norm_weight: GARE: weight of the term that rewards lengths of increments that differ (0 leaves it out).
+    norm_bound: GARE: variance of the lengths beyond which nothing is rewarded.
+    mask_known_positives: leave other true matches in a batch out of the negatives.
+    stream_weight: CAMoE: weight of the entity and action streams' losses beside the fusion stream's.
     """
 
     contrastive: Literal["info_nce", "dual_softmax"] = "info_nce"
@@ -119,21 +155,29 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The loop: an optimiser, a warm-up over `warmup` of all steps, a cosine to zero.
+    """The loop: an optimiser, a warm-up, a cosine to zero.
 
-    batches: "contrasts" puts a caption beside one of a video that differs from its own in little, where the data knows
-    such videos: those of "motions" and "babyai" that show the same in another order, or its parts exchanged.
-    backbone_learning_rate 0 keeps the towers frozen and trains on cached features; above 0 the logit scale, which is a
-    part of CLIP, learns at it too.
-    optimizer: "adamw", or "bertadam", the one that CLIP4Clip and GARE were released with, with its clipping of every
-    parameter, its decay of norms and its schedule, which starts at 0 and jumps at the end of the warm-up.
-    schedule_epochs: length of the schedule where it is not that of the run (0: it is); beyond it bertadam's cosine
-    rises again, as GARE's does, whose schedule is written for 5 epochs.
-    freeze_layers: -1 trains whole towers; n keeps their embeddings and first n layers as they are.
-    chunk: examples that pass the towers at a time with cached gradients (0: the whole batch at once);
-    gradient_checkpointing: recompute the towers' layers in the backward pass. Both save memory and change no result.
-    max_logit_scale: the learned scale is clamped to it after every step. select: the validation metric that the best
-    epoch has.
+    epochs: passes over the training captions.
+    batch_size: pairs of a step, the negatives of one another; torchrun's processes share it.
+    batches: order of the captions: "contrasts" puts a caption beside one of a video that differs from its own in
+        little, where the data knows such videos ("motions", "babyai").
+    learning_rate: highest rate of everything but the towers.
+    backbone_learning_rate: highest rate of the towers, and of the logit scale where they learn (0: frozen towers, and
+        heads trained on cached features).
+    optimizer: "adamw", or "bertadam", which CLIP4Clip and GARE were released with: it clips every parameter's gradient,
+        decays norms too, and has its own schedule.
+    weight_decay: decay of the weights.
+    warmup: share of all steps over which the rate rises.
+    schedule_epochs: epochs that the schedule is made for (0: those of the run); beyond them bertadam's rate rises.
+    clip_norm: longest gradient of all parameters together (0: any length).
+    max_logit_scale: bound of the learned logit scale, held after every step.
+    freeze_layers: layers of towers that learn, which stay as they are, with the embeddings (-1: whole towers learn).
+    chunk: examples that pass the towers at a time; the results are those of the whole batch (0: all at once).
+    gradient_checkpointing: recompute the towers' layers in the backward pass: less memory, the same results.
+    select: the validation metric that chooses the epoch; lower is better for MdR and MnR.
+    seed: of first weights, order and dropout.
+    device: where it runs; "auto" takes CUDA where there is one, else the CPU.
+    precision: of the computation: 32 bits, or mixed with bfloat16 or float16.
     """
 
     epochs: int = 5
@@ -158,12 +202,24 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """How scores become numbers. block: texts and videos scored at a time, which bounds memory.
+    """How scores become numbers, and which correction of them.
 
-    rescoring: a correction of the score matrix. prior: what it reads of other queries: "test", all test queries;
-    "batch", `prior_batch` test queries at a time; "bank", `bank_size` training captions drawn by `bank_seed`, with
-    their videos. The first two are transductive. scale, gallery_scale, k, alpha, iterations: the correction's
-    parameters; 0 stands for its usual value, and one that it does not have must be left at 0.
+    ties: rank of a right video among equal scores: behind them, in their middle, before them, or as CLIP4Clip's code
+        counts.
+    rescoring: correction of the score matrix by what other queries score.
+    prior: the other queries: all of the test, `prior_batch` of them at a time (both transductive), or a bank of
+        training captions.
+    prior_batch: test queries that see one another, for the prior "batch".
+    bank_size: training captions of a bank, with their videos.
+    bank_seed: by which they are drawn.
+    rescoring_scale: the correction's factor on scores (0: its usual value).
+    rescoring_gallery_scale: the same, for scores within the gallery's side (0: its usual value).
+    rescoring_k: how many best ones the correction looks at (0: its usual number).
+    rescoring_alpha: how much the correction takes off (0: its usual value).
+    rescoring_iterations: how often rows and columns are scaled in turn (0: its usual number).
+    video_to_text: from video to text: each video with its best caption, or the best-placed true caption among all.
+    block: texts and videos scored at a time: less needs less memory, for the same numbers.
+    bootstrap: samples of the intervals (0: no intervals).
     """
 
     ties: Ties = "against"
@@ -195,9 +251,13 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class IndexConfig:
-    """How files become segments: `fps` frames a second (at least `min_frames` a file), cut every `segment_frames`.
+    """How files become the segments of an index.
 
-    segments: "windows" of just that length, or "shots", of which those that are longer are cut into equal parts.
+    fps: frames looked at a second.
+    min_frames: least frames of a file, however short it is.
+    segment_frames: frames of a segment.
+    keyframes: look at key frames only: faster, less exact.
+    segments: "windows" of just that length, or "shots", of which longer ones are cut into equal parts.
     """
 
     fps: float = 1.0

@@ -16,7 +16,8 @@ NAMED = 3
 INDENT = "    "
 HOW_TO_READ = (
     "frames: what each adds to the score (with the rest, where there is one, they sum to it), or its cosine where the\n"
-    "method cannot say. words: how much they raise this score more than scores in this index usually."
+    "method cannot say. words: how much more each word raises this score than it raises the average score in this\n"
+    "index."
 )
 
 

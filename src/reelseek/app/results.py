@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from reelseek import __version__
+from reelseek.diagnostics import values
 from reelseek.embed import EmbeddedPairs
 from reelseek.errors import VideoError
 from reelseek.evaluation import Evaluation, project_in_blocks
@@ -26,7 +27,7 @@ from reelseek.methods.method import Method
 from reelseek.rank.compare import Metric, PairedResult, paired_difference
 from reelseek.rank.ranking import top_k
 from reelseek.records import Hit
-from reelseek.score.similarity import masked_mean
+from reelseek.score.similarity import masked_mean, unit
 from reelseek.video.files import thumbnail
 
 PREVIEW = 60
@@ -105,18 +106,15 @@ def training_curves(folder: Path) -> dict[str, list[list[float]]]:
 
 
 def modality_gap(method: Method, embedded: EmbeddedPairs) -> dict[str, Any]:
-    """Distance between the mean unit text and the mean unit video (mean frame), and both clouds on two principal axes.
-
-    Source: Liang et al. 2022, arXiv 2203.02053. 0: the clouds share their centre; at most 2.
-    """
+    """The modality gap of texts and videos (mean frames), and both clouds, as unit vectors, on two principal axes."""
     with torch.inference_mode():
         texts, videos = project_in_blocks(method, embedded.texts, embedded.videos, block=512)
-        texts_TD = torch.nn.functional.normalize(texts.pooled_TD, dim=-1)
-        videos_VD = torch.nn.functional.normalize(masked_mean(videos.frames_VFD, videos.mask_VF), dim=-1)
+        texts_TD = unit(texts.pooled_TD, "text")
+        videos_VD = unit(masked_mean(videos.frames_VFD, videos.mask_VF), "video")
     plane_ND = _two_axes(torch.cat([texts_TD, videos_VD]))
     points_T2, points_V2 = plane_ND[: len(texts_TD)], plane_ND[len(texts_TD) :]
     return {
-        "distance": float((texts_TD.mean(dim=0) - videos_VD.mean(dim=0)).norm()),
+        "distance": values.modality_gap(texts_TD, videos_VD),
         "points_text": _rounded(points_T2[:PREVIEW]),
         "points_video": _rounded(points_V2[:PREVIEW]),
     }

@@ -6,6 +6,7 @@ Unknown keys and wrong types are refused with the nearest known name (jsonargpar
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 from argparse import SUPPRESS, Namespace
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -38,20 +39,41 @@ SECTIONS = {
     "evaluate": EvaluateConfig,
 }
 
+SHORT = {"--data": "--data.root", "--device": "--train.device"}
+"""What may be said in the place of a setting's dotted option."""
+
 
 def settings_parser(command: str, description: str, sections: Collection[str] = tuple(SECTIONS)) -> Parser:
     """A parser that has the settings of `RunConfig` as dotted options, and `--config FILE`.
 
-    `--data` is short for data.root, `--device` for train.device where a command has no device of its own.
+    `--data` is short for data.root, `--device` for train.device in a command with that section.
     """
     options = parser(command, description)
     options.add_argument(
         "--config", action="config", metavar="FILE", help="a YAML file of settings by section, as a run folder has one"
     )
     for name in sections:
-        options.add_class_arguments(SECTIONS[name], name)
+        section = SECTIONS[name]
+        options.add_class_arguments(section, name, help=f"{name}: {heading(section)}")
         _forget(options, f"--{name}")
+        for setting, text in help_texts(section).items():
+            options._option_string_actions[f"--{name}.{setting}"].help = text
+    for short, option in SHORT.items():
+        if option in options._option_string_actions:
+            action = options._option_string_actions[option]
+            action.help = f"{action.help}; {short} for short"
     return options
+
+
+def heading(section: type) -> str:
+    """The first sentence of a section of settings, without its full stop."""
+    return (inspect.getdoc(section) or "").partition("\n")[0].rstrip(".")
+
+
+def help_texts(section: type) -> dict[str, str]:
+    """What every setting of a section means, by its name, from the lines `name: text` of the section's docstring."""
+    lines = re.findall(r"^(\w+): (.+(?:\n +.+)*)", inspect.getdoc(section) or "", re.MULTILINE)
+    return {name: " ".join(text.split()).rstrip(".") for name, text in lines}
 
 
 def add_cache(options: Parser) -> None:
@@ -73,9 +95,10 @@ def parse_over(
     options: Parser, words: Sequence[str], name: str, settings: Callable[[str], dict[str, object]]
 ) -> Namespace:
     """Parse `words` over the settings that belong to their positional argument `name`, a recipe or a model."""
-    words = [re.sub(r"^--data(?==|$)", "--data.root", word) for word in _own_sections_only(options, words)]
-    if "--train.device" in options.option_names():
-        words = [re.sub(r"^--device(?==|$)", "--train.device", word) for word in words]
+    words = _own_sections_only(options, words)
+    for short, option in SHORT.items():
+        if option in options.option_names():
+            words = [re.sub(rf"^{short}(?==|$)", option, word) for word in words]
     first = words[0] if words and not words[0].startswith("-") else getattr(options.parse_args(words), name)
     options.set_defaults(settings(first))
     return options.parse_args(words)

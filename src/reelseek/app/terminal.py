@@ -44,8 +44,8 @@ class _Help(jsonargparse.DefaultHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
-        told = action.option_strings and action.default not in (None, "", False, argparse.SUPPRESS)
-        told = told and "(default: " not in text  # the parsing library may ask twice
+        told = action.option_strings and action.default not in (None, "", argparse.SUPPRESS)
+        told = told and action.default is not False and "(default: " not in text  # the parsing library may ask twice
         return f"{text} (default: %(default)s)".lstrip() if told else text
 
 

@@ -8,7 +8,7 @@ Shapes: T texts, V videos.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -145,50 +145,6 @@ def load_items(folder: str | Path, pairs: Pairs) -> tuple[Item, ...]:
     if foreign:
         raise DataError(f"{pairs.name}: {foreign[0]!r} is no video of {folder} ({len(foreign)} such ids).")
     return tuple(Item.from_json(items[video]) for video in pairs.video_ids)
-
-
-def swap_accuracy(
-    matrix_TV: np.ndarray, items: Sequence[Item], *, video_of_T: np.ndarray | None = None, margin: float = 1e-6
-) -> float:
-    """Percent of captions of ordered items that score their own video above the one with the clauses swapped.
-
-    matrix_TV: scores [T, V]; items: of the V videos; video_of_T: the video of each text (text i and video i belong
-    together by default). A lead of `margin` or less is a tie, and a tie is a failure: rounding must not pass for a
-    sense of order. Raises ValueError if no such twins are among the items, or the shapes do not fit.
-    """
-    return _twin_accuracy(matrix_TV, items, ("order",), video_of_T, margin)
-
-
-def binding_accuracy(
-    matrix_TV: np.ndarray, items: Sequence[Item], *, video_of_T: np.ndarray | None = None, margin: float = 1e-6
-) -> float:
-    """Percent of captions that score their own video above the one where the objects have each other's roles.
-
-    Counts items of the kinds "binding" and "distractor"; otherwise as `swap_accuracy`.
-    """
-    return _twin_accuracy(matrix_TV, items, ("binding", "distractor"), video_of_T, margin)
-
-
-def _twin_accuracy(
-    matrix_TV: np.ndarray, items: Sequence[Item], kinds: tuple[str, ...], video_of_T: np.ndarray | None, margin: float
-) -> float:
-    matrix_TV = np.asarray(matrix_TV)
-    own_T = np.arange(len(matrix_TV)) if video_of_T is None else np.asarray(video_of_T)
-    if matrix_TV.ndim != 2 or matrix_TV.shape[1] != len(items) or own_T.shape != (len(matrix_TV),):
-        raise ValueError(f"scores {matrix_TV.shape} do not fit {len(items)} items and {own_T.shape} texts")
-    if not np.isfinite(matrix_TV).all():
-        raise ValueError("the scores hold values that are not finite")
-    position = {item.id: at for at, item in enumerate(items)}
-    rows = [
-        (text, own, position[items[own].twin])
-        for text, own in enumerate(own_T.tolist())
-        if items[own].kind in kinds and items[own].twin in position
-    ]
-    if not rows:
-        raise ValueError(f"no twins of the kinds {', '.join(kinds)} among {len(items)} items")
-    text_N, own_N, twin_N = np.array(rows).T
-    lead_N = matrix_TV[text_N, own_N] - matrix_TV[text_N, twin_N]
-    return float(100 * np.mean(lead_N > margin))
 
 
 def _pairs(folder: Path, split: str, corpus: str, items: list[Item], captions: list[Caption]) -> Pairs:

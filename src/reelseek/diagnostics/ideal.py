@@ -11,24 +11,16 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, cross_entropy, normalize
+from torch.nn.functional import cosine_similarity, normalize
 
 TEXTS = 32
 """Texts worked on at a time: their pairs' vectors are what takes memory."""
 
 
-def anchor_loss(anchors_TVD: Tensor, pooled_TVD: Tensor, *, logit_scale: float, target_T: Tensor) -> Tensor:
-    """InfoNCE from text to video [T], with a vector of its own for every pair of text and video.
-
-    logit_scale: the factor on the cosines. target_T: number of each text's own video.
-    """
-    logits_TV = logit_scale * cosine_similarity(anchors_TVD, pooled_TVD, dim=-1)
-    return cross_entropy(logits_TV, target_T, reduction="none")
-
-
 def pair_gradients(anchors_TVD: Tensor, pooled_TVD: Tensor, *, logit_scale: float, target_T: Tensor) -> Tensor:
-    """Gradients of `anchor_loss` of each text with respect to each of its pairs' vectors [T, V, D].
+    """Gradients of InfoNCE from text to video with respect to the vector that each text has for each video [T, V, D].
 
+    logit_scale: the factor on the cosines. target_T: number of each text's own video. A gradient is
     (p_ij - y_ij) x logit_scale x (v^ - cos x^) / |x|, with p the softmax over videos. Their sum over the videos is the
     gradient that a single vector shared by all pairs would get.
     """
@@ -42,7 +34,7 @@ def pair_gradients(anchors_TVD: Tensor, pooled_TVD: Tensor, *, logit_scale: floa
 def ideal_increments(
     texts_TD: Tensor, pooled_TVD: Tensor, *, radius: float, steps: int = 1, target_T: Tensor | None = None
 ) -> Tensor:
-    """Increments of length `radius` that lower the loss of `anchor_loss`, to first order the most [T, V, D].
+    """Increments of length `radius` that lower InfoNCE from text to video, to first order the most [T, V, D].
 
     steps 1 is the closed form -radius x g / |g| (Cauchy-Schwarz). More steps follow the gradient as it turns: each goes
     radius / steps against it, and the last goes as far as the ball allows, with <D, u> + sqrt(<D, u>^2 + radius^2 -

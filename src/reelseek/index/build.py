@@ -11,8 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -32,6 +31,7 @@ from reelseek.index.segments import any_text, blank_video, cut_segments
 from reelseek.index.store import IndexedFile
 from reelseek.index.upkeep import drop_leftovers, forget_elsewhere
 from reelseek.records import BrokenFile, EmbeddedVideo, Method
+from reelseek.score.threads import one_thread
 from reelseek.video.sample import fixed_fps
 
 BATCH_VIDEOS = 64
@@ -96,12 +96,13 @@ def update(
     """
     begun = time.perf_counter()
     places = [Path(os.path.abspath(folder)) for folder in folders]
+    is_there = cards.is_index(directory)
     for place in places:
         if not place.exists():
-            raise IndexError_(
-                f"{place}: not there. If it was deleted, take its files out with `reelseek index remove {place}`."
-            )
-    cards.is_index(directory)
+            rows = store.read_files(cards.open_index(directory).tables) if is_there else []
+            known = any(is_below(row.path, [place]) for row in rows)
+            advice = f" If it was deleted, take its files out with `reelseek index remove {place}`." if known else ""
+            raise IndexError_(f"{place}: not there.{advice}")
     with locked(directory):
         if cards.is_index(directory):
             index = _open(directory, method, config)
@@ -159,9 +160,10 @@ def _open(directory: Path, method: Method, config: IndexConfig | None) -> IndexC
     index = cards.open_index(directory)
     cards.check_model(index, method.id, method.name)
     if config is not None and config != index.config:
+        wanted = cards.options_of(config, index.config)
         raise IndexMismatch(
-            f"{directory}: was made with {index.config}, not with {config}. "
-            "Keep its settings or name another directory."
+            f"{directory}: was made with {cards.options_of(index.config, config)}, not with {wanted}. Leave that out, "
+            f"or change the whole index: `reelseek index switch {wanted} --index {directory}`."
         )
     return index
 
@@ -268,17 +270,6 @@ def _embed(
         encode_seconds=encode_seconds,
         emptied=plan.emptied,
     )
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One processor thread for small steps: the others have pictures to encode, and each step would wait for them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Batch:

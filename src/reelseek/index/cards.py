@@ -123,6 +123,14 @@ def check_model(index: IndexCard, method_id: str, method_name: str) -> None:
         )
 
 
+def options_of(config: IndexConfig, other: IndexConfig) -> str:
+    """The settings of `config` that `other` has not, as options of `reelseek index`: "--fps 2 --keyframes yes"."""
+    values = [(name, value) for name, value in asdict(config).items() if value != getattr(other, name)]
+    words = {True: "yes", False: "no"}
+    told = [(name, words[value] if isinstance(value, bool) else value) for name, value in values]
+    return " ".join(f"--{name} {value:g}" if isinstance(value, float) else f"--{name} {value}" for name, value in told)
+
+
 def is_index(directory: Path) -> bool:
     """Whether `directory` holds an index; False for a free place. Raises NotAnIndex when something else is there."""
     if (directory / CARD).is_file():

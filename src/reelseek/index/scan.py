@@ -14,7 +14,6 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import cache
 from itertools import count
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reelseek.score.threads import side_by_side
+from reelseek.score.threads import one_thread, side_by_side
 
 SCAN_ROWS = 2048
 """Frames turned to float32 at a time: a block that stays in the processor's cache (1024 to 4096 are as fast)."""
@@ -64,7 +63,7 @@ def scan(pieces: Sequence[Tensor], inverse_norms_N: Tensor, queries_TD: Tensor) 
         if large:
             side_by_side(score, shares)
         else:
-            with _one_thread():
+            with one_thread():
                 for share in shares:
                     score(share)
     return scores_TN.numpy()
@@ -96,18 +95,3 @@ def _loops() -> Any:
     except (ImportError, RuntimeError):
         return None
     return loops if loops.can_widen() else None
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One processor thread for many small steps.
-
-    Two threads share steps of some microseconds: little is gained on an idle machine, and on a busy one each step waits
-    for the slower of them (measured there: 17 ms a scan with one thread, 150 ms with two).
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from reelseek.config import DataConfig, EvaluateConfig, RunConfig
+from reelseek.data import GENERATED, user_folder
 from reelseek.data import load as load_data
-from reelseek.data import user_folder
 from reelseek.data.pairs import Pairs
 from reelseek.embed import EmbeddedPairs, Progress, embed_pairs
 from reelseek.errors import ConfigError, DataError
@@ -43,8 +43,6 @@ Say = Callable[[str], None]
 Stages = Callable[[str], AbstractContextManager[Progress]]
 """From the name of a stage to a context that gives its progress function, called with (done, total)."""
 SEEN = "seen.json"
-GENERATED = ("motions", "babyai")
-"""Datasets that are made where they are not found."""
 
 
 class Outcome(NamedTuple):

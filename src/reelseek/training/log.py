@@ -51,9 +51,3 @@ class RunLog:
         """Close both files."""
         self._file.close()
         self._events.close()
-
-
-def read_log(folder: Path | str) -> list[dict[str, Any]]:
-    """The records of a run so far, without a last line that is still being written; FileNotFoundError without a log."""
-    with open(Path(folder) / NAME, encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.endswith("\n")]

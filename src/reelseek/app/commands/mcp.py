@@ -27,6 +27,9 @@ def parse(words: Sequence[str]) -> Namespace:
 
 def run(arguments: Namespace) -> int:
     """Serve until the other side closes."""
+    for folder in arguments.read:
+        if not Path(folder).is_dir():
+            raise ConfigError(f"--read {folder}: there is no such folder.")
     try:
         from reelseek.app.mcp import create_server
     except ModuleNotFoundError as error:

@@ -34,8 +34,9 @@ def parse(words: Sequence[str]) -> Namespace:
     options.add_argument("--show-duplicates", action="store_true", help="the same footage twice is two answers")
     options.add_argument("--diverse", action="store_true", help="answers that differ from one another")
     options.add_argument(
-        "--variety", type=float, default=DIVERSE, metavar="0..1", help="how much --diverse counts against the score"
-    )
+        "--variety", type=float, default=None, metavar="0..1",
+        help=f"how much --diverse counts against the score (without it: {DIVERSE})",
+    )  # fmt: skip
     options.add_argument(
         "--subtitles", action="store_true", help="also look the text up in the subtitle files beside the videos"
     )
@@ -46,7 +47,7 @@ def parse(words: Sequence[str]) -> Namespace:
         "--explain", action="store_true", help="say below each answer which frames and words carried it"
     )
     options.add_argument("--model", default="", help="the model that made the index, if it has moved")
-    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
     options.add_argument("--json", action="store_true", help="one JSON object a line: all that is known of an answer")
     options.add_argument(
         "--out",
@@ -60,8 +61,9 @@ def parse(words: Sequence[str]) -> Namespace:
     options.add_argument(
         "--cut",
         choices=["exact", "copy"],
-        default="exact",
-        help="clips: exact encodes where key frames do not allow a copy; copy starts at the key frame before instead",
+        default=None,
+        help="clips of --out: exact (the usual) encodes where key frames do not allow a copy; copy starts at the key "
+        "frame before instead",
     )
     return options.parse_args(list(words))
 
@@ -108,7 +110,13 @@ def run(arguments: Namespace) -> int:
         raise ConfigError("--explain: it takes apart what a sentence alone found; leave out the query's other parts.")
     if arguments.subtitles and (arguments.probability or arguments.explain):
         raise ConfigError("--subtitles: its scores are ranks; leave out --probability and --explain.")
+    if arguments.variety is not None and not arguments.diverse:
+        raise ConfigError("--variety: it says how much --diverse counts; give that too.")
+    variety = DIVERSE if arguments.variety is None else arguments.variety
     filters = _filters(arguments)
+    if (arguments.overwrite or arguments.cut) and not arguments.out:
+        name = "--overwrite" if arguments.overwrite else "--cut"
+        raise ConfigError(f"{name}: it is about the files of --out; name one.")
     if arguments.out:
         from reelseek.index.export import check_outs
 
@@ -139,7 +147,7 @@ def run(arguments: Namespace) -> int:
         filters=filters,
         moments="all" if arguments.moments else "one" if arguments.best_moment else "",
         collapse=not arguments.show_duplicates,
-        variety=arguments.variety if arguments.diverse else 0.0,
+        variety=variety if arguments.diverse else 0.0,
         spoken=spoken,
     )
     explanations = explain(searcher, query.text, [(a.path, a.peak) for a in answers]) if arguments.explain else []
@@ -160,7 +168,7 @@ def run(arguments: Namespace) -> int:
         show(title, answers, explanations, probability=arguments.probability)
     for out in arguments.out:
         if answers:
-            write(str(query), answers, records, out, overwrite=arguments.overwrite, mode=arguments.cut)
+            write(str(query), answers, records, out, overwrite=arguments.overwrite, mode=arguments.cut or "exact")
         else:
             print(f"{printable(out)}: nothing is written", file=sys.stderr)
     return 0

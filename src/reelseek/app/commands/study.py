@@ -28,10 +28,10 @@ def parse(words: Sequence[str]) -> Namespace:
     options.add_argument("--list", action="store_true", help="name the studies and what each would run")
     options.add_argument("--out", default="", metavar="DIR", help="the study's folder instead of studies/NAME")
     options.add_argument("--data", default="", metavar="DIR", help="where its data is, or is made")
-    options.add_argument("--seeds", type=int, default=0, help="seeds an arm instead of the study's own number")
+    options.add_argument("--seeds", type=int, default=None, help="seeds an arm instead of the study's own number")
     options.add_argument("--jobs", type=int, default=1, help="runs at a time, each a process of its own")
     options.add_argument(
-        "--budget", type=float, default=0, metavar="MINUTES", help="stop after so long instead of the study's time"
+        "--budget", type=float, default=None, metavar="MINUTES", help="stop after so long instead of the study's time"
     )
     options.add_argument("--cache", default="", metavar="DIR", help="folder of tower outputs instead of the usual one")
     return options.parse_args(list(words))
@@ -47,8 +47,9 @@ def run(arguments: Namespace) -> int:
     if not arguments.study:
         raise ConfigError(f"name a study: {', '.join(STUDIES)}.")
     for name, least in (("seeds", 0), ("jobs", 1), ("budget", 0)):
-        if getattr(arguments, name) < least:
-            raise ConfigError(f"--{name} must be at least {least}, not {getattr(arguments, name)}.")
+        given = getattr(arguments, name)
+        if given is not None and given < least:
+            raise ConfigError(f"--{name} must be at least {least}, not {given}.")
     study = study_named(arguments.study)
     from reelseek.study.grid import prepare, run_grid
 
