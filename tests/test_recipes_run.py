@@ -163,6 +163,14 @@ def test_settings_of_towers_that_do_not_train_are_refused(folder: Path, tmp_path
         train(config_for(folder, "offline", **change), tmp_path / "run")
 
 
+def test_settings_that_the_evaluation_of_the_run_would_refuse(folder: Path, tmp_path: Path) -> None:
+    config = config_for(folder, "offline")
+    for wrong in (EvaluateConfig(prior="bank"), EvaluateConfig(rescoring="nnn", rescoring_scale=3.0)):
+        with pytest.raises(ConfigError, match=r"evaluate\."):
+            train(replace(config, evaluate=wrong), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("data", ["motions", "babyai"])
 def test_a_mistyped_folder_of_a_generated_benchmark(tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = RunConfig(data=DataConfig(name=data, root=str(tmp_path / "mistyped" / "motions")))

@@ -27,6 +27,7 @@ from reelseek.data.pairs import Pairs
 from reelseek.embed import EmbeddedPairs, Progress, embed_pairs
 from reelseek.errors import ConfigError, DataError
 from reelseek.evaluation import evaluate_embedded
+from reelseek.evaluation_bank import check_rescoring
 from reelseek.methods import build
 from reelseek.methods.method import Method
 from reelseek.methods.saved import load_backbone, pick_device, save
@@ -71,6 +72,7 @@ def train(
     """
     pick_device(config.train.device)
     refuse_unread(config)
+    check_rescoring(config.evaluate)  # `evaluate` would refuse it, hours later
     _tell_what_is_made(config.data, say)
     fabric = make_fabric(config.train)
     # Under torchrun the first process of a machine makes what the others then find.
