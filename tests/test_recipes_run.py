@@ -53,7 +53,9 @@ def config_for(folder: Path, backbone: str, **train_settings: float) -> RunConfi
     return RunConfig(
         data=DataConfig(name="folder", root=str(folder)),
         sample=SampleConfig(frames=3),
-        method=MethodConfig(name="gare", backbone=backbone, width=64, frame_temperature=10.0),
+        method=MethodConfig(
+            name="gare", backbone=backbone, width=64 if backbone == "offline" else 256, frame_temperature=10.0
+        ),
         train=replace(TrainConfig(epochs=6, batch_size=4, learning_rate=3e-3, device="cpu"), **train_settings),
         evaluate=EvaluateConfig(bootstrap=0),
     )
