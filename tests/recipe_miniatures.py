@@ -152,6 +152,8 @@ def small(name: str, root: Path, towers: Path, *, form: str = "clean") -> RunCon
     method = config.method
     if method.backbone != "offline":
         method = replace(method, backbone=str(towers), layers=1 if method.temporal == "transformer" else method.layers)
+    if method.padding == "counted":
+        method = replace(method, counted_frames=2)
     return replace(
         config,
         data=replace(config.data, root=str(root), size=6),

@@ -11,7 +11,7 @@ from reelseek.methods import METHODS
 from reelseek.recipes import RECIPES, recipe
 from reelseek.recipes.forms import FORMS
 from reelseek.recipes.parts import CLIP_B32
-from reelseek.recipes.presets import PRESETS
+from reelseek.recipes.presets import PRESETS, preset
 from reelseek.recipes.refuse import METHOD_SETTINGS, refuse_unread
 from reelseek.study.plan import Run, Study, arm_config
 from reelseek.study.studies import STUDIES
@@ -27,12 +27,12 @@ def test_every_setting_is_read_by_some_method() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("preset", ["", *PRESETS])
-def test_no_recipe_holds_a_setting_that_nobody_reads(form: str, preset: str) -> None:
+@pytest.mark.parametrize("name_of_preset", ["", *PRESETS])
+def test_no_recipe_holds_a_setting_that_nobody_reads(form: str, name_of_preset: str) -> None:
     passed = 0
     for name in RECIPES:
         try:
-            config = recipe(name, form=form, preset=preset)
+            config = recipe(name, form=form, preset=name_of_preset)
         except ConfigError:  # no such form or preset of this recipe
             continue
         refuse_unread(config)
@@ -90,6 +90,7 @@ def test_what_would_do_nothing_is_refused(method: dict[str, Any], loss: dict[str
         ({"name": "clip4clip"}, {"contrastive": "dual_softmax", "dual_softmax_temperature": 10.0}),
         ({"name": "gare", "width": 512, "temporal": "transformer", "layers": 9, "dropout_kind": "pair"}, {}),
         ({"name": "gare", "backbone": CLIP_B32, "layers": 4, "padding": "counted", "counted_frames": 12}, {}),
+        ({"name": "clip4clip", "temporal": "lstm", "text_layer": "lstm"}, {}),
         ({"name": "camoe", "sentences": "rkw", "inference": "sum"}, {"stream_weight": 0.5}),
         ({"name": "gare"}, {"direction": "orthogonality", "kl_reduction": "mean", "prior_sigma": 2.0}),
         ({"name": "no-such-method", "heads": 2}, {}),  # for `build` to refuse
@@ -98,6 +99,15 @@ def test_what_would_do_nothing_is_refused(method: dict[str, Any], loss: dict[str
 )
 def test_what_is_read_passes(method: dict[str, Any], loss: dict[str, Any]) -> None:
     refuse_unread(run_of(method, loss))
+
+
+@pytest.mark.parametrize("counted", [0, 12])
+def test_counted_padding_goes_to_the_frames_of_the_run(counted: int) -> None:
+    config = preset("as-released", recipe("gare-motions"))
+    refuse_unread(config)
+    method, sample = replace(config.method, counted_frames=counted), replace(config.sample, frames=24)
+    with pytest.raises(ConfigError, match=rf"counted_frames is {counted} and sample\.frames 24"):
+        refuse_unread(replace(config, method=method, sample=sample))
 
 
 @pytest.mark.parametrize("policy", ["middle", "uniform"])

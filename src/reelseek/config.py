@@ -61,7 +61,7 @@ class MethodConfig:
     heads, increment_layers: of the increment module. dropout: rate inside it. dropout_kind: "video" (drawn per video
     and dimension, exact factorised path) or "pair" (drawn per pair, plain path). initialisation: of its weights.
     padding: "masked", or "counted" as the released code has it, where padded frames enter the mean and the attention,
-    after every video was padded to `counted_frames` (0: to the longest at hand).
+    after every video was padded to `counted_frames`: in a run `sample.frames` (0: to the longest at hand).
     CAMoE: sentences, how entity and action sentences are made. gate: which streams mix the experts. The three
     aggregations are each expert's pooling over frames. streams: those trained, comma-separated, "fusion" among them.
     inference: the fusion stream's scores alone, or the sum of all.

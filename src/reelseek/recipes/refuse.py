@@ -71,6 +71,7 @@ def refuse_unread(config: RunConfig) -> None:
         raise ConfigError(
             f"{' and '.join(lost)}: {name} with these settings does not read it. Leave it at its default ({defaults})."
         )
+    _refuse_other_padding(config)
     _refuse_without_towers(config.train)
 
 
@@ -127,6 +128,16 @@ def _idle_samples(sample: SampleConfig) -> set[str]:
 
 def _streams(method: MethodConfig) -> set[str]:
     return {stream.strip() for stream in method.streams.split(",")}
+
+
+def _refuse_other_padding(config: RunConfig) -> None:
+    method, frames = config.method, config.sample.frames
+    if "padding" not in METHOD_SETTINGS[method.name] or method.padding == "masked" or method.counted_frames == frames:
+        return
+    raise ConfigError(
+        f"method.counted_frames is {method.counted_frames} and sample.frames {frames}: with counted padding a score "
+        "would hang on the longest video at hand. Give both the same number."
+    )
 
 
 def _refuse_without_towers(config: TrainConfig) -> None:
