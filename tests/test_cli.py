@@ -179,6 +179,7 @@ def test_train_evaluate_index_search(world: World, tmp_path: Path) -> None:
 
     page = tmp_path / "other.html"
     assert run("report", written / "results.json", "--out", page) == Said(0, f"{page}\n", "")
+    assert run("report", written, "--out", page) == Said(0, f"{page}\n", "")
     assert str(world.run) in page.read_text()
 
     index = tmp_path / "trained.index"
