@@ -77,8 +77,12 @@ def test_offline_towers_train_save_load_and_evaluate(folder: Path, tmp_path: Pat
     )
     np.testing.assert_array_equal(mine.matrix_TV, loaded.matrix_TV)
     assert not any(key.startswith("backbone.") for key in _tensors(tmp_path / "run"))
-    resumed = train(config, tmp_path / "run", cache=tmp_path / "cache")
+    resumed = train(config, str(tmp_path / "run"), cache=str(tmp_path / "cache"))
     assert resumed.fit.resumed_at == resumed.fit.steps
+    assert resumed.folder == tmp_path / "run"
+    cached = len(list((tmp_path / "cache").rglob("*")))
+    evaluate(again, pairs, config=config.evaluate, sample=config.sample, cache=str(tmp_path / "cache"))
+    assert len(list((tmp_path / "cache").rglob("*"))) == cached
     assert resumed.method.id == outcome.method.id
 
 

@@ -28,8 +28,8 @@ FULL_IDS = {"train": 6513, "val": 497, "test": 2990}
 LISTS = "https://github.com/ArrowLuo/CLIP4Clip/releases/download/v0.0/msrvtt_data.zip"
 """Where the lists of 1k-A are: the archive of the videos has none."""
 BY_HAND = (
-    "Add MSRVTT_train.full.csv, MSRVTT_val.full.csv and MSRVTT_test.full.csv: a line video_id, then an id a line, video0 "
-    "to video6512, video6513 to video7009 and video7010 to video9999."
+    "Add MSRVTT_train.full.csv, MSRVTT_val.full.csv and MSRVTT_test.full.csv: a line video_id, then an id a line, "
+    "video0 to video6512, video6513 to video7009 and video7010 to video9999."
 )
 VALIDATION = 500
 """Training videos held out for validation, since 1k-A has no validation split."""

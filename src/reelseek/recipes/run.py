@@ -58,9 +58,9 @@ class Outcome(NamedTuple):
 
 def train(
     config: RunConfig,
-    out: Path,
+    out: Path | str,
     *,
-    cache: Path | None = None,
+    cache: Path | str | None = None,
     progress: Stages = lambda stage: nullcontext(lambda done, total: None),
     say: Say = lambda line: None,
 ) -> Outcome:
@@ -70,6 +70,7 @@ def train(
     Raises DataError for data that is not there, ConfigError for wrong settings,
     CheckpointError if `out` holds another run.
     """
+    out = Path(out)
     pick_device(config.train.device)
     refuse_unread(config)
     check_rescoring(config.evaluate)  # `evaluate` would refuse it, hours later
@@ -87,7 +88,7 @@ def train(
     method = build(config.method, load_backbone(config.method.backbone, device=device)).to(device)
     _refuse_nothing_to_train(method, config)
     keep_settings(config, out)
-    cache = cache or cache_folder()
+    cache = Path(cache) if cache else cache_folder()
     for pairs in (splits.train, splits.val):
         say(pairs.describe())
     if config.train.backbone_learning_rate > 0:
