@@ -14,11 +14,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from reelseek import train
+from reelseek import recipe, train
 from reelseek.data import load as load_data
 from reelseek.evaluation import Evaluation, evaluate
 from reelseek.rank.compare import paired_difference
-from reelseek.recipes import recipe
 
 RECIPES = {"clip4clip": "clip4clip-meanp-motions", "gare": "gare-motions"}
 

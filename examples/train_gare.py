@@ -14,10 +14,9 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from reelseek import evaluate, train
+from reelseek import evaluate, recipe, train
 from reelseek.config import RunConfig
 from reelseek.data import load as load_data
-from reelseek.recipes import recipe
 
 
 def small(name: str, folder: Path) -> RunConfig:

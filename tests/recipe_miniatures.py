@@ -149,12 +149,16 @@ def write_benchmark(name: str, root: Path, clip_folder: Path) -> Path:
 def small(name: str, root: Path, towers: Path, *, form: str = "clean") -> RunConfig:
     """A recipe's settings with six training videos, two frames a video, a tiny CLIP, and two steps or a few more."""
     config = recipe(name, form=form)
-    over_clip = config.method.backbone != "offline"
+    method = config.method
+    if method.backbone != "offline":
+        method = replace(method, backbone=str(towers), layers=1 if method.temporal == "transformer" else method.layers)
+    if method.padding == "counted":
+        method = replace(method, counted_frames=2)
     return replace(
         config,
         data=replace(config.data, root=str(root), size=6),
         sample=replace(config.sample, frames=2),
-        method=replace(config.method, backbone=str(towers), layers=1) if over_clip else config.method,
+        method=method,
         train=replace(config.train, epochs=1, batch_size=12 if "vatex" in name else 3, device="cpu"),
         evaluate=replace(config.evaluate, bootstrap=0),
     )

@@ -29,7 +29,7 @@ from reelseek.index.search import Searcher
 from reelseek.index.store import list_files
 from reelseek.index.switch import roll_back, switch_texts
 from reelseek.methods import METHODS
-from reelseek.methods.text_head import base_of
+from reelseek.methods.text_head import base_of, load_head
 from reelseek.rank.metrics import mean_reciprocal_rank, metrics_of_ranks
 from reelseek.recipes.run import SEEN, refuse_seen
 
@@ -207,16 +207,12 @@ def test_what_was_learnt_below_a_head_counts(index: Path, tmp_path: Path) -> Non
     head = str(index / str(cards.open_index(index).model["head"]))
     assert base_of(head) == "toy"
     assert base_of(str(tmp_path)) == str(tmp_path)
-    below = tmp_path / "below"
-    below.mkdir()
-    (below / SEEN).write_text(json.dumps({"corpus": "films", "videos": ["a"]}))
     pairs = Pairs("films test", ("red",), ("1",), np.array([0]), ("a",), (tmp_path / "a.mp4",), corpus="films")
-    with pytest.raises(DataError, match="were in the training set"):
-        refuse_seen(below, pairs)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("reelseek.recipes.run.base_of", lambda name: str(below))
+    below = toy()
+    below.run = {"files": {SEEN: json.dumps({"corpus": "films", "videos": ["a"]})}}
+    for method in (below, load_head(Path(head), lambda name: below)):
         with pytest.raises(DataError, match="were in the training set"):
-            refuse_seen(Path(head), pairs)
+            refuse_seen(method, pairs)
 
 
 def test_a_second_adapt_starts_from_the_method_below(index: Path) -> None:

@@ -66,11 +66,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config_for(folder: Path, name: str = "camoe", backbone: str = "offline") -> RunConfig:
-    warm = {"frame_temperature": 10.0} if name == "camoe-gare" else {}
+    warm: dict[str, Any] = {"frame_temperature": 10.0} if name == "camoe-gare" else {}
+    if backbone == "offline":
+        warm["width"] = 64
     return RunConfig(
         data=DataConfig(name="folder", root=str(folder)),
         sample=SampleConfig(frames=3),
-        method=MethodConfig(name=name, backbone=backbone, width=64, gate="multi", **warm, **EXPERTS),
+        method=MethodConfig(name=name, backbone=backbone, gate="multi", **warm, **EXPERTS),
         loss=LossConfig(contrastive="dual_softmax"),
         train=TrainConfig(epochs=4, batch_size=4, learning_rate=3e-3, device="cpu"),
         evaluate=EvaluateConfig(bootstrap=0),

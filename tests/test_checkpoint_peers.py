@@ -250,11 +250,23 @@ def test_convert_takes_what_the_file_does_not_say(words: Path, tmp_path: Path) -
     config = load(str(tmp_path / "model")).config
     kept = {name: config[name] for name in ("frame_temperature", "padding", "counted_frames", "temporal")}
     assert kept == {"frame_temperature": 5.0, "padding": "counted", "counted_frames": 12, "temporal": "mean"}
+    assert usual_settings(str(tmp_path / "model"))["sample"]["frames"] == 12
     assert "above 0" in cli_world.refused(2, "convert", path, tmp_path / "other", "--temperature", 0)
+    assert "at least 1" in cli_world.refused(2, "convert", path, tmp_path / "other", "--frames", 0)
     assert "not as 'clip4clip'" in cli_world.refused(2, "convert", path, tmp_path / "other", "--method", "clip4clip")
     assert "holds something else" in cli_world.refused(1, "convert", path, words)
     missing = tmp_path / "pytorch_model.bin.7"
     assert "no such folder or file" in cli_world.refused(1, "evaluate", missing, "--data.name", "folder")
+
+
+@pytest.mark.parametrize(("padding", "counted"), [("counted", 64), ("masked", 0)])
+def test_convert_takes_the_frames_of_long_videos(padding: str, counted: int, words: Path, tmp_path: Path) -> None:
+    path = save(tmp_path, words, gare_state(original("mean")))
+    said = cli_world.run("convert", path, tmp_path / "model", "--padding", padding, "--frames", 64)
+    assert said.code == 0, said
+    method = load(str(tmp_path / "model"))
+    assert (method.config["counted_frames"], method.head.counted_frames) == (counted, counted)
+    assert evaluate.parse([str(tmp_path / "model")]).sample.frames == 64
 
 
 # --- refusals ---

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from conftest import write_clip
 from reelseek.checkpoint.read import read_weights
 from reelseek.errors import ModelError, UnsafeFile
 
@@ -257,6 +258,15 @@ def test_what_is_no_weights_file_is_named(tmp_path: Path, content: bytes) -> Non
     (tmp_path / "x.pt").write_bytes(content)
     with pytest.raises(ModelError, match=r"x\.pt"):
         read_weights(tmp_path / "x.pt")
+
+
+def test_torchs_advice_to_trust_a_file_is_passed_on_to_nobody(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "a.mp4", (200, 20, 20))
+    torch.save({"a": Path("x")}, tmp_path / "x.pt")
+    for path, message in ((video, "is damaged or no weights file"), (tmp_path / "x.pt", "not opened .*Path")):
+        with pytest.raises(ModelError, match=message) as caught:
+            read_weights(path)
+        assert "weights_only" not in str(caught.value)
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.7, 0.99])

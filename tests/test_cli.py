@@ -200,6 +200,7 @@ def test_train_evaluate_index_search(world: World, tmp_path: Path) -> None:
 
     page = tmp_path / "other.html"
     assert run("report", written / "results.json", "--out", page) == Said(0, f"{page}\n", "")
+    assert run("report", written, "--out", page) == Said(0, f"{page}\n", "")
     assert str(world.run) in page.read_text()
 
     index = tmp_path / "trained.index"
@@ -353,6 +354,16 @@ def test_a_form_and_a_preset_change_the_settings() -> None:
     assert settings("--form", "paper")["train"]["optimizer"] == "bertadam"
     assert settings("--form=paper", "--preset", "as-described")["loss"]["kl_weight"] == 0.07
     assert settings("--preset=as-released", "--loss.kl_weight", "0.5")["loss"]["kl_weight"] == 0.5
+    released = ["--preset", "as-released"]
+    for words, counted in (
+        (released, 12),
+        ([*released, "--sample.frames", "24"], 24),
+        (["--form", "paper", "--sample.frames=24"], 24),
+        (["--method.padding", "counted"], 12),
+        ([*released, "--method.padding", "masked"], 0),
+        ([*released, "--method.counted_frames", "9"], 9),  # for training to refuse
+    ):
+        assert settings(*words)["method"]["counted_frames"] == counted
     assert "The forms are clean and paper" in refused(2, "train", "gare-msrvtt", "--form", "papr")
     assert "no paper form over frozen" in refused(2, "train", "gare-motions", "--form", "paper")
     assert "as-described" in refused(2, "train", "gare-msrvtt", "--preset", "as-descibed")

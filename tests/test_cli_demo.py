@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from conftest import write_clip
 from reelseek.app.cli import main
+from reelseek.app.commands.demo import index_real_clips, parse
+from reelseek.app.models import load_method, model_card
+from reelseek.index.build import update
+from reelseek.index.cards import open_index
+from reelseek.index.marks import Mark, keep_mark, read_marks
+from reelseek.index.store import list_files
+from reelseek.index.switch import roll_back
 from test_encoders_clip import tiny_folder
 
 # Decoding workers are forks of a process that has opened an index, which they never touch.
@@ -51,6 +59,29 @@ def test_over_a_model_with_a_joint_space_something_is_trained(colours: Path, tmp
     assert demo(tmp_path / "out", "--videos", str(colours), "--model", str(model)) == 0
     runs = json.loads((tmp_path / "out" / "results.json").read_text())["runs"]
     assert all(run["parameters"] > 1 for run in runs[1:])
+
+
+def test_another_model_keeps_marks_and_what_else_was_indexed(
+    colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, index = tmp_path / "out", tmp_path / "out" / "clips.index"
+    models = [tiny_folder(tmp_path / f"clip{width}", "clip", width=width) for width in (32, 64)]
+    methods = [load_method(str(model), "cpu") for model in models]
+    asked = [parse(["--out", str(out), "--videos", str(colours), "--model", str(model)]) for model in models]
+    index_real_clips(out, asked[0], methods[0], {"broken": []})
+    other = write_clip(tmp_path / "elsewhere" / "grey.mp4", (90, 90, 90))
+    update(index, [other], methods[0], model_card=model_card(methods[0], str(models[0])))
+    red = next(row for row in list_files(index) if row.path.name == "red.mp4")
+    mark = Mark("a red wall", str(red.path), red.content_hash, 0.0, red.duration, 0.5, good=True, at=1.0)
+    keep_mark(index, mark)
+    capsys.readouterr()
+    index_real_clips(out, asked[1], methods[1], {"broken": []})
+    assert f"`reelseek index rollback --index {index}`" in capsys.readouterr().out
+    assert open_index(index).model["id"] == methods[1].id
+    assert read_marks(index) == [mark]
+    assert {row.path.name for row in list_files(index)} == {"red.mp4", "green.mp4", "blue.mp4", "grey.mp4"}
+    roll_back(index)
+    assert open_index(index).model["id"] == methods[0].id
 
 
 def test_wrong_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

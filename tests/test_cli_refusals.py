@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cli_world import COLOURS, World, build, gradient, refused, run, train_words
+from reelseek.encoders import hub
 from reelseek.index.disk import locked
 
 
@@ -263,6 +264,22 @@ def test_a_missing_run(world: World, tmp_path: Path) -> None:
     assert not (tmp_path / "i").exists()
 
 
+def test_a_missing_run_with_the_form_of_a_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "urlopen", lambda *_, **__: pytest.fail("asked the hub"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    assert "runs/nope: there is no such folder or file. Name a run" in refused(1, "evaluate", "runs/nope")
+
+
+def test_data_that_nobody_named() -> None:
+    assert "msrvtt-1ka-9k: give --data DIR" in refused(1, "train", "gare-msrvtt")
+
+
+def test_a_video_is_no_weights_file(world: World, tmp_path: Path) -> None:
+    sentence = refused(1, "convert", world.films / "red.mp4", tmp_path / "model")
+    assert "red.mp4 is damaged or no weights file" in sentence
+
+
 def test_a_checkpoint_of_another_method(world: World, tmp_path: Path) -> None:
     other = tmp_path / "other"
     words = train_words(world.films, world.cache, other)
@@ -300,9 +317,9 @@ def test_a_hub_name_without_network(world: World, tmp_path: Path, monkeypatch: p
     for words in (["index", world.films, "--index", tmp_path / "i"], ["search", "a dog", "--index", world.index]):
         sentence = refused(1, *words, "--model", "openai/clip-vit-base-patch32")
         assert "neither a folder nor in the local cache" in sentence
-        assert "--model offline" in sentence
+        assert "the model 'offline' needs no download" in sentence
         assert sentence.count("reelseek") == 1
-    assert "--model offline" in refused(1, "evaluate", "openai/clip-vit-base-patch32", "--data", world.films)
+    assert "model 'offline'" in refused(1, "evaluate", "openai/clip-vit-base-patch32", "--data", world.films)
     assert time.monotonic() - begun < 20
     assert not (tmp_path / "i").exists()
 
@@ -331,6 +348,7 @@ def test_file_names_that_are_no_text(world: World, tmp_path: Path) -> None:
 
 def test_reports_of_other_files(world: World, tmp_path: Path) -> None:
     assert "cannot be read (No such file or directory)" in refused(1, "report", tmp_path / "results.json")
+    assert "results.json: not there. `reelseek evaluate MODEL --out DIR`" in refused(1, "report", world.run)
     (tmp_path / "a.json").write_text("{")
     assert "not JSON" in refused(1, "report", tmp_path / "a.json")
     assert "not a results.json" in refused(1, "report", world.index / "index.json")

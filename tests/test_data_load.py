@@ -28,7 +28,7 @@ def test_settings_of_another_dataset_are_refused():
 
 @pytest.mark.parametrize("name", sorted(set(DATASETS) - set(GENERATED)))
 def test_every_benchmark_asks_for_its_folder(name):
-    with pytest.raises(DataError, match="folder"):
+    with pytest.raises(DataError, match=f"^{name}: give --data DIR .* folder"):
         load(DataConfig(name=name))
 
 

@@ -270,7 +270,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_network")
 def test_an_unknown_hub_name_fails_fast_in_one_sentence() -> None:
     start = time.perf_counter()
-    with pytest.raises(HubUnreachable, match="--model offline") as caught:
+    with pytest.raises(HubUnreachable, match="the model 'offline' needs no download") as caught:
         load_clip("nobody/no-such-clip-model")
     assert time.perf_counter() - start < 10
     assert "\n" not in str(caught.value)
@@ -293,6 +293,19 @@ def test_a_cached_name_loads_without_a_network(folder: Path, tmp_path: Path, mon
     (repository / "refs" / "main").write_text(commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert load_clip("somebody/tiny").id == load_clip(folder).id
+    (tmp_path / "somebody").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_clip("somebody/tiny").id == load_clip(folder).id, "a folder of its owner's name hides it"
+
+
+def test_a_name_below_a_folder_that_is_here_is_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "urlopen", lambda *_, **__: pytest.fail("asked the hub"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for ask in (load_clip, hub.find_tokenizer, lambda name: hub.find_snapshot(name, ["config.json"])):
+        with pytest.raises(ModelError, match=r"runs/nope.*folder") as caught:
+            ask("runs/nope")
+        assert not isinstance(caught.value, HubUnreachable)
 
 
 @pytest.mark.parametrize("name", ["./no-such-folder", "/no/such/folder", "a/b/c", "weights.pt", "no such name"])

@@ -51,6 +51,8 @@ assert not {"torch", "numpy", "lance"} & sys.modules.keys()
 from reelseek import RECIPES
 assert "torch" not in sys.modules
 assert "gare-motions" in RECIPES
+assert reelseek.recipe("gare-motions").method.name == "gare"
+assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 

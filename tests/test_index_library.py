@@ -22,6 +22,13 @@ def test_update_search_update_again(colours: Path, tmp_path: Path) -> None:
     assert [file.path.stem for file in index.files()] == ["blue", "red"]
 
 
+@pytest.mark.parametrize("kind", [str, Path])
+def test_one_folder_may_stand_alone(colours: Path, tmp_path: Path, kind: type[str] | type[Path]) -> None:
+    index = Index(tmp_path / "index", FakeMethod())
+    assert index.update(kind(colours)).added == 3
+    assert index.update((colours / "red.mp4", str(colours / "blue.mp4"))).unchanged == 2
+
+
 def test_another_model_and_another_directory_are_refused(colours: Path, tmp_path: Path) -> None:
     Index(tmp_path / "index", FakeMethod()).update([colours])
     other = FakeMethod()

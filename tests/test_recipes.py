@@ -46,6 +46,35 @@ def test_unknown_names_get_a_suggestion() -> None:
         recipe("gare-msrvtt", preset="as-relased")
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("gare-msrvtt-9k", r"are gare-msrvtt, gare-msrvtt-7k, gare-msrvtt-full\.$"),
+        ("gare-baseline-msrvtt-1k", r"are gare-baseline-msrvtt, "),
+        ("gare-msvd-2", r"Did you mean gare-msvd\?$"),
+        ("camoe-dls-msrvtt", r"Did you mean camoe-dsl-msrvtt\?$"),
+        ("gare-hf", r"no recipe of its own: take another one's, gare-folder --data\.name hf\.$"),
+        ("gare-webdataset", r"gare-folder --data\.name webdataset\.$"),
+        ("camoe-activitynet-val2", r"camoe-activitynet --data\.name activitynet-val2\.$"),
+        ("camoe", r"METHOD one of "),
+        ("clip4clip", r"METHOD one of "),
+        ("gare-", r"METHOD one of "),
+        ("", r"METHOD one of "),
+    ],
+)
+def test_a_hint_leads_to_no_other_benchmark(name: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=hint):
+        recipe(name)
+
+
+def test_a_benchmark_has_the_name_of_its_data_too() -> None:
+    for name in METHOD_PARTS:
+        for part in BENCHMARK_PARTS:
+            found = recipe(f"{name}-{part}")
+            assert recipe(f"{name}-{found.data.name}") == found
+    assert recipe("gare-msrvtt-1ka-9k", form="paper") == recipe("gare-msrvtt", form="paper")
+
+
 def test_recipes_are_every_method_on_every_benchmark() -> None:
     assert len(RECIPES) == len(METHOD_PARTS) * len(BENCHMARK_PARTS) == 112
     assert {recipe(name).data.name for name in RECIPES} == {

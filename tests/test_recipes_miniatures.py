@@ -64,7 +64,7 @@ def train_and_evaluate(name: str, towers: Path, clip_folder: Path, out: Path, *,
         assert again.id == outcome.method.id
         test = load_data(config.data).test
         assert test is not None
-        refuse_seen(outcome.folder, test)
+        refuse_seen(again, test)
         found = evaluate(again, test, config=config.evaluate, sample=config.sample, cache=out / "cache")
     assert found.matrix_TV.shape == (len(test.texts), len(test.video_ids))
     assert ("dual softmax" in found.protocol["rescoring"]) == ("-dsl-" in name)

@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 
-from reelseek.config import LossConfig, MethodConfig, RunConfig
+from reelseek.config import DataConfig, LossConfig, MethodConfig, RunConfig, SampleConfig
 from reelseek.errors import ConfigError
 from reelseek.methods import METHODS
 from reelseek.recipes import RECIPES, recipe
 from reelseek.recipes.forms import FORMS
-from reelseek.recipes.presets import PRESETS
+from reelseek.recipes.parts import CLIP_B32
+from reelseek.recipes.presets import PRESETS, preset
 from reelseek.recipes.refuse import METHOD_SETTINGS, refuse_unread
+from reelseek.study.plan import Run, Study, arm_config
+from reelseek.study.studies import STUDIES
 
 
 def run_of(method: dict[str, Any], loss: dict[str, Any] | None = None) -> RunConfig:
@@ -24,12 +27,12 @@ def test_every_setting_is_read_by_some_method() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("preset", ["", *PRESETS])
-def test_no_recipe_holds_a_setting_that_nobody_reads(form: str, preset: str) -> None:
+@pytest.mark.parametrize("name_of_preset", ["", *PRESETS])
+def test_no_recipe_holds_a_setting_that_nobody_reads(form: str, name_of_preset: str) -> None:
     passed = 0
     for name in RECIPES:
         try:
-            config = recipe(name, form=form, preset=preset)
+            config = recipe(name, form=form, preset=name_of_preset)
         except ConfigError:  # no such form or preset of this recipe
             continue
         refuse_unread(config)
@@ -52,6 +55,21 @@ def test_no_recipe_holds_a_setting_that_nobody_reads(form: str, preset: str) -> 
         ({"name": "gare"}, {"dual_softmax_temperature": 10.0}, "loss.dual_softmax_temperature"),
         ({"name": "gare"}, {"stream_weight": 0.5}, "loss.stream_weight"),
         ({"name": "gare", "gate": "full"}, {"stream_weight": 0.5}, "gate and loss.stream_weight"),
+        ({"name": "gare", "backbone": CLIP_B32, "width": 512}, {}, "method.width"),
+        ({"name": "zero-shot", "width": 512}, {}, "method.width"),
+        ({"name": "gare", "temporal": "mean", "layers": 9}, {}, "method.layers"),
+        ({"name": "clip4clip", "temporal": "lstm", "text_layer": "transformer", "layers": 9}, {}, "method.layers"),
+        ({"name": "gare", "counted_frames": 9}, {}, "method.counted_frames"),
+        ({"name": "gare", "dropout": 0.0, "dropout_kind": "pair"}, {}, "method.dropout_kind"),
+        ({"name": "camoe", "streams": "fusion", "sentences": "rkw"}, {}, "method.sentences"),
+        ({"name": "camoe", "streams": "fusion", "inference": "sum"}, {}, "method.inference"),
+        ({"name": "camoe", "streams": "fusion"}, {"stream_weight": 0.5}, "loss.stream_weight"),
+        ({"name": "gare"}, {"direction_weight": 0.0, "alpha": 9.0}, "loss.alpha"),
+        ({"name": "gare"}, {"direction_weight": 0.0, "direction": "orthogonality"}, "loss.direction"),
+        ({"name": "gare"}, {"direction": "orthogonality", "alpha": 9.0}, "loss.alpha"),
+        ({"name": "gare"}, {"kl_weight": 0.0, "kl_reduction": "mean"}, "loss.kl_reduction"),
+        ({"name": "gare"}, {"kl_weight": 0.0, "prior_sigma": 2.0}, "loss.prior_sigma"),
+        ({"name": "gare"}, {"norm_weight": 0.0, "norm_bound": 2.0}, "loss.norm_bound"),
     ],
     ids=str,
 )
@@ -70,12 +88,39 @@ def test_what_would_do_nothing_is_refused(method: dict[str, Any], loss: dict[str
         ),
         ({"name": "camoe", "streams": "fusion, action", "action_aggregation": "se", "gate": "multi"}, {}),
         ({"name": "clip4clip"}, {"contrastive": "dual_softmax", "dual_softmax_temperature": 10.0}),
+        ({"name": "gare", "width": 512, "temporal": "transformer", "layers": 9, "dropout_kind": "pair"}, {}),
+        ({"name": "gare", "backbone": CLIP_B32, "layers": 4, "padding": "counted", "counted_frames": 12}, {}),
+        ({"name": "clip4clip", "temporal": "lstm", "text_layer": "lstm"}, {}),
+        ({"name": "camoe", "sentences": "rkw", "inference": "sum"}, {"stream_weight": 0.5}),
+        ({"name": "gare"}, {"direction": "orthogonality", "kl_reduction": "mean", "prior_sigma": 2.0}),
         ({"name": "no-such-method", "heads": 2}, {}),  # for `build` to refuse
     ],
     ids=str,
 )
 def test_what_is_read_passes(method: dict[str, Any], loss: dict[str, Any]) -> None:
     refuse_unread(run_of(method, loss))
+
+
+@pytest.mark.parametrize("counted", [0, 12])
+def test_counted_padding_goes_to_the_frames_of_the_run(counted: int) -> None:
+    config = preset("as-released", recipe("gare-motions"))
+    refuse_unread(config)
+    method, sample = replace(config.method, counted_frames=counted), replace(config.sample, frames=24)
+    with pytest.raises(ConfigError, match=rf"counted_frames is {counted} and sample\.frames 24"):
+        refuse_unread(replace(config, method=method, sample=sample))
+
+
+@pytest.mark.parametrize("policy", ["middle", "uniform"])
+def test_a_rate_that_sampling_does_not_read(policy: Any) -> None:
+    refuse_unread(RunConfig(sample=SampleConfig(policy="fps", fps=4.0)))
+    with pytest.raises(ConfigError, match=r"sample\.fps: .*at its default \(sample\.fps 1\.0\)"):
+        refuse_unread(RunConfig(sample=SampleConfig(policy=policy, fps=4.0)))
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=list(STUDIES))
+def test_no_arm_of_a_study_holds_a_setting_that_nobody_reads(study: Study) -> None:
+    for arm in study.arms:
+        refuse_unread(arm_config(study, Run(arm, 0), DataConfig()))
 
 
 def test_towers_that_are_not_trained_save_nothing() -> None:

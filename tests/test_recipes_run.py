@@ -56,7 +56,9 @@ def config_for(folder: Path, backbone: str, **train_settings: float | str) -> Ru
     return RunConfig(
         data=DataConfig(name="folder", root=str(folder)),
         sample=SampleConfig(frames=3),
-        method=MethodConfig(name="gare", backbone=backbone, width=64, frame_temperature=10.0),
+        method=MethodConfig(
+            name="gare", backbone=backbone, width=64 if backbone == "offline" else 256, frame_temperature=10.0
+        ),
         train=replace(TrainConfig(epochs=6, batch_size=4, learning_rate=3e-3, device="cpu"), **train_settings),
         evaluate=EvaluateConfig(bootstrap=0),
     )
@@ -78,8 +80,12 @@ def test_offline_towers_train_save_load_and_evaluate(folder: Path, tmp_path: Pat
     )
     np.testing.assert_array_equal(mine.matrix_TV, loaded.matrix_TV)
     assert not any(key.startswith("backbone.") for key in _tensors(tmp_path / "run"))
-    resumed = train(config, tmp_path / "run", cache=tmp_path / "cache")
+    resumed = train(config, str(tmp_path / "run"), cache=str(tmp_path / "cache"))
     assert resumed.fit.resumed_at == resumed.fit.steps
+    assert resumed.folder == tmp_path / "run"
+    cached = len(list((tmp_path / "cache").rglob("*")))
+    evaluate(again, pairs, config=config.evaluate, sample=config.sample, cache=str(tmp_path / "cache"))
+    assert len(list((tmp_path / "cache").rglob("*"))) == cached
     assert resumed.method.id == outcome.method.id
 
 
@@ -164,6 +170,14 @@ def test_the_protocol_of_evaluation_chooses_no_weights(folder: Path, tmp_path: P
 def test_settings_of_towers_that_do_not_train_are_refused(folder: Path, tmp_path: Path, change: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=f"train.{next(iter(change))}: the towers stay frozen"):
         train(config_for(folder, "offline", **change), tmp_path / "run")
+
+
+def test_settings_that_the_evaluation_of_the_run_would_refuse(folder: Path, tmp_path: Path) -> None:
+    config = config_for(folder, "offline")
+    for wrong in (EvaluateConfig(prior="bank"), EvaluateConfig(rescoring="nnn", rescoring_scale=3.0)):
+        with pytest.raises(ConfigError, match=r"evaluate\."):
+            train(replace(config, evaluate=wrong), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("data", ["motions", "babyai"])

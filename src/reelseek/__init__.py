@@ -4,7 +4,7 @@ load("offline") or load(run)     a method object, also from trained weights of C
 encode_text, encode_video        vectors of sentences and files; similarity(method, texts, files) scores them
 save_pretrained, from_pretrained a method as a folder that needs nothing beside it
 Index(directory, method)         videos, searchable
-RECIPES, train(config, folder)   a method trained into a run folder
+recipe(name), train(it, folder)  settings by a name of RECIPES, and a method trained by them into a run folder
 evaluate(method, pairs)          metrics with their protocol
 METHODS                          what `config.method.name` can be
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reelseek.methods import METHODS
     from reelseek.methods.pretrained import from_pretrained, save_pretrained
     from reelseek.methods.saved import load
-    from reelseek.recipes import RECIPES
+    from reelseek.recipes import RECIPES, recipe
     from reelseek.recipes.run import train
 
 __version__ = "0.1.0"
@@ -35,6 +35,7 @@ __all__ = [
     "evaluate",
     "from_pretrained",
     "load",
+    "recipe",
     "save_pretrained",
     "similarity",
     "train",
@@ -49,6 +50,7 @@ _HOMES = {
     "evaluate": "reelseek.evaluation",
     "from_pretrained": "reelseek.methods.pretrained",
     "load": "reelseek.methods.saved",
+    "recipe": "reelseek.recipes",
     "save_pretrained": "reelseek.methods.pretrained",
     "similarity": "reelseek.embed_plain",
     "train": "reelseek.recipes.run",

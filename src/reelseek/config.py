@@ -81,7 +81,8 @@ class MethodConfig:
     heads: GARE: heads of that attention; they must divide the width.
     increment_layers: GARE: layers of the increment's module, chained.
     padding: GARE: "masked" leaves padded frames out; "counted" lets them into mean and attention, as released.
-    counted_frames: GARE: frames that every video is padded to where they are counted (0: the longest at hand).
+    counted_frames: GARE: frames that every video is padded to where they are counted: in a run `sample.frames` (0: the
+        longest at hand).
     sentences: CAMoE: how entity and action sentences are made: other words masked in the tower ("muw"), key words alone
         ("rkw"), or the mean of the key words' vectors ("akwe").
     gate: CAMoE: "single": the fusion stream alone mixes all experts; "multi": the others mix their own and fusion's;

@@ -63,7 +63,7 @@ def evaluate(
     *,
     config: EvaluateConfig | None = None,
     sample: SampleConfig | None = None,
-    cache: Path | None = None,
+    cache: Path | str | None = None,
     progress: Progress | None = None,
     bank: Pairs | None = None,
 ) -> Evaluation:
@@ -72,6 +72,7 @@ def evaluate(
     bank: the training split, of which a part is drawn and embedded if the settings ask for the prior "bank".
     """
     sample, config = sample or SampleConfig(), config or EvaluateConfig()
+    cache = Path(cache) if cache else None
     check_rescoring(config)
     _refuse_ties(pairs, config)
     embedded_bank = None

@@ -24,12 +24,13 @@ def load_method(name: str, device: str) -> Method:
 
     Raises CheckpointError for a run that is damaged or not finished, ModelError for a model that cannot be found.
     """
+    from reelseek.encoders.hub import is_place
     from reelseek.methods.saved import is_run, load, pick_device
 
     folder = Path(name)
     if (folder / "state.safetensors").is_file() and not is_run(folder):
         raise CheckpointError(f"{name}: its training has not finished; the same `reelseek train` command goes on.")
-    if not folder.exists() and (WEIGHTS_FILE.search(name) or name.startswith((".", "/", "~")) or name.count("/") > 1):
+    if not folder.exists() and (WEIGHTS_FILE.search(name) or is_place(name)):
         raise ModelError(
             f"{name}: there is no such folder or file. Name a run of `reelseek train`, a weights file, a model, or "
             "offline."

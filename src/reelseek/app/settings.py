@@ -127,7 +127,16 @@ def _own_sections_only(options: Parser, words: Sequence[str]) -> list[str]:
 def parse_with_recipe(options: Parser, words: Sequence[str]) -> Namespace:
     """Parse `words` over the settings of the recipe that one of them names, in the form and preset that they name."""
     form, preset = _last(words, "--form") or "clean", _last(words, "--preset")
-    return parse_over(options, words, "recipe", lambda name: flat(recipe(name, form=form, preset=preset)))
+
+    def settings(name: str) -> dict[str, object]:
+        found = flat(recipe(name, form=form, preset=preset))
+        # Counted padding goes to the run's frames: where words change those, or the padding, it follows.
+        counted = (_last(words, "--method.padding") or found["method.padding"]) == "counted"
+        frames = _last(words, "--sample.frames")
+        frames_asked = int(frames) if frames.isdecimal() else found["sample.frames"]
+        return found | {"method.counted_frames": frames_asked if counted else 0}
+
+    return parse_over(options, words, "recipe", settings)
 
 
 def _last(words: Sequence[str], option: str) -> str:

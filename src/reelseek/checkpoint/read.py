@@ -7,6 +7,7 @@ safetensors; torch state dicts (`.pt`, `.pth`, `.bin`) with torch's own restrict
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,8 +39,10 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
         tensors = _read_safetensors(path)
     elif start.startswith(b"PK"):
         tensors = _read_zip(path)
-    else:
+    elif start.startswith(b"\x80"):
         tensors = _read_torch(path)
+    else:  # no pickle: torch would take it for one that needs more trust
+        raise ModelError(f"{path} is damaged or no weights file: neither safetensors nor what torch writes")
     if not tensors:
         raise ModelError(f"{path} holds no tensors")
     while all(name.startswith("module.") for name in tensors):
@@ -82,7 +85,10 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UnsafeFile(f"{path} holds more than tensors and is not opened ({_first_line(error)})") from None
+        # Torch's other lines advise to load it without this protection.
+        found = re.search(r"WeightsUnpickler error: *(.*)", str(error))
+        said = found[1] if found else "damaged, or not what torch writes"
+        raise UnsafeFile(f"{path} holds more than tensors and is not opened ({said})") from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ModelError(f"{path} is damaged or no weights file ({_first_line(error)})") from None
     for name in _WRAPPERS:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reelseek.config import DataConfig
-from reelseek.errors import ConfigError
+from reelseek.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +72,9 @@ def load(config: DataConfig, progress: Progress = None) -> Splits:
     for name, owner in OWNERS.items():
         if config.name != owner and getattr(config, name) != getattr(DataConfig, name):
             raise ConfigError(f"data.{name} is a setting of the dataset {owner!r}, not of {config.name!r}.")
+    if not config.root and config.name not in GENERATED:
+        hub = ", or a name on the hub" if config.name == "hf" else ""
+        raise DataError(f"{config.name}: give --data DIR (data.root), the folder with its files{hub}.")
     module, function = DATASETS[config.name].split(":")
     splits: Splits = getattr(importlib.import_module(module), function)(config, progress)
     if config.name in GENERATED or not config.size or splits.train is None:

@@ -3,7 +3,7 @@
 Read as published, anywhere below one folder:
   MSRVTT_data.json (videos and sentences), or annotation/MSR_VTT.json (annotations with image_id and caption);
   MSRVTT_train.9k.csv, MSRVTT_train.7k.csv (column video_id); MSRVTT_JSFUSION_test.csv (key, vid_key, video_id,
-  sentence); MSRVTT_train.full.csv, MSRVTT_val.full.csv, MSRVTT_test.full.csv, or the videos' own `split` fields;
+  sentence); the videos' own `split` fields, or MSRVTT_train.full.csv, MSRVTT_val.full.csv, MSRVTT_test.full.csv;
   the videos as video*.mp4 or any other video ending.
 The 1k-A test videos are part of the full test split, and the 9k training videos hold the rest of it: see
 `Pairs.refuse_seen`. Tested on miniatures in these formats.
@@ -25,6 +25,12 @@ TEST_1KA = Standard("MSR-VTT 1k-A test", videos=1000, texts=1000)
 TEST_FULL = Standard("MSR-VTT full test", videos=2990, texts=59800)
 TRAIN_IDS = {"9k": 9000, "7k": 7010}
 FULL_IDS = {"train": 6513, "val": 497, "test": 2990}
+LISTS = "https://github.com/ArrowLuo/CLIP4Clip/releases/download/v0.0/msrvtt_data.zip"
+"""Where the lists of 1k-A are: the archive of the videos has none."""
+BY_HAND = (
+    "Add MSRVTT_train.full.csv, MSRVTT_val.full.csv and MSRVTT_test.full.csv: a line video_id, then an id a line, "
+    "video0 to video6512, video6513 to video7009 and video7010 to video9999."
+)
 VALIDATION = 500
 """Training videos held out for validation, since 1k-A has no validation split."""
 
@@ -45,6 +51,9 @@ def load_1ka(root: str | Path, *, train: Literal["9k", "7k"] = "9k", seed: int =
     Raises DataError for absent or damaged files, a list that shares videos with the test set, or no test video.
     """
     files = Files("MSR-VTT", root)
+    for name in ("MSRVTT_JSFUSION_test.csv", f"MSRVTT_train.{train}.csv"):
+        if name not in files.named:
+            raise DataError(f"MSR-VTT: no {name} below {files.root}. It is one of CLIP4Clip's lists: {LISTS}.")
     rows = files.rows("MSRVTT_JSFUSION_test.csv", ("key", "video_id", "sentence"))
     test_ids = tuple(dict.fromkeys(row["video_id"] for row in rows))
     sentences = [Caption(row["key"], row["video_id"], row["sentence"]) for row in rows]
@@ -119,14 +128,9 @@ def _split_fields(content: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     lists: dict[str, list[str]] = {part: [] for part in FULL_IDS}
     for video in videos:
         if not isinstance(video, dict) or video.get("split") not in names or "video_id" not in video:
-            raise DataError(
-                f"MSR-VTT annotation: a video without a known split: {str(video)[:80]}. Add the files "
-                "MSRVTT_{train,val,test}.full.csv."
-            )
+            raise DataError(f"MSR-VTT annotation: a video without a known split: {str(video)[:80]}. {BY_HAND}")
         lists[names[video["split"]]].append(str(video["video_id"]))
     empty = [part for part, ids in lists.items() if not ids]
     if empty:
-        raise DataError(
-            f"MSR-VTT: no {empty[0]} video in the annotation's split fields; add MSRVTT_{empty[0]}.full.csv."
-        )
+        raise DataError(f"MSR-VTT: no {empty[0]} video in the annotation's split fields. {BY_HAND}")
     return {part: tuple(dict.fromkeys(ids)) for part, ids in lists.items()}

@@ -153,14 +153,32 @@ def find_snapshot(name: str, patterns: Sequence[str]) -> Path:
         return _cached_or_hub(name, "config.json", read)
 
 
+def is_place(name: str) -> bool:
+    """Whether a model's name can only be meant as a path: it is written as one, or its first part is a folder here.
+
+    `runs/gare` has the form of a hub name; one whose owner has the name of a folder here is taken from the cache alone.
+    """
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        return True
+    return "/" in name and Path(name).parent.is_dir() and not _is_cached(name)
+
+
+def _is_cached(name: str) -> bool:
+    try:
+        from huggingface_hub import try_to_load_from_cache
+
+        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except (ImportError, ValueError):  # without the package, or no possible name
+        return False
+
+
 def need_transformers(name: str) -> None:
     """Raises ModelError where transformers, an extra of the installation, is not there."""
     try:
         import transformers  # noqa: F401
     except ImportError:
         raise ModelError(
-            f"{name} needs the package transformers: run `pip install 'reelseek[clip]'`, "
-            "or use the offline default: MODEL=offline / --model offline"
+            f"{name} needs the package transformers: run `pip install 'reelseek[clip]'`, or take the model 'offline'"
         ) from None
 
 
@@ -170,7 +188,7 @@ def _find(name: str) -> tuple[Any, Any, Preprocess]:
         if not (folder / "config.json").is_file():
             raise ModelError(f"{folder} has no config.json: it is not a model folder (see `reelseek convert`)")
         return _read(str(folder), local=True)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1 or folder.exists() or folder.suffix in (".pt", ".pth"):
+    if is_place(name) or folder.exists() or folder.suffix in (".pt", ".pth"):
         raise ModelError(f"{name} is not a model folder (weights files become one with `reelseek convert`)")
     return _cached_or_hub(name, "config.json", _read)
 
@@ -179,6 +197,8 @@ def _cached_or_hub(name: str, file: str, read: Callable[..., Found]) -> Found:
     """What `read` makes of a hub name: from the local cache if `file` is in it, else from the hub."""
     from huggingface_hub import constants, try_to_load_from_cache
 
+    if is_place(name):
+        raise ModelError(f"{name}: there is no such folder")
     try:
         cached = isinstance(try_to_load_from_cache(name, file), str)
     except ValueError:  # what the hub's client raises for a name that cannot be one
@@ -209,7 +229,7 @@ def _cached_or_hub(name: str, file: str, read: Callable[..., Found]) -> Found:
 def _unreachable(name: str, why: str) -> NoReturn:
     raise HubUnreachable(
         f"{name} is neither a folder nor in the local cache, and the hub did not give it ({why}); "
-        "the offline default needs no download: MODEL=offline / --model offline"
+        "the model 'offline' needs no download"
     ) from None
 
 

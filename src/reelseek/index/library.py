@@ -40,18 +40,21 @@ class Index:
 
     def update(
         self,
-        folders: Sequence[Path | str],
+        folders: Path | str | Sequence[Path | str],
         *,
         config: IndexConfig | None = None,
         model_card: Mapping[str, Any] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> IndexReport:
-        """Bring the index up to date with all videos below folders, or single files: `reelseek.index.build.update`.
+        """Bring the index up to date with all videos below one folder or several, or single files.
+
+        It is `reelseek.index.build.update`, which says what is raised.
 
         model_card: overrides what is kept of the model; "source", the name by which the command line loads it again, is
         known for zero-shot methods and should be given for a run folder.
         """
-        places = [Path(folder) for folder in folders]
+        # A string is a sequence too: of its letters.
+        places = [Path(folder) for folder in ([folders] if isinstance(folders, str | Path) else folders)]
         card = {**_card(self.method), **(model_card or {})}
         return update(self.directory, places, self.method, model_card=card, config=config, progress=progress)
 

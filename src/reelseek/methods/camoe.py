@@ -193,13 +193,8 @@ def streams_of(config: MethodConfig) -> tuple[str, ...]:
 
 def _build(config: MethodConfig, backbone: Backbone, make_head: Callable[[int], nn.Module], *, words: bool) -> Method:
     width, streams = joint_width(config, backbone), streams_of(config)
-    kinds = {
-        FUSION: config.fusion_aggregation,
-        "entity": config.entity_aggregation,
-        "action": config.action_aggregation,
-    }
     head = CamoeHead(
-        {name: _expert(kinds[name], width) for name in streams},
+        {name: _expert(getattr(config, f"{name}_aggregation"), width) for name in streams},
         {name: make_head(width) for name in streams},
         width=width,
         gate=config.gate,

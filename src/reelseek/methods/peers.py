@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -46,7 +46,9 @@ class Reading(NamedTuple):
     activation: "gelu" for open_clip weights that were not trained with OpenAI's. method: a name of `METHODS_OF`, or ""
     for the usual one of the layout. temporal: False leaves out the temporal module that the file holds, as GARE's
     authors do on MSVD. frame_temperature: 3 in GARE's released script. padding: "masked", or "counted" as GARE's
-    released code has it (see `reelseek.config.MethodConfig`); equal where no video is shorter than the others.
+    released code has it (see `reelseek.config.MethodConfig`); equal where no video is shorter than the others. frames:
+    most frames of a video that the weights were trained with, to which counted padding goes; 64 on DiDeMo and
+    ActivityNet.
     """
 
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
@@ -54,6 +56,7 @@ class Reading(NamedTuple):
     temporal: bool = True
     frame_temperature: float = 3.0
     padding: Literal["masked", "counted"] = "masked"
+    frames: int = SAMPLE.frames
 
 
 def load_file(path: Path | str, *, device: str = "cpu", reading: Reading | None = None) -> Method:
@@ -70,7 +73,7 @@ def load_file(path: Path | str, *, device: str = "cpu", reading: Reading | None 
     if layout in METHOD_LAYOUTS:
         _load_trained(method, mapped, path)
         method.trained_on = f"what {path.name} was trained on, which the file does not say"
-    method.run = settings_of(layout) | {"method": asdict(config)}
+    method.run = settings_of(layout, frames=reading.frames) | {"method": asdict(config)}
     return method.to(device).eval()
 
 
@@ -84,9 +87,9 @@ def file_settings(path: Path | str) -> dict[str, dict[str, Any]]:
     return settings_of(detect_layout(read_weights(path)))
 
 
-def settings_of(layout: str) -> dict[str, dict[str, Any]]:
+def settings_of(layout: str, *, frames: int = SAMPLE.frames) -> dict[str, dict[str, Any]]:
     """The settings to evaluate a file of this layout with, by section."""
-    return asdict(RunConfig(sample=SAMPLE) if layout in METHOD_LAYOUTS else RunConfig())
+    return asdict(RunConfig(sample=replace(SAMPLE, frames=frames)) if layout in METHOD_LAYOUTS else RunConfig())
 
 
 def _mapped(path: Path) -> tuple[str, Mapped]:
@@ -122,7 +125,7 @@ def _method_config(path: Path, layout: str, mapped: Mapped, reading: Reading) ->
         layers=max(blocks, default=MethodConfig().layers - 1) + 1,
         frame_temperature=reading.frame_temperature,
         padding=reading.padding,
-        counted_frames=SAMPLE.frames if reading.padding == "counted" else 0,
+        counted_frames=reading.frames if reading.padding == "counted" else 0,
     )
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from reelseek.config import LossConfig, MethodConfig, RunConfig, TrainConfig
+from reelseek.config import LossConfig, MethodConfig, RunConfig, SampleConfig, TrainConfig
 from reelseek.errors import ConfigError
+from reelseek.recipes.parts import SEQTRANSF
 
-_TOWERS = frozenset(["name", "backbone", "width"])
-_HEAD = _TOWERS | {"temporal", "layers", "text_layer"}
+_TOWERS = frozenset(["name", "backbone"])
+_HEAD = _TOWERS | {"width", "temporal", "layers", "text_layer"}
 _INCREMENT = frozenset(
     [
         *(
@@ -50,40 +51,93 @@ _REGULARISERS = frozenset(
 
 def refuse_unread(config: RunConfig) -> None:
     """Raise ConfigError for a setting that is not at its default and that this run would not read."""
-    method, name = config.method, config.method.name
-    read = METHOD_SETTINGS.get(name)
-    if read is None:  # `reelseek.methods.build` says so better
+    name = config.method.name
+    if name not in METHOD_SETTINGS:  # `reelseek.methods.build` says so better
         return
-    read = read - _idle(method)
-    lost = [f"method.{entry}" for entry in _changed(method, MethodConfig()) if entry not in read]
-    unread = set() if "dropout" in read else set(_REGULARISERS)
-    unread |= set() if config.loss.contrastive == "dual_softmax" else {"dual_softmax_temperature"}
-    unread |= set() if "streams" in read else {"stream_weight"}
-    lost += [f"loss.{entry}" for entry in _changed(config.loss, LossConfig()) if entry in unread]
+    unread = {
+        "method": {entry.name for entry in fields(MethodConfig)} - METHOD_SETTINGS[name] | _idle(config.method),
+        "loss": _idle_losses(config.loss, config.method),
+        "sample": _idle_samples(config.sample),
+    }
+    usual = RunConfig()
+    lost = {
+        f"{section}.{entry.name}": entry.default
+        for section, names in unread.items()
+        for entry in fields(getattr(usual, section))
+        if entry.name in names and getattr(getattr(config, section), entry.name) != entry.default
+    }
     if lost:
-        raise ConfigError(f"{' and '.join(lost)}: {name} with these settings does not read it. Leave it out.")
+        defaults = ", ".join(f"{setting} {value}" for setting, value in lost.items())
+        raise ConfigError(
+            f"{' and '.join(lost)}: {name} with these settings does not read it. Leave it at its default ({defaults})."
+        )
+    _refuse_other_padding(config)
     _refuse_without_towers(config.train)
 
 
 def _idle(method: MethodConfig) -> set[str]:
-    """Settings of CAMoE's experts and gate that have nothing to do with these streams and experts."""
-    streams = {stream.strip() for stream in method.streams.split(",")}
-    kinds = {
-        "fusion_aggregation": method.fusion_aggregation,
-        "entity_aggregation": method.entity_aggregation,
-        "action_aggregation": method.action_aggregation,
-    }
-    if not {"fusion"} <= streams <= {name.removesuffix("_aggregation") for name in kinds}:
+    """Settings of a method that others of its settings leave without effect."""
+    idle = _idle_streams(method)
+    if method.backbone != "offline":  # CLIP and SigLIP have a joint space of their own
+        idle.add("width")
+    # The depth that most recipes set may stay where a run takes their temporal transformer away.
+    if method.temporal != "transformer" and method.layers != SEQTRANSF.layers:
+        idle.add("layers")
+    if method.dropout == 0:
+        idle.add("dropout_kind")
+    if method.padding == "masked":
+        idle.add("counted_frames")
+    return idle
+
+
+def _idle_streams(method: MethodConfig) -> set[str]:
+    """Settings of CAMoE's experts, gate and streams that have nothing to do with these streams and experts."""
+    streams, known = _streams(method), ("fusion", "entity", "action")
+    if not {"fusion"} <= streams <= set(known):
         return set()  # for `build` to refuse
-    idle = {name for name in kinds if name.removesuffix("_aggregation") not in streams}
-    mixed = [kind for name, kind in kinds.items() if name not in idle]
+    idle = {f"{stream}_aggregation" for stream in known if stream not in streams}
+    mixed = [getattr(method, f"{stream}_aggregation") for stream in streams]
     # Experts that are all mean pooling are one and the same, and one expert alone has no company.
-    return idle | ({"gate"} if len(mixed) == 1 or set(mixed) == {"mean"} else set())
+    if len(mixed) == 1 or set(mixed) == {"mean"}:
+        idle.add("gate")
+    return idle | ({"sentences", "inference"} if len(streams) == 1 else set())
 
 
-def _changed(config: MethodConfig | LossConfig, usual: MethodConfig | LossConfig) -> list[str]:
-    names = [entry.name for entry in fields(config)]
-    return [name for name in names if getattr(config, name) != getattr(usual, name)]
+def _idle_losses(loss: LossConfig, method: MethodConfig) -> set[str]:
+    """Settings of the objective that the method has nothing for, or that have weight 0."""
+    read = METHOD_SETTINGS[method.name]
+    idle = set() if "dropout" in read else set(_REGULARISERS)
+    if loss.contrastive != "dual_softmax":
+        idle.add("dual_softmax_temperature")
+    if "streams" not in read or _streams(method) == {"fusion"}:
+        idle.add("stream_weight")
+    if loss.kl_weight == 0:
+        idle |= {"kl_reduction", "prior_sigma"}
+    if loss.direction_weight == 0:
+        idle |= {"direction", "alpha"}
+    if loss.direction == "orthogonality":
+        idle.add("alpha")
+    if loss.norm_weight == 0:
+        idle.add("norm_bound")
+    return idle
+
+
+def _idle_samples(sample: SampleConfig) -> set[str]:
+    return set() if sample.policy == "fps" else {"fps"}
+
+
+def _streams(method: MethodConfig) -> set[str]:
+    return {stream.strip() for stream in method.streams.split(",")}
+
+
+def _refuse_other_padding(config: RunConfig) -> None:
+    method, frames = config.method, config.sample.frames
+    if "padding" not in METHOD_SETTINGS[method.name] or method.padding == "masked" or method.counted_frames == frames:
+        return
+    raise ConfigError(
+        f"method.counted_frames is {method.counted_frames} and sample.frames {frames}: with counted padding a score "
+        "would hang on the longest video at hand. Give both the same number."
+    )
 
 
 def _refuse_without_towers(config: TrainConfig) -> None:

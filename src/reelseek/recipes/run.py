@@ -27,6 +27,7 @@ from reelseek.data.pairs import Pairs
 from reelseek.embed import EmbeddedPairs, Progress, embed_pairs
 from reelseek.errors import ConfigError, DataError
 from reelseek.evaluation import evaluate_embedded
+from reelseek.evaluation_bank import check_rescoring
 from reelseek.methods import build
 from reelseek.methods.method import Method
 from reelseek.methods.saved import load_backbone, pick_device, save
@@ -55,9 +56,9 @@ class Outcome(NamedTuple):
 
 def train(
     config: RunConfig,
-    out: Path,
+    out: Path | str,
     *,
-    cache: Path | None = None,
+    cache: Path | str | None = None,
     progress: Stages = lambda stage: nullcontext(lambda done, total: None),
     say: Say = lambda line: None,
 ) -> Outcome:
@@ -67,8 +68,10 @@ def train(
     Raises DataError for data that is not there, ConfigError for wrong settings,
     CheckpointError if `out` holds another run.
     """
+    out = Path(out)
     pick_device(config.train.device)
     refuse_unread(config)
+    check_rescoring(config.evaluate)  # `evaluate` would refuse it, hours later
     _tell_what_is_made(config.data, say)
     fabric = make_fabric(config.train)
     # Under torchrun the first process of a machine makes what the others then find.
@@ -85,7 +88,7 @@ def train(
     method = build(config.method, load_backbone(config.method.backbone, device=device)).to(device)
     _refuse_nothing_to_train(method, config)
     keep_settings(config, out)
-    cache = cache or cache_folder()
+    cache = Path(cache) if cache else cache_folder()
     for pairs in (splits.train, splits.val):
         say(pairs.describe())
     if config.train.backbone_learning_rate > 0:

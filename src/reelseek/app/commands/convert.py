@@ -49,6 +49,13 @@ def parse(words: Sequence[str]) -> Namespace:
         choices=["masked", "counted"],
         help="GARE: counted lets padded frames into the mean and the attention, as the released code does",
     )
+    options.add_argument(
+        "--frames",
+        type=int,
+        default=12,
+        metavar="N",
+        help="CLIP4Clip and GARE: most frames of a video, as in training: 12, or 64 for DiDeMo and ActivityNet",
+    )
     return options.parse_args(list(words))
 
 
@@ -59,12 +66,15 @@ def run(arguments: Namespace) -> int:
 
     if not arguments.temperature > 0:
         raise ConfigError(f"--temperature must be above 0, not {arguments.temperature}.")
+    if arguments.frames < 1:
+        raise ConfigError(f"--frames must be at least 1, not {arguments.frames}.")
     reading = Reading(
         activation=arguments.activation,
         method=arguments.method,
         temporal=not arguments.no_temporal,
         frame_temperature=arguments.temperature,
         padding=arguments.padding,
+        frames=arguments.frames,
     )
     report = convert_file(arguments.source, arguments.target, reading=reading)
     print(f"{arguments.source}: {report.layout} layout, written to {arguments.target}")

