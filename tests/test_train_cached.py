@@ -254,7 +254,7 @@ def test_a_loss_that_is_no_number_stops_before_the_second_pass(tmp_path):
 def test_parts_without_towers_to_pass_are_refused(tmp_path):
     with pytest.raises(ValueError, match="cut is for batches that pass towers"):
         fit(
-            Toy(), lambda epoch: [], objective,
+            Toy(), lambda epoch, start: [], objective,
             config=TRAINED, steps_per_epoch=1, folder=tmp_path, cut=cut_by(2),
         )  # fmt: skip
 
