@@ -97,6 +97,8 @@ def test_ranks_are_those_of_an_evaluation(done: tuple[Plan, Status]) -> None:
         )
         np.testing.assert_array_equal(arrays[f"strict|{mode}"], evaluation.ranks_T)
         np.testing.assert_array_equal(arrays[f"corrected|{mode}"], evaluation.ranks_T)
+    assert set(np.flatnonzero(arrays["by lot|plain"])) >= set(np.flatnonzero(arrays["strict|plain"] == 1))
+    assert "by lot|dual" not in arrays
     assert arrays["ids|plain"].tolist() == list(test.text_ids)
     assert len(arrays["strict|one caption"]) == len(test.video_ids) == 3
 

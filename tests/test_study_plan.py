@@ -28,7 +28,7 @@ from reelseek.study.benchmarks import BENCHMARKS, galleries, make, place
 from reelseek.study.measures import MEASURES
 from reelseek.study.plan import Mode, Run, Study, arm_config, check, mode_config, runs_of, scored, with_settings
 from reelseek.study.run import _changed
-from reelseek.study.scoring import first_captions, gallery_of, tables_of
+from reelseek.study.scoring import first_by_lot, first_captions, gallery_of, tables_of
 from reelseek.study.studies import STUDIES
 
 
@@ -246,7 +246,22 @@ def test_tables_hold_ranks_and_contrasts_a_query() -> None:
     assert tables["swap"].tolist() == [0, 0, 1]  # a tie is a failure
     assert tables["swap ids"].tolist() == ["t0", "t1", "t2"]
     assert tables["swap videos"].tolist() == ["a", "b", "c"]
-    assert "swap" not in tables_of(evaluation_of(pairs, matrix_TV, "dual softmax"))
+    rescored = tables_of(evaluation_of(pairs, matrix_TV, "dual softmax"))
+    assert "swap" not in rescored
+    assert "by lot" not in rescored
+
+
+def test_ties_are_broken_by_lot_and_rounding_is_a_tie() -> None:
+    near = 0.5 - 4e-6
+    matrix_TV = np.array([[0.5, near, near], [0.5, near, 0.1], [0.1, 0.2, 0.8], [0.5, 0.49, 0.5]], dtype=np.float32)
+    assert first_by_lot(matrix_TV, np.array([1, 0, 2, 1])).tolist() == [1 / 3, 1 / 2, 1, 0]
+    rng = np.random.default_rng(0)
+    drawn_TV = rng.integers(0, 4, (50, 6)) / 4
+    video_of_T = rng.integers(0, 6, 50)
+    trials = np.zeros(50)
+    for _ in range(4000):  # the definition: order ties by lot, look who is first
+        trials += (drawn_TV + 1e-3 * rng.random(drawn_TV.shape)).argmax(axis=1) == video_of_T
+    assert first_by_lot(drawn_TV, video_of_T) == pytest.approx(trials / 4000, abs=0.04)
 
 
 def test_the_protocol_counts_over_all_galleries() -> None:

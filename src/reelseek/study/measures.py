@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-STRICT, CORRECTED = "strict", "corrected"
-"""Tables of ranks: only the video that a text was written for is right; every true match is right."""
+STRICT, CORRECTED, BY_LOT = "strict", "corrected", "by lot"
+"""Tables of queries: ranks where only the video that a text was written for is right; where every true match is right;
+the chance that the former comes first if ties, and what rounding makes of them, are broken by lot."""
 
 
 class Measure(NamedTuple):
@@ -40,13 +41,16 @@ MEASURES: dict[str, Measure] = {
     "R@5": Measure(STRICT, _within(5)),
     "R@10": Measure(STRICT, _within(10)),
     "MnR": Measure(STRICT, _same, "ranks", lower_is_better=True),
+    "R@1 by lot": Measure(BY_LOT, _percent),
     "corrected R@1": Measure(CORRECTED, _within(1)),
     "corrected MnR": Measure(CORRECTED, _same, "ranks", lower_is_better=True),
     "swap": Measure("swap", _percent),
     "binding": Measure("binding", _percent),
 }
-"""R@k: percent of queries with a right video among the first k. MnR: mean rank. swap, binding: percent of captions that
-score their video above its twin with the clauses swapped, or with the roles exchanged; a tie is a failure."""
+"""R@k: percent of queries with a right video among the first k. MnR: mean rank. "R@1 by lot": what R@1 would be on
+average if ties were broken by lot, for methods that cannot tell a video from its twin beside others that do so by chance.
+swap, binding: percent of captions that score their video above its twin with the clauses swapped, or the roles exchanged;
+a tie is a failure."""
 
 
 def values_of(measure: str, numbers_SN: np.ndarray) -> np.ndarray:

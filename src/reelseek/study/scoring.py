@@ -19,7 +19,7 @@ from reelseek.embed import EmbeddedPairs
 from reelseek.evaluation import MARGIN, Evaluation, evaluate_embedded, relevance_in_words
 from reelseek.methods.method import Method
 from reelseek.rank.ranking import ranks
-from reelseek.study.measures import CORRECTED, STRICT
+from reelseek.study.measures import BY_LOT, CORRECTED, STRICT
 from reelseek.study.plan import Mode, mode_config
 
 
@@ -34,8 +34,8 @@ def score(method: Method, splits: Splits, mode: Mode, *, frames: int) -> tuple[d
     """Numbers a query in one way of scoring, over all galleries, and the protocol.
 
     Tables: "strict" and "corrected" ranks with their "ids" and "videos" (text ids and video ids) [T]; without rescoring
-    also every contrast of the data by name, 1 where the right video leads by more than `MARGIN` [N], with "<name> ids"
-    and "<name> videos".
+    also "by lot" (see `reelseek.study.measures`), where scores nearer than `MARGIN` are tied, and every contrast of the
+    data by name, 1 where the right video leads by more than `MARGIN` [N], with "<name> ids" and "<name> videos".
     """
     config = mode_config(mode)
     parts: dict[str, list[np.ndarray]] = {}
@@ -72,11 +72,21 @@ def tables_of(evaluation: Evaluation) -> dict[str, np.ndarray]:
         STRICT: evaluation.ranks_T,
         CORRECTED: ranks(matrix_TV, pairs.relevance_TV(corrected=True)),
     }
-    for name, rows in pairs.contrasts.items() if evaluation.protocol["rescoring"] == "none" else ():
+    if evaluation.protocol["rescoring"] != "none":  # whose scores have another scale than the margin
+        return tables
+    tables[BY_LOT] = first_by_lot(matrix_TV, pairs.video_of_T)
+    for name, rows in pairs.contrasts.items():
         text_N, right_N, wrong_N = np.array(rows, dtype=np.int64).reshape(-1, 3).T
         tables[name] = (matrix_TV[text_N, right_N] - matrix_TV[text_N, wrong_N] > MARGIN).astype(np.float64)
         tables[f"{name} ids"], tables[f"{name} videos"] = ids_T[text_N], videos_V[right_N]
     return tables
+
+
+def first_by_lot(matrix_TV: np.ndarray, video_of_T: np.ndarray) -> np.ndarray:
+    """The chance [T] that each text's own video comes first if scores nearer than `MARGIN` are put in order by lot."""
+    leads_TV = matrix_TV - matrix_TV[np.arange(len(video_of_T)), video_of_T][:, None]
+    tied_T = (np.abs(leads_TV) <= MARGIN).sum(axis=1)
+    return np.where((leads_TV > MARGIN).any(axis=1), 0.0, 1.0 / tied_T)
 
 
 def first_captions(embedded: EmbeddedPairs, count: int) -> EmbeddedPairs:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from reelseek.study.grid import Plan, Status
-from reelseek.study.measures import CORRECTED, MEASURES, STRICT, values_of
+from reelseek.study.measures import BY_LOT, CORRECTED, MEASURES, STRICT, values_of
 from reelseek.study.plan import PLAIN, Run, modes_of, scored
 from reelseek.study.power import SeededDifference, paired_over_seeds
 from reelseek.study.run import load_arrays
@@ -78,7 +78,7 @@ def _values(arrays: Arrays, arm: str, mode: str, metric: str, seeds: Sequence[in
 def _keys(arrays: Arrays, arm: str, mode: str, metric: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Text ids and videos of a metric's queries."""
     table = MEASURES[metric].table
-    prefix = "" if table in (STRICT, CORRECTED) else f"{table} "
+    prefix = "" if table in (STRICT, CORRECTED, BY_LOT) else f"{table} "
     of_run = arrays[Run(arm, seed)]
     return of_run[f"{prefix}ids|{mode}"], of_run[f"{prefix}videos|{mode}"]
 
