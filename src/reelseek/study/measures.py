@@ -48,9 +48,9 @@ MEASURES: dict[str, Measure] = {
     "binding": Measure("binding", _percent),
 }
 """R@k: percent of queries with a right video among the first k. MnR: mean rank. "R@1 by lot": what R@1 would be on
-average if ties were broken by lot, for methods that cannot tell a video from its twin beside others that do so by chance.
-swap, binding: percent of captions that score their video above its twin with the clauses swapped, or the roles exchanged;
-a tie is a failure."""
+average if ties were broken by lot, for methods that cannot tell a video from its twin beside those that do by chance.
+swap, binding: percent of captions that score their video above its twin with clauses swapped, or roles exchanged; a tie
+is a failure."""
 
 
 def values_of(measure: str, numbers_SN: np.ndarray) -> np.ndarray:
