@@ -74,7 +74,9 @@ def power_words(summary: Mapping[str, Any]) -> str:
     words = f"Differences in {metric} that could have been seen: {min(seen):.2f} to {max(seen):.2f} {unit}"
     if len(seen) == 1:
         words = f"The difference in {metric} that could have been seen: {seen[0]:.2f} {unit}"
-    words += " (2.8 standard errors of the paired difference, over seeds and queries)"
+    words += (
+        " (standard errors of the paired difference over seeds and queries, times Student's 97.5 % and 80 % quantiles)"
+    )
     if MEASURES[metric].unit == "points":
         words += f"; from the {queries:,} queries alone {planned_detectable(queries):.2f} was to be expected"
     return f"{words}. Whatever is smaller, this study is blind to."
