@@ -91,8 +91,8 @@ def _generate(benchmark: Benchmark, data: DataConfig, progress: Progress | None)
 def galleries(name: str, data: DataConfig, test: Pairs) -> list[tuple[str, ...]]:
     """The video ids of every gallery of a test split: whole galleries, videos that are left over are not tested.
 
-    Of generated videos, those that share objects stay together, so that twins and hard negatives compete; only the group
-    that a gallery's edge cuts is apart.
+    Of generated videos, those that share objects stay together, so that twins and hard negatives compete; only groups
+    that a gallery's edge cuts are apart.
     """
     size = benchmark_named(name).gallery
     if not size or len(test.video_ids) <= size:
