@@ -56,6 +56,7 @@ function showNote(answer) {
 // grown: the same question for more of its answers.
 async function find(grown = false) {
   if (running) running.abort();
+  running = null;
   pending = "";
   const wanted = asked();
   byId("toCompare").href = `/compare${location.search}`;
@@ -70,6 +71,7 @@ async function find(grown = false) {
   if (wanted.empty) {
     byId("note").hidden = true;
     clearResults();
+    results.removeAttribute("aria-busy");
     say("");
     showStart();
     return;
@@ -91,7 +93,7 @@ async function find(grown = false) {
     }
   } catch (error) {
     clearTimeout(waiting);
-    if (error.name === "AbortError") return;
+    if (mine !== running) return;
     mine.abort();  // the other side, where there are two
     byId("note").hidden = true;
     clearResults();

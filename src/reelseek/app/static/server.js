@@ -19,7 +19,14 @@ export async function ask(address, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new Refused("The server does not answer. Is reelseek serve still running?", 0, 0);
   }
-  const body = await answer.json().catch(() => ({}));
+  let body = {};
+  try {
+    body = await answer.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    // a refusal may come without a sentence, an answer not
+    if (answer.ok) throw new Refused("The answer broke off. Is reelseek serve still running?", 0, 0);
+  }
   if (!answer.ok) {
     throw new Refused(body.error || `The server answered ${answer.status}.`, answer.status, Number(answer.headers.get("Retry-After")) || 1);
   }

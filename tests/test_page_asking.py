@@ -1,0 +1,86 @@
+"""The search page while answers are on their way, cut off or gone: what was asked last is what is shown.
+
+Not here: a server that does not answer at all (`test_web_browser.py`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from typing import NamedTuple
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from page_world import FOUND, MARKS, Open, look_for
+
+pytestmark = MARKS
+
+
+class Halting(NamedTuple):
+    """A server that sends half an answer, and ends the connection once `cut` is set."""
+
+    address: str
+    cut: threading.Event
+
+
+@pytest.fixture
+def halting() -> Iterator[Halting]:
+    cut = threading.Event()
+
+    class Half(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1 << 16)
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n"
+            self.request.sendall(head + b'{"hits": [')
+            cut.wait(60)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Half) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield Halting(f"http://127.0.0.1:{server.server_address[1]}/api/search", cut)
+        cut.set()
+        server.shutdown()
+
+
+def ask_slowly(page: Page, halting: Halting) -> None:
+    """Ask "slow", whose answer halts in its body."""
+    page.route("**/api/search?q=slow", lambda route: route.continue_(url=halting.address))
+    page.locator("#query").fill("slow")
+    with page.expect_response("**/api/search*"):
+        page.keyboard.press("Enter")
+
+
+# ---- answers on their way
+
+
+def test_an_answer_under_way_does_not_touch_the_next_search(page_at: Open, halting: Halting) -> None:
+    page = page_at()
+    ask_slowly(page, halting)
+    assert len(look_for(page, "red")) == FOUND
+    expect(page.locator("#trouble")).to_be_hidden()
+    expect(page.locator(".card")).to_have_count(FOUND)
+
+
+def test_an_answer_under_way_does_not_touch_the_emptied_page(page_at: Open, halting: Halting) -> None:
+    page = page_at()
+    ask_slowly(page, halting)
+    expect(page.locator("#results")).to_have_attribute("aria-busy", "true")
+    page.locator("#query").fill("")
+    page.keyboard.press("Enter")
+    expect(page.locator("#start")).to_be_visible()
+    page.wait_for_timeout(200)
+    expect(page.locator("#trouble")).to_be_hidden()
+    expect(page.locator("#results > li")).to_have_count(0)
+    assert page.locator("#results").get_attribute("aria-busy") is None
+
+
+def test_an_answer_that_breaks_off_is_said_and_asked_again(page_at: Open, halting: Halting) -> None:
+    page = page_at(watched=False)  # the browser itself reports the broken answer in the console
+    ask_slowly(page, halting)
+    halting.cut.set()
+    expect(page.locator("#trouble p")).to_have_text("The answer broke off. Is reelseek serve still running?")
+    page.unroute("**/api/search?q=slow")
+    page.locator("#trouble button").click()
+    expect(page.locator(".card")).to_have_count(FOUND)
+    expect(page.locator("#trouble")).to_be_hidden()
