@@ -11,9 +11,9 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
-from page_world import FOUND, MARKS, Open, look_for
+from page_world import FOUND, MARKS, Open, answers, look_for
 
 pytestmark = MARKS
 
@@ -84,3 +84,33 @@ def test_an_answer_that_breaks_off_is_said_and_asked_again(page_at: Open, haltin
     page.locator("#trouble button").click()
     expect(page.locator(".card")).to_have_count(FOUND)
     expect(page.locator("#trouble")).to_be_hidden()
+
+
+# ---- while the page loads
+
+
+def test_what_is_typed_while_the_page_loads_stays(page_at: Open) -> None:
+    page = page_at()
+    held: list[Route] = []
+    page.route("**/api/feedback", lambda route: held.append(route))
+    page.reload()
+    page.locator("#query").fill("a red wall")
+    with page.expect_response("**/api/feedback"):
+        held[0].continue_()
+    page.wait_for_timeout(200)
+    expect(page.locator("#query")).to_have_value("a red wall")
+
+
+def test_results_do_not_wait_for_the_marks_and_show_them_when_they_come(page_at: Open) -> None:
+    page = page_at()
+    held: list[Route] = []
+    page.route("**/api/feedback", lambda route: held.append(route))
+    page.goto("/?q=a+red+wall")
+    up = page.locator(".results .up")
+    expect(up).to_have_count(FOUND)
+    expect(up.nth(1)).to_have_attribute("aria-pressed", "false")
+    hit = answers(page, "a red wall")[1]
+    mark = {"q": "a red wall", "id": hit["id"], "peak": hit["peak"], "good": True}
+    held[0].fulfill(json={"kept": [mark]})
+    expect(up.nth(1)).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".results .thumb[aria-pressed=true]")).to_have_count(1)

@@ -188,5 +188,6 @@ watchLibrary(showStart, (folder) => {
   if (asked().empty) query.focus();
   changed();
 });
-Promise.all((comparing ? ["", "/b"] : [""]).map(readMarks)).then(restore);
+restore();
+for (const side of comparing ? ["", "/b"] : [""]) readMarks(side);
 if (!new URLSearchParams(location.search).get("q")) query.focus();
