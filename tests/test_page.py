@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from PIL import Image
 from playwright.sync_api import Page, Request, expect
 
-from page_world import COLOURS, FOUND, HOSTILE, MARKS, Open, World, answers, film, look_for, wait_until
+from page_world import COLOURS, FOUND, HOSTILE, MARKS, Open, World, answers, film, look_for, picture_of, wait_until
 
 pytestmark = MARKS
 HARM = "<img src=x onerror=window.harm=1>.png"
@@ -28,12 +26,6 @@ def asked_by(page: Page, path: str) -> list[Request]:
     made: list[Request] = []
     page.on("request", lambda request: urlsplit(request.url).path.startswith(path) and made.append(request))
     return made
-
-
-def picture_of(folder: Path, colour: str, name: str) -> Path:
-    pixels = np.full((96, 160, 3), COLOURS[colour], np.uint8)
-    Image.fromarray(pixels).save(folder / name)
-    return folder / name
 
 
 def bring(page: Page, event: str, path: Path, kind: str) -> None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import NamedTuple
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from page_world import FOUND, MARKS, Open, answers, look_for
+from page_world import FOUND, MARKS, Open, answers, look_for, picture_of
 
 pytestmark = MARKS
 
@@ -114,3 +115,24 @@ def test_results_do_not_wait_for_the_marks_and_show_them_when_they_come(page_at:
     held[0].fulfill(json={"kept": [mark]})
     expect(up.nth(1)).to_have_attribute("aria-pressed", "true")
     expect(page.locator(".results .thumb[aria-pressed=true]")).to_have_count(1)
+
+
+# ---- what an address stands for
+
+
+def test_back_never_shows_the_picture_of_another_load(page_at: Open, tmp_path: Path) -> None:
+    page = page_at()
+    page.locator("#file").set_input_files(picture_of(tmp_path, "sand", "sand.png"))
+    expect(page.locator("#said")).to_contain_text("best match first")
+    page.reload()
+    expect(page.locator("#trouble p")).to_contain_text("not here any more")
+    page.locator("#query").fill("a wall")
+    page.locator("#file").set_input_files(picture_of(tmp_path, "blue", "blue.png"))
+    expect(page.locator("#picture bdi")).to_have_text("blue.png")
+    expect(page.locator("#said")).to_contain_text("best match first")
+    page.go_back()
+    expect(page.locator("#query")).to_have_value("")
+    expect(page.locator("#picture")).to_be_hidden()
+    expect(page.locator("#trouble p")).to_contain_text("not here any more")
+    page.go_forward()
+    expect(page.locator("#picture bdi")).to_have_text("blue.png")

@@ -3,10 +3,10 @@ import { byId, complain, icon, loadPicture, shortened, stillAt } from "./dom.js"
 
 const MOST_MEGABYTES = { image: 32, video: 256 };
 const PREVIEW = 36;
-const files = [];  // those of this visit, so that Back finds them; an address cannot hold one
-let file = null, number = 0, like = null;
+const files = new Map();  // those of this load of the page, so that Back finds them; an address cannot hold one
+let file = null, key = "", like = null;
 
-export const chosen = () => ({ file, like, number });
+export const chosen = () => ({ file, like, key });
 
 function show() {
   const chip = byId("picture"), preview = chip.querySelector(".preview");
@@ -54,7 +54,10 @@ export function choose(next) {
     complain(`${next.name} has more than ${MOST_MEGABYTES[kind]} MB. Choose a smaller one.`);
     return false;
   }
-  [file, like, number] = [next, null, files.push(next)];
+  // no other load gives this key: an address of one must not find a picture of another
+  key = `${Math.floor(performance.timeOrigin)}-${files.size + 1}`;
+  files.set(key, next);
+  [file, like] = [next, null];
   show();
   return true;
 }
@@ -69,10 +72,10 @@ export function forget() {
   show();
 }
 
-// From an address. False where it names a picture of another visit.
+// From an address. False where it names a picture of another load.
 export function recall(moment, kept) {
-  [like, number] = [moment, Number(kept)];
-  file = files[number - 1] || null;
+  [like, key] = [moment, kept];
+  file = files.get(kept) || null;
   show();
   return kept === null || file !== null;
 }
