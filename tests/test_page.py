@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from page_world import COLOURS, FOUND, HOSTILE, MARKS, Open, World, answers, film, look_for, picture_of, wait_until
 
@@ -279,6 +279,47 @@ def test_keys_of_the_player(page_at: Open) -> None:
     expect(page.locator("#mute")).to_have_attribute("aria-pressed", "true")
     page.locator("#play").click()
     wait_until(page, "!document.querySelector('video').paused")
+
+
+def test_a_dragged_seek_bar_asks_for_one_still_at_a_time(page_at: Open) -> None:
+    page = page_at("?q=red")
+    page.locator(".card", has_text="old.avi").click()
+    wait_until(page, "document.querySelector('.stage img').naturalWidth > 0")
+    held: list[Route] = []
+    page.route("**/thumb/**", lambda route: held.append(route))
+    box = page.locator("#curve").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 1, box["y"] + 20)
+    page.mouse.down()
+    for step in range(1, 61):
+        page.mouse.move(box["x"] + 0.75 * box["width"] * step / 60, box["y"] + 20)
+    page.mouse.up()
+    page.wait_for_timeout(300)
+    assert len(held) == 1
+    with page.expect_request("**/thumb/**") as last:
+        held[0].continue_()
+    assert float(parse_qs(urlsplit(last.value.url).query)["t"][0]) == pytest.approx(6, abs=0.05)
+    page.wait_for_timeout(100)
+    held[1].continue_()
+    still = page.locator(".stage img")
+    expect(still).to_have_attribute("alt", "A frame of old.avi at 0:06")
+    wait_until(page, "document.querySelector('.stage img').naturalWidth > 0")
+    page.wait_for_timeout(200)
+    assert len(held) == 2
+
+
+def test_a_still_that_fails_does_not_hide_the_next(page_at: Open) -> None:
+    page = page_at("?q=red", watched=False)  # the browser itself reports the broken request in the console
+    page.locator(".card", has_text="old.avi").click()
+    still = page.locator(".stage img")
+    expect(still).to_be_visible()
+    page.route("**/thumb/**", lambda route: route.abort())
+    page.locator("#curve").focus()
+    page.keyboard.press("Home")
+    expect(still).to_be_hidden()
+    page.unroute("**/thumb/**")
+    page.keyboard.press("End")
+    expect(still).to_be_visible()
 
 
 # ---- pictures
