@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -136,3 +137,15 @@ def test_back_never_shows_the_picture_of_another_load(page_at: Open, tmp_path: P
     expect(page.locator("#trouble p")).to_contain_text("not here any more")
     page.go_forward()
     expect(page.locator("#picture bdi")).to_have_text("blue.png")
+
+
+def test_more_answers_are_those_of_the_search_that_is_shown(page_at: Open) -> None:
+    page = page_at("?q=red&moments=1&duplicates=1&k=3")
+    expect(page.locator(".card")).to_have_count(3)
+    page.locator("#query").fill("blue")
+    with page.expect_request("**/api/search*") as sent:
+        page.locator("#showMore").click()
+    expected = {"q": ["red"], "moments": ["1"], "duplicates": ["1"], "k": ["27"]}
+    assert parse_qs(urlsplit(sent.value.url).query) == expected
+    assert parse_qs(urlsplit(page.url).query) == expected
+    expect(page.locator("#query")).to_have_value("red")

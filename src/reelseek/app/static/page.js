@@ -143,6 +143,7 @@ byId("clear").onclick = () => {
   changed();
 };
 byId("showMore").onclick = () => {
+  recall();  // more of what is shown, not of what stands in the box unsent
   showMore();
   history.replaceState(null, "", address());
   find(true);
