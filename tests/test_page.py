@@ -322,6 +322,57 @@ def test_a_still_that_fails_does_not_hide_the_next(page_at: Open) -> None:
     expect(still).to_be_visible()
 
 
+# ---- keys and the focus
+
+
+def test_arrows_outside_the_list_are_the_browser_s(page_at: Open) -> None:
+    page = page_at("?q=red")
+    cards = page.locator(".card")
+    expect(cards).to_have_count(FOUND)
+    for leave in ("document.activeElement.blur()", "document.querySelector('#theme').focus()"):
+        page.evaluate(leave)
+        page.keyboard.press("ArrowDown")
+        assert page.evaluate("document.activeElement.matches('body, #theme')")
+    page.locator("#query").focus()
+    page.keyboard.press("ArrowDown")
+    expect(cards.first).to_be_focused()
+
+
+def test_arrows_inside_a_result_start_from_it(page_at: Open) -> None:
+    page = page_at("?q=red")
+    page.locator(".results .to-like").nth(1).focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".card").nth(2)).to_be_focused()
+    page.locator(".results .up").nth(1).focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".card").nth(0)).to_be_focused()
+
+
+def test_the_focus_follows_a_search_that_took_it_away(page_at: Open) -> None:
+    page = page_at("?q=red&variety=0.5&longer=0:01")
+    for press in ("Take away: variety 50 %", "Take away: at least 0:01"):
+        page.get_by_label(press).focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_label(press)).to_have_count(0)
+        expect(page.locator(".card").first).to_be_focused()
+    with page.expect_response("**/api/similar*"):
+        page.locator(".results .to-like").nth(1).click()
+    expect(page.locator(".thumbs")).to_have_count(0)
+    expect(page.locator(".card").first).to_be_focused()
+    page.keyboard.press("Enter")
+    with page.expect_response("**/api/similar*"):
+        page.locator("#alike").click()
+    expect(page.locator("#player")).to_be_hidden()
+    expect(page.locator(".card").first).to_be_focused()
+
+
+def test_the_focus_goes_to_what_is_said_where_nothing_was_found(page_at: Open) -> None:
+    page = page_at("?q=red&variety=0.5&longer=5:00")
+    expect(page.locator("#nothing")).to_be_visible()
+    page.get_by_label("Take away: variety 50 %").click()
+    expect(page.locator("#nothing")).to_be_focused()
+
+
 # ---- pictures
 
 

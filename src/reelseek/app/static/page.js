@@ -58,7 +58,7 @@ async function find(grown = false) {
   if (running) running.abort();
   running = null;
   pending = "";
-  const wanted = asked();
+  const wanted = asked(), from = document.activeElement;
   byId("toCompare").href = `/compare${location.search}`;
   if (comparing) document.querySelector(".mark").href = `/${location.search}`;
   complain("");
@@ -104,6 +104,14 @@ async function find(grown = false) {
   if (mine !== running) return;
   pending = "";
   results.removeAttribute("aria-busy");
+  if (!from.isConnected && document.activeElement === document.body) focusResults();
+}
+
+// For who asked by a chip or a result, which is gone now: the keyboard would begin at the top of the page again.
+function focusResults() {
+  const first = document.querySelector(".results .card");
+  if (first) first.focus({ preventScroll: true });
+  else byId("nothing").focus();
 }
 
 function showStart() {
