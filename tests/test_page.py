@@ -322,6 +322,35 @@ def test_a_still_that_fails_does_not_hide_the_next(page_at: Open) -> None:
     expect(still).to_be_visible()
 
 
+def test_trouble_in_the_player_goes_with_what_it_was_about(page_at: Open) -> None:
+    page = page_at("?q=a+red+wall", watched=False)  # the browser itself reports the broken request in the console
+    page.locator(".card").first.click()
+    said, up = page.locator("#playerSaid"), page.locator("#judge .up")
+    page.route("**/api/feedback", lambda route: route.abort())
+    up.click()
+    expect(said).to_contain_text("does not answer")
+    page.locator("#next").click()
+    expect(said).to_have_text("")
+    up.click()
+    expect(said).to_contain_text("does not answer")
+    page.unroute("**/api/feedback")
+    for pressed in ("true", "false"):  # the mark, and the mark taken back
+        up.click()
+        expect(up).to_have_attribute("aria-pressed", pressed)
+        expect(said).to_have_text("")
+
+
+def test_waiting_for_an_explanation_is_said_beside_it(page_at: Open) -> None:
+    page = page_at("?q=a+red+wall", watched=False)  # the browser itself reports the refusal in the console
+    busy = {"status": 429, "headers": {"Retry-After": "1"}, "json": {"error": "busy"}}
+    page.route("**/api/explain*", lambda route: route.fulfill(**busy), times=1)
+    expect(page.locator("#said")).to_contain_text("best match first")
+    page.locator(".to-why").first.click()
+    expect(page.locator("#whySaid")).to_contain_text("busy")
+    expect(page.locator("#said")).to_contain_text("best match first")
+    expect(page.locator(".carrying li").first).to_be_visible()
+
+
 # ---- keys and the focus
 
 

@@ -46,6 +46,7 @@ function showAll() {
 }
 
 async function judge(hit, query, key, good) {
+  complain("");
   try {
     const body = JSON.stringify({ q: query, id: hit.id, t: hit.peak, good });
     await ask(`${hit.side}/api/feedback`, { method: "POST", body, headers: { "Content-Type": "application/json" } });

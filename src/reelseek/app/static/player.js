@@ -26,6 +26,7 @@ export function open(list, place, from, { why = false } = {}) {
 
 function go(place) {
   at = place;
+  byId("playerSaid").textContent = "";
   const hit = items[place];
   player.querySelector("h2 bdi").textContent = hit.name;
   byId("place").replaceChildren(...about(hit));
