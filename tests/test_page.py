@@ -277,8 +277,13 @@ def test_keys_of_the_player(page_at: Open) -> None:
     page.keyboard.press("m")
     wait_until(page, "document.querySelector('video').muted")
     expect(page.locator("#mute")).to_have_attribute("aria-pressed", "true")
+    page.locator("#curve").focus()
+    page.keyboard.press("Home")
     page.locator("#play").click()
     wait_until(page, "!document.querySelector('video').paused")
+    page.locator("#curve").focus()
+    page.keyboard.press("Space")
+    assert page.evaluate("document.querySelector('video').paused")  # at once: a film that ends is paused, too
 
 
 def test_a_dragged_seek_bar_asks_for_one_still_at_a_time(page_at: Open) -> None:

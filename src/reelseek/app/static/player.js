@@ -219,7 +219,7 @@ function cardOf(place) {
 }
 
 player.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("button, a, summary, [role=slider]") && event.key === " ") return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("button, a, summary") && event.key === " ") return;
   if (event.key === " " || event.key === "k") toggle();
   else if (event.key === "m") video.muted = !video.muted;
   else if (event.key === "f") byId("full").click();
