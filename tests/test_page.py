@@ -16,6 +16,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Request, Route, expect
 
 from page_world import COLOURS, FOUND, HOSTILE, MARKS, Open, World, answers, film, look_for, picture_of, wait_until
+from reelseek.video.suffixes import VIDEO_SUFFIXES
 
 pytestmark = MARKS
 HARM = "<img src=x onerror=window.harm=1>.png"
@@ -28,18 +29,21 @@ def asked_by(page: Page, path: str) -> list[Request]:
     return made
 
 
-def bring(page: Page, event: str, path: Path, kind: str) -> None:
-    """Drop or paste a file, as a browser tells the page of it."""
-    page.evaluate(
-        """([event, name, kind, bytes]) => {
+def bring(page: Page, event: str, path: Path, kind: str, *, text: str = "", into: str = "body") -> bool:
+    """Drop or paste a file, as a browser tells the page of it. Returns whether the page took the event for itself."""
+    taken: bool = page.evaluate(
+        """([event, name, kind, bytes, text, into]) => {
           const data = new DataTransfer();
           data.items.add(new File([new Uint8Array(bytes)], name, { type: kind }));
-          const made = event === "paste" ? new ClipboardEvent(event, { clipboardData: data, bubbles: true })
-            : new DragEvent(event, { dataTransfer: data, bubbles: true, cancelable: true });
-          document.body.dispatchEvent(made);
+          if (text) data.items.add(text, "text/plain");
+          const how = { bubbles: true, cancelable: true };
+          const made = event === "paste" ? new ClipboardEvent(event, { clipboardData: data, ...how })
+            : new DragEvent(event, { dataTransfer: data, ...how });
+          return !document.querySelector(into).dispatchEvent(made);
         }""",
-        [event, path.name, kind, list(path.read_bytes())],
+        [event, path.name, kind, list(path.read_bytes()), text, into],
     )
+    return taken
 
 
 def wait_for_thumbnails(page: Page) -> None:
@@ -480,6 +484,41 @@ def test_what_is_no_picture_is_refused_here(page_at: Open, tmp_path: Path) -> No
     page.locator("#file").set_input_files(tmp_path / "notes.txt")
     expect(page.locator("#trouble p")).to_have_text("notes.txt is no picture and no video.")
     assert [request.url for request in made] == []
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.ts", "text/vnd.trolltech.linguist"), ("00001.MTS", "")])
+def test_a_video_that_the_browser_does_not_know_is_known_by_its_name(
+    page_at: Open, tmp_path: Path, name: str, kind: str
+) -> None:
+    film(tmp_path / "short.ts", ["green"], seed=30)
+    page = page_at()
+    with page.expect_request(lambda request: request.method == "POST") as sent:
+        bring(page, "drop", (tmp_path / "short.ts").rename(tmp_path / name), kind)
+    assert sent.value.headers["content-type"] == "video/*"
+    expect(page.locator("#said")).to_contain_text("best match first")
+    expect(page.locator("#picture bdi")).to_have_text(name)
+
+
+def test_the_page_and_the_client_know_the_same_videos(page_at: Open) -> None:
+    page = page_at()
+    known = page.evaluate("import('/static/picture.js').then((module) => [...module.VIDEO_SUFFIXES])")
+    assert sorted(known) == sorted(VIDEO_SUFFIXES)
+    assert page.locator("#file").get_attribute("accept") == ",".join(["image/*", "video/*", *known])
+
+
+def test_words_that_come_with_a_picture_are_pasted_as_words(page_at: Open, tmp_path: Path) -> None:
+    page = page_at()
+    path = picture_of(tmp_path, "sand", "image.png")
+    made = asked_by(page, "/api/search")
+    assert not bring(page, "paste", path, "image/png", text="a sand wall", into="#query")
+    page.wait_for_timeout(200)
+    assert [request.url for request in made] == []
+    # a file manager gives the name of the file that was copied
+    assert bring(page, "paste", path, "image/png", text=str(path), into="#query")
+    expect(page.locator("#picture bdi")).to_have_text("image.png")
+    page.locator("#dropPicture").click()
+    assert bring(page, "paste", path, "image/png", text="a sand wall")
+    expect(page.locator("#picture bdi")).to_have_text("image.png")
 
 
 def test_a_picture_s_hostile_name_stays_text(page_at: Open, tmp_path: Path) -> None:
