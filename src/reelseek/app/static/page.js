@@ -94,7 +94,6 @@ async function find(grown = false) {
   } catch (error) {
     clearTimeout(waiting);
     if (mine !== running) return;
-    mine.abort();  // the other side, where there are two
     byId("note").hidden = true;
     clearResults();
     say("");
