@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -59,6 +60,12 @@ def film(path: Path, colours: list[str], *, codec: str = "libx264", seed: int = 
             pixels[30:60, at : at + 30] = 255 - np.array(COLOURS[colour])
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels.astype(np.uint8), format="rgb24")))
         container.mux(stream.encode())
+
+
+def picture_of(folder: Path, colour: str, name: str) -> Path:
+    """A picture of one colour, as large as the films."""
+    Image.fromarray(np.full((96, 160, 3), COLOURS[colour], np.uint8)).save(folder / name)
+    return folder / name
 
 
 @contextmanager

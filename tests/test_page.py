@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from PIL import Image
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Page, Request, Route, expect
 
-from page_world import COLOURS, FOUND, HOSTILE, MARKS, Open, World, answers, film, look_for, wait_until
+from page_world import COLOURS, FOUND, MARKS, Open, World, answers, film, look_for, picture_of, wait_until
+from reelseek.video.suffixes import VIDEO_SUFFIXES
 
 pytestmark = MARKS
 HARM = "<img src=x onerror=window.harm=1>.png"
@@ -30,24 +29,21 @@ def asked_by(page: Page, path: str) -> list[Request]:
     return made
 
 
-def picture_of(folder: Path, colour: str, name: str) -> Path:
-    pixels = np.full((96, 160, 3), COLOURS[colour], np.uint8)
-    Image.fromarray(pixels).save(folder / name)
-    return folder / name
-
-
-def bring(page: Page, event: str, path: Path, kind: str) -> None:
-    """Drop or paste a file, as a browser tells the page of it."""
-    page.evaluate(
-        """([event, name, kind, bytes]) => {
+def bring(page: Page, event: str, path: Path, kind: str, *, text: str = "", into: str = "body") -> bool:
+    """Drop or paste a file, as a browser tells the page of it. Returns whether the page took the event for itself."""
+    taken: bool = page.evaluate(
+        """([event, name, kind, bytes, text, into]) => {
           const data = new DataTransfer();
           data.items.add(new File([new Uint8Array(bytes)], name, { type: kind }));
-          const made = event === "paste" ? new ClipboardEvent(event, { clipboardData: data, bubbles: true })
-            : new DragEvent(event, { dataTransfer: data, bubbles: true, cancelable: true });
-          document.body.dispatchEvent(made);
+          if (text) data.items.add(text, "text/plain");
+          const how = { bubbles: true, cancelable: true };
+          const made = event === "paste" ? new ClipboardEvent(event, { clipboardData: data, ...how })
+            : new DragEvent(event, { dataTransfer: data, ...how });
+          return !document.querySelector(into).dispatchEvent(made);
         }""",
-        [event, path.name, kind, list(path.read_bytes())],
+        [event, path.name, kind, list(path.read_bytes()), text, into],
     )
+    return taken
 
 
 def wait_for_thumbnails(page: Page) -> None:
@@ -285,8 +281,134 @@ def test_keys_of_the_player(page_at: Open) -> None:
     page.keyboard.press("m")
     wait_until(page, "document.querySelector('video').muted")
     expect(page.locator("#mute")).to_have_attribute("aria-pressed", "true")
+    page.locator("#curve").focus()
+    page.keyboard.press("Home")
     page.locator("#play").click()
     wait_until(page, "!document.querySelector('video').paused")
+    page.locator("#curve").focus()
+    page.keyboard.press("Space")
+    assert page.evaluate("document.querySelector('video').paused")  # at once: a film that ends is paused, too
+
+
+def test_a_dragged_seek_bar_asks_for_one_still_at_a_time(page_at: Open) -> None:
+    page = page_at("?q=red")
+    page.locator(".card", has_text="old.avi").click()
+    wait_until(page, "document.querySelector('.stage img').naturalWidth > 0")
+    held: list[Route] = []
+    page.route("**/thumb/**", lambda route: held.append(route))
+    box = page.locator("#curve").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 1, box["y"] + 20)
+    page.mouse.down()
+    for step in range(1, 61):
+        page.mouse.move(box["x"] + 0.75 * box["width"] * step / 60, box["y"] + 20)
+    page.mouse.up()
+    page.wait_for_timeout(300)
+    assert len(held) == 1
+    with page.expect_request("**/thumb/**") as last:
+        held[0].continue_()
+    assert float(parse_qs(urlsplit(last.value.url).query)["t"][0]) == pytest.approx(6, abs=0.05)
+    page.wait_for_timeout(100)
+    held[1].continue_()
+    still = page.locator(".stage img")
+    expect(still).to_have_attribute("alt", "A frame of old.avi at 0:06")
+    wait_until(page, "document.querySelector('.stage img').naturalWidth > 0")
+    page.wait_for_timeout(200)
+    assert len(held) == 2
+
+
+def test_a_still_that_fails_does_not_hide_the_next(page_at: Open) -> None:
+    page = page_at("?q=red", watched=False)  # the browser itself reports the broken request in the console
+    page.locator(".card", has_text="old.avi").click()
+    still = page.locator(".stage img")
+    expect(still).to_be_visible()
+    page.route("**/thumb/**", lambda route: route.abort())
+    page.locator("#curve").focus()
+    page.keyboard.press("Home")
+    expect(still).to_be_hidden()
+    page.unroute("**/thumb/**")
+    page.keyboard.press("End")
+    expect(still).to_be_visible()
+
+
+def test_trouble_in_the_player_goes_with_what_it_was_about(page_at: Open) -> None:
+    page = page_at("?q=a+red+wall", watched=False)  # the browser itself reports the broken request in the console
+    page.locator(".card").first.click()
+    said, up = page.locator("#playerSaid"), page.locator("#judge .up")
+    page.route("**/api/feedback", lambda route: route.abort())
+    up.click()
+    expect(said).to_contain_text("does not answer")
+    page.locator("#next").click()
+    expect(said).to_have_text("")
+    up.click()
+    expect(said).to_contain_text("does not answer")
+    page.unroute("**/api/feedback")
+    for pressed in ("true", "false"):  # the mark, and the mark taken back
+        up.click()
+        expect(up).to_have_attribute("aria-pressed", pressed)
+        expect(said).to_have_text("")
+
+
+def test_waiting_for_an_explanation_is_said_beside_it(page_at: Open) -> None:
+    page = page_at("?q=a+red+wall", watched=False)  # the browser itself reports the refusal in the console
+    busy = {"status": 429, "headers": {"Retry-After": "1"}, "json": {"error": "busy"}}
+    page.route("**/api/explain*", lambda route: route.fulfill(**busy), times=1)
+    expect(page.locator("#said")).to_contain_text("best match first")
+    page.locator(".to-why").first.click()
+    expect(page.locator("#whySaid")).to_contain_text("busy")
+    expect(page.locator("#said")).to_contain_text("best match first")
+    expect(page.locator(".carrying li").first).to_be_visible()
+
+
+# ---- keys and the focus
+
+
+def test_arrows_outside_the_list_are_the_browser_s(page_at: Open) -> None:
+    page = page_at("?q=red")
+    cards = page.locator(".card")
+    expect(cards).to_have_count(FOUND)
+    for leave in ("document.activeElement.blur()", "document.querySelector('#theme').focus()"):
+        page.evaluate(leave)
+        page.keyboard.press("ArrowDown")
+        assert page.evaluate("document.activeElement.matches('body, #theme')")
+    page.locator("#query").focus()
+    page.keyboard.press("ArrowDown")
+    expect(cards.first).to_be_focused()
+
+
+def test_arrows_inside_a_result_start_from_it(page_at: Open) -> None:
+    page = page_at("?q=red")
+    page.locator(".results .to-like").nth(1).focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".card").nth(2)).to_be_focused()
+    page.locator(".results .up").nth(1).focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".card").nth(0)).to_be_focused()
+
+
+def test_the_focus_follows_a_search_that_took_it_away(page_at: Open) -> None:
+    page = page_at("?q=red&variety=0.5&longer=0:01")
+    for press in ("Take away: variety 50 %", "Take away: at least 0:01"):
+        page.get_by_label(press).focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_label(press)).to_have_count(0)
+        expect(page.locator(".card").first).to_be_focused()
+    with page.expect_response("**/api/similar*"):
+        page.locator(".results .to-like").nth(1).click()
+    expect(page.locator(".thumbs")).to_have_count(0)
+    expect(page.locator(".card").first).to_be_focused()
+    page.keyboard.press("Enter")
+    with page.expect_response("**/api/similar*"):
+        page.locator("#alike").click()
+    expect(page.locator("#player")).to_be_hidden()
+    expect(page.locator(".card").first).to_be_focused()
+
+
+def test_the_focus_goes_to_what_is_said_where_nothing_was_found(page_at: Open) -> None:
+    page = page_at("?q=red&variety=0.5&longer=5:00")
+    expect(page.locator("#nothing")).to_be_visible()
+    page.get_by_label("Take away: variety 50 %").click()
+    expect(page.locator("#nothing")).to_be_focused()
 
 
 # ---- pictures
@@ -362,6 +484,41 @@ def test_what_is_no_picture_is_refused_here(page_at: Open, tmp_path: Path) -> No
     page.locator("#file").set_input_files(tmp_path / "notes.txt")
     expect(page.locator("#trouble p")).to_have_text("notes.txt is no picture and no video.")
     assert [request.url for request in made] == []
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.ts", "text/vnd.trolltech.linguist"), ("00001.MTS", "")])
+def test_a_video_that_the_browser_does_not_know_is_known_by_its_name(
+    page_at: Open, tmp_path: Path, name: str, kind: str
+) -> None:
+    film(tmp_path / "short.ts", ["green"], seed=30)
+    page = page_at()
+    with page.expect_request(lambda request: request.method == "POST") as sent:
+        bring(page, "drop", (tmp_path / "short.ts").rename(tmp_path / name), kind)
+    assert sent.value.headers["content-type"] == "video/*"
+    expect(page.locator("#said")).to_contain_text("best match first")
+    expect(page.locator("#picture bdi")).to_have_text(name)
+
+
+def test_the_page_and_the_client_know_the_same_videos(page_at: Open) -> None:
+    page = page_at()
+    known = page.evaluate("import('/static/picture.js').then((module) => [...module.VIDEO_SUFFIXES])")
+    assert sorted(known) == sorted(VIDEO_SUFFIXES)
+    assert page.locator("#file").get_attribute("accept") == ",".join(["image/*", "video/*", *known])
+
+
+def test_words_that_come_with_a_picture_are_pasted_as_words(page_at: Open, tmp_path: Path) -> None:
+    page = page_at()
+    path = picture_of(tmp_path, "sand", "image.png")
+    made = asked_by(page, "/api/search")
+    assert not bring(page, "paste", path, "image/png", text="a sand wall", into="#query")
+    page.wait_for_timeout(200)
+    assert [request.url for request in made] == []
+    # a file manager gives the name of the file that was copied
+    assert bring(page, "paste", path, "image/png", text=str(path), into="#query")
+    expect(page.locator("#picture bdi")).to_have_text("image.png")
+    page.locator("#dropPicture").click()
+    assert bring(page, "paste", path, "image/png", text="a sand wall")
+    expect(page.locator("#picture bdi")).to_have_text("image.png")
 
 
 def test_a_picture_s_hostile_name_stays_text(page_at: Open, tmp_path: Path) -> None:
@@ -540,4 +697,3 @@ def test_axe_finds_nothing(page_at: Open, scheme: str) -> None:
     page.locator(".to-why").first.click()
     expect(page.locator(".carrying li").first).to_be_visible()
     check("player")
-    assert HOSTILE  # the names on these pages include it

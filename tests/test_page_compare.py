@@ -102,6 +102,29 @@ def test_arrows_walk_down_and_across(page_at: Open) -> None:
     expect(left.nth(0)).to_be_focused()
 
 
+def test_a_side_that_fails_leaves_the_other_its_answers(page_at: Open) -> None:
+    page = page_at(watched=False)  # the browser itself reports the refusals in the console
+    refuse = {"status": 500, "json": {"error": "The index is gone."}}
+    page.route("**/b/api/search*", lambda route: route.fulfill(**refuse))
+    page.goto("/compare?q=red")
+    left, right = page.locator(".side").nth(0), page.locator(".side").nth(1)
+    expect(right.locator(".tally")).to_have_text("The index is gone.")
+    expect(left.locator(".card")).to_have_count(FOUND)
+    expect(page.locator("#said")).to_have_text("The left side alone answered.")
+    expect(page.locator("#trouble")).to_be_hidden()
+    expect(right.locator(".results > li")).to_have_count(0)
+    page.route("**/api/search*", lambda route: route.fulfill(**refuse))
+    page.locator("#query").press("Enter")
+    expect(page.locator("#trouble p")).to_have_text("The index is gone.")
+    expect(page.locator(".tally").nth(0)).to_have_text("")
+    expect(page.locator(".card")).to_have_count(0)
+    page.unroute("**/api/search*")
+    page.unroute("**/b/api/search*")
+    page.locator("#trouble button").click()
+    expect(page.locator("#said")).to_contain_text("in both")
+    expect(page.locator(".card")).to_have_count(2 * FOUND)
+
+
 def test_the_pages_lead_to_each_other_with_what_was_asked(page_at: Open) -> None:
     page = page_at("?q=red&moments=1")
     page.locator("#toCompare").click()

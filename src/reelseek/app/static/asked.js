@@ -58,9 +58,9 @@ export function startOver() {
 // ---- the address
 
 export function address() {
-  const parts = parameters(), { file, like, number } = picture.chosen();
+  const parts = parameters(), { file, like, key } = picture.chosen();
   if (like) for (const name of ["id", "t", "name"]) parts.set(name === "name" ? "like" : name, like[name]);
-  if (file) parts.set("picture", number);
+  if (file) parts.set("picture", key);
   if (!field("q").value.trim() && !file && !like) return location.pathname;
   return `${location.pathname}?${parts}`;
 }

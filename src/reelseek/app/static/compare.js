@@ -25,17 +25,36 @@ export function emptySides() {
   }
 }
 
-// Each side is shown as it comes. Returns what can be said of both together.
-export async function searchSides(wanted, signal, actions) {
-  const found = await Promise.all(SIDES.map(async (side, place) => {
-    const list = columns[place].querySelector(".results");
-    const waiting = setTimeout(() => list.replaceChildren(...ghosts(4)), PATIENCE);
-    const answer = await search(wanted, side, signal).finally(() => clearTimeout(waiting));
+async function searchSide(place, wanted, signal, actions) {
+  const side = SIDES[place], list = columns[place].querySelector(".results"), tally = columns[place].querySelector(".tally");
+  const waiting = setTimeout(() => list.replaceChildren(...ghosts(4)), PATIENCE);
+  try {
+    const answer = await search(wanted, side, signal);
     const hits = answer.hits.map((hit) => ({ ...hit, side })), best = Math.max(...hits.map((hit) => hit.score));
     list.replaceChildren(...hits.map((_, rank) => card(hits, rank, best, actions)));
-    columns[place].querySelector(".tally").textContent = `${counted(answer)} · ${briefly(answer.seconds)}`;
+    tally.textContent = `${counted(answer)} · ${briefly(answer.seconds)}`;
     return { answer, hits, list };
-  }));
+  } catch (error) {
+    if (error.name !== "AbortError") {
+      list.replaceChildren();
+      tally.textContent = error.message;
+    }
+    throw error;
+  } finally {
+    clearTimeout(waiting);
+  }
+}
+
+// Each side is shown as it comes, also where the other fails. Returns what can be said of both together.
+export async function searchSides(wanted, signal, actions) {
+  const settled = await Promise.allSettled(SIDES.map((_, place) => searchSide(place, wanted, signal, actions)));
+  signal.throwIfAborted();
+  const found = settled.filter(({ status }) => status === "fulfilled").map(({ value }) => value);
+  if (!found.length) throw settled[0].reason;
+  if (found.length === 1) {
+    const [{ answer, hits }] = found, answered = settled[0].status === "fulfilled" ? "left" : "right";
+    return { answers: [answer], hits: hits.length, said: `The ${answered} side alone answered.` };
+  }
   const shared = joinTwins(found[0], found[1], true);
   joinTwins(found[1], found[0], false);
   const hits = found[0].hits.length + found[1].hits.length;

@@ -6,13 +6,16 @@ const query = byId("query");
 // Side by side there are two lists: left and right lead to the same place of the other.
 function moveAmong(key) {
   const lists = [...document.querySelectorAll(".results")].map((list) => [...list.querySelectorAll(".card")]).filter((cards) => cards.length);
-  const focused = document.activeElement, mine = lists.find((cards) => cards.includes(focused));
-  if (!mine) {
+  const focused = document.activeElement;
+  if (focused === query) {
     if (key !== "ArrowDown" || !lists.length) return false;
     lists[0][0].focus();
     return true;
   }
-  const here = mine.indexOf(focused), across = key === "ArrowLeft" || key === "ArrowRight";
+  // a result has more buttons than its card
+  const line = focused.closest(".results > li"), mine = lists.find((cards) => cards.some((card) => card.parentElement === line));
+  if (!mine) return false;
+  const here = mine.findIndex((card) => card.parentElement === line), across = key === "ArrowLeft" || key === "ArrowRight";
   const columns = lists.length > 1 ? 1 : getComputedStyle(focused.closest(".results")).gridTemplateColumns.split(" ").length;
   const there = across && lists.length > 1 ? here : here + { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[key];
   const list = across && lists.length > 1 ? lists[key === "ArrowLeft" ? 0 : 1] : mine;

@@ -2,14 +2,18 @@
 import { complain, element, icon } from "./dom.js";
 import { ask } from "./server.js";
 
-const kept = new Map();  // of side, query, file and frame -> whether it is good
+const kept = new Map();  // of side, query, file and frame -> whether it is good, null where that was taken back
 // case and spaces do not count, as for the server
 const keyOf = (side, query, id, peak) =>
   JSON.stringify([side, query.trim().split(/\s+/).join(" ").toLowerCase(), id, peak.toFixed(3)]);
 
 export async function readMarks(side) {
   const answer = await ask(`${side}/api/feedback`).catch(() => ({ kept: [] }));
-  for (const mark of answer.kept) if (mark.id) kept.set(keyOf(side, mark.q, mark.id, mark.peak), mark.good);
+  for (const mark of answer.kept) {
+    const key = mark.id && keyOf(side, mark.q, mark.id, mark.peak);
+    if (key && !kept.has(key)) kept.set(key, mark.good);  // what was pressed meanwhile is newer
+  }
+  showAll();
 }
 
 // Two buttons. place: the hit's number, for their names. They may be there twice, on the card and in the player.
@@ -37,14 +41,18 @@ function show(pair) {
   pair.querySelector(".down").setAttribute("aria-pressed", good === false);
 }
 
+function showAll() {
+  for (const pair of document.querySelectorAll(".thumbs")) show(pair);
+}
+
 async function judge(hit, query, key, good) {
+  complain("");
   try {
     const body = JSON.stringify({ q: query, id: hit.id, t: hit.peak, good });
     await ask(`${hit.side}/api/feedback`, { method: "POST", body, headers: { "Content-Type": "application/json" } });
-    if (good === null) kept.delete(key);
-    else kept.set(key, good);
+    kept.set(key, good);
   } catch (error) {
     complain(error.message);
   }
-  for (const pair of document.querySelectorAll(".thumbs")) if (pair.dataset.key === key) show(pair);
+  showAll();
 }

@@ -56,8 +56,9 @@ function showNote(answer) {
 // grown: the same question for more of its answers.
 async function find(grown = false) {
   if (running) running.abort();
+  running = null;
   pending = "";
-  const wanted = asked();
+  const wanted = asked(), from = document.activeElement;
   byId("toCompare").href = `/compare${location.search}`;
   if (comparing) document.querySelector(".mark").href = `/${location.search}`;
   complain("");
@@ -70,6 +71,7 @@ async function find(grown = false) {
   if (wanted.empty) {
     byId("note").hidden = true;
     clearResults();
+    results.removeAttribute("aria-busy");
     say("");
     showStart();
     return;
@@ -91,8 +93,7 @@ async function find(grown = false) {
     }
   } catch (error) {
     clearTimeout(waiting);
-    if (error.name === "AbortError") return;
-    mine.abort();  // the other side, where there are two
+    if (mine !== running) return;
     byId("note").hidden = true;
     clearResults();
     say("");
@@ -102,6 +103,14 @@ async function find(grown = false) {
   if (mine !== running) return;
   pending = "";
   results.removeAttribute("aria-busy");
+  if (!from.isConnected && document.activeElement === document.body) focusResults();
+}
+
+// For who asked by a chip or a result, which is gone now: the keyboard would begin at the top of the page again.
+function focusResults() {
+  const first = document.querySelector(".results .card");
+  if (first) first.focus({ preventScroll: true });
+  else byId("nothing").focus();
 }
 
 function showStart() {
@@ -141,6 +150,7 @@ byId("clear").onclick = () => {
   changed();
 };
 byId("showMore").onclick = () => {
+  recall();  // more of what is shown, not of what stands in the box unsent
   showMore();
   history.replaceState(null, "", address());
   find(true);
@@ -186,5 +196,6 @@ watchLibrary(showStart, (folder) => {
   if (asked().empty) query.focus();
   changed();
 });
-Promise.all((comparing ? ["", "/b"] : [""]).map(readMarks)).then(restore);
+restore();
+for (const side of comparing ? ["", "/b"] : [""]) readMarks(side);
 if (!new URLSearchParams(location.search).get("q")) query.focus();

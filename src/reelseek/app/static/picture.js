@@ -2,11 +2,16 @@
 import { byId, complain, icon, loadPicture, shortened, stillAt } from "./dom.js";
 
 const MOST_MEGABYTES = { image: 32, video: 256 };
+// as reelseek/video/suffixes.py has them
+export const VIDEO_SUFFIXES = [
+  ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
+  ".mts", ".mxf", ".nut", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv",
+];
 const PREVIEW = 36;
-const files = [];  // those of this visit, so that Back finds them; an address cannot hold one
-let file = null, number = 0, like = null;
+const files = new Map();  // those of this load of the page, so that Back finds them; an address cannot hold one
+let file = null, key = "", like = null;
 
-export const chosen = () => ({ file, like, number });
+export const chosen = () => ({ file, like, key });
 
 function show() {
   const chip = byId("picture"), preview = chip.querySelector(".preview");
@@ -43,9 +48,17 @@ async function drawPreview(preview, mine) {
   } catch { /* a format that this browser does not know; the server may */ }
 }
 
+const kindOf = (some) => some.type.split("/")[0];
+
+// Browsers know some videos as other things (.ts), and some not at all.
+function knownByName(some) {
+  const isVideo = VIDEO_SUFFIXES.some((suffix) => some.name.toLowerCase().endsWith(suffix));
+  return isVideo && !MOST_MEGABYTES[kindOf(some)] ? new File([some], some.name, { type: "video/*" }) : some;
+}
+
 // Whether it can be used; says why not.
-export function choose(next) {
-  const kind = next.type.split("/")[0];
+export function choose(given) {
+  const next = knownByName(given), kind = kindOf(next);
   if (!MOST_MEGABYTES[kind]) {
     complain(`${next.name || "This"} is no picture and no video.`);
     return false;
@@ -54,7 +67,10 @@ export function choose(next) {
     complain(`${next.name} has more than ${MOST_MEGABYTES[kind]} MB. Choose a smaller one.`);
     return false;
   }
-  [file, like, number] = [next, null, files.push(next)];
+  // no other load gives this key: an address of one must not find a picture of another
+  key = `${Math.floor(performance.timeOrigin)}-${files.size + 1}`;
+  files.set(key, next);
+  [file, like] = [next, null];
   show();
   return true;
 }
@@ -69,16 +85,17 @@ export function forget() {
   show();
 }
 
-// From an address. False where it names a picture of another visit.
+// From an address. False where it names a picture of another load.
 export function recall(moment, kept) {
-  [like, number] = [moment, Number(kept)];
-  file = files[number - 1] || null;
+  [like, key] = [moment, kept];
+  file = files.get(kept) || null;
   show();
   return kept === null || file !== null;
 }
 
 export function watch(changed) {
   const input = byId("file"), veil = byId("veil");
+  input.accept = ["image/*", "video/*", ...VIDEO_SUFFIXES].join(",");
   const take = (list) => { if (list.length && choose(list[0])) changed(); };
   byId("choose").onclick = () => input.click();
   input.onchange = () => {
@@ -106,6 +123,9 @@ export function watch(changed) {
   document.addEventListener("paste", (event) => {
     const pasted = event.clipboardData ? event.clipboardData.files : [];
     if (!pasted.length || document.querySelector("dialog[open]")) return;
+    // office programs add a picture of the words; a file manager adds the name of the file that was copied
+    const words = event.clipboardData.getData("text/plain").trim();
+    if (words && !words.endsWith(pasted[0].name) && event.target.closest("input")) return;
     event.preventDefault();
     take(pasted);
   });

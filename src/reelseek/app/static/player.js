@@ -9,6 +9,7 @@ const player = byId("player"), video = player.querySelector("video"), still = pl
 const NAMED = { text: "words", picture: "picture", but: "but", then: "then", without: "without" };
 let items = [], at = -1, opener = null;
 let curve = null, drawing = null;
+let wanted = null, fetching = false;  // of stills: the latest asked for, and whether one is on its way
 let actions = { query: "", like: () => {} };
 
 // actions: { query, like }: the sentence that was asked, empty where it is not only one; and what "More like this" does.
@@ -25,6 +26,7 @@ export function open(list, place, from, { why = false } = {}) {
 
 function go(place) {
   at = place;
+  byId("playerSaid").textContent = "";
   const hit = items[place];
   player.querySelector("h2 bdi").textContent = hit.name;
   byId("place").replaceChildren(...about(hit));
@@ -97,7 +99,7 @@ function showTime(time) {
 }
 
 export function seek(time) {
-  if (video.hidden) still.querySelector("img").src = stillAt(items[at], time.toFixed(3));
+  if (video.hidden) fetchStill(items[at], time.toFixed(3));
   else video.currentTime = time;
   showTime(time);
 }
@@ -134,11 +136,26 @@ function showStill(hit, words) {
   still.hidden = false;
   player.classList.add("stills");
   still.querySelector("p").textContent = words;
+  still.querySelector("img").hidden = true;  // it may be of the film before
+  fetchStill(hit, hit.peak);
+}
+
+// One at a time, the latest wins: a dragged seek bar wants more of them than the server makes.
+async function fetchStill(hit, time) {
+  wanted = { hit, time };
+  if (fetching) return;
+  fetching = true;
   const image = still.querySelector("img");
-  image.alt = `A frame of ${hit.name} at ${clock(hit.peak)}`;
-  image.hidden = false;
-  image.onerror = () => { image.hidden = true; };
-  image.src = stillAt(hit, hit.peak);
+  while (wanted) {
+    const { hit, time } = wanted;
+    wanted = null;
+    image.src = stillAt(hit, time);
+    const came = await image.decode().then(() => true, () => false);
+    if (items[at] !== hit) continue;
+    image.alt = `A frame of ${hit.name} at ${clock(Number(time))}`;
+    image.hidden = !came;
+  }
+  fetching = false;
 }
 
 function stopVideo() {
@@ -202,7 +219,7 @@ function cardOf(place) {
 }
 
 player.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("button, a, summary, [role=slider]") && event.key === " ") return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("button, a, summary") && event.key === " ") return;
   if (event.key === " " || event.key === "k") toggle();
   else if (event.key === "m") video.muted = !video.muted;
   else if (event.key === "f") byId("full").click();

@@ -19,7 +19,14 @@ export async function ask(address, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new Refused("The server does not answer. Is reelseek serve still running?", 0, 0);
   }
-  const body = await answer.json().catch(() => ({}));
+  let body = {};
+  try {
+    body = await answer.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    // a refusal may come without a sentence, an answer not
+    if (answer.ok) throw new Refused("The answer broke off. Is reelseek serve still running?", 0, 0);
+  }
   if (!answer.ok) {
     throw new Refused(body.error || `The server answered ${answer.status}.`, answer.status, Number(answer.headers.get("Retry-After")) || 1);
   }
@@ -28,14 +35,14 @@ export async function ask(address, options = {}) {
 
 const pause = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
 
-// Comes again a few times where the server is busy.
-export async function askPatiently(address, options) {
+// Comes again a few times where the server is busy, and tells so.
+export async function askPatiently(address, options, tell) {
   for (let tries = 0; ; tries += 1) {
     try {
       return await ask(address, options);
     } catch (error) {
       if (error.status !== 429 || tries >= MOST_RETRIES) throw error;
-      say("The server is busy; waiting for its turn…");
+      tell("The server is busy; waiting for its turn…");
       await pause(error.wait);
       if (options.signal.aborted) throw new DOMException("aborted", "AbortError");
     }
@@ -47,10 +54,10 @@ export function search(asked, side, signal) {
   const parts = asked.parameters();
   if (asked.file) {
     const headers = { "Content-Type": asked.file.type };
-    return askPatiently(`${side}/api/search?${parts}`, { method: "POST", body: asked.file, headers, signal });
+    return askPatiently(`${side}/api/search?${parts}`, { method: "POST", body: asked.file, headers, signal }, say);
   }
-  if (!asked.like) return askPatiently(`${side}/api/search?${parts}`, { signal });
+  if (!asked.like) return askPatiently(`${side}/api/search?${parts}`, { signal }, say);
   parts.set("id", asked.like.id);
   parts.set("t", asked.like.t);
-  return askPatiently(`${side}/api/similar?${parts}`, { signal });
+  return askPatiently(`${side}/api/similar?${parts}`, { signal }, say);
 }

@@ -7,6 +7,7 @@ const parts = byId("whyParts"), said = byId("whySaid");
 let explaining = null;  // the AbortController of the explanation under way
 let seek = () => {};
 
+const tell = (words) => { said.textContent = words; };
 const signed = (value, digits = 3) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
 const percent = (value) => `${Math.round(100 * value)} %`;
 
@@ -35,16 +36,16 @@ export function showWhy(open, query, hit, act) {
 export async function followWhy(query, hit) {
   if (explaining) explaining.abort();
   parts.replaceChildren();
-  said.textContent = "";
+  tell("");
   if (byId("why").hidden || !hit || !query) return;
   const mine = explaining = new AbortController();
-  said.textContent = "Looking at every frame and word…";
+  tell("Looking at every frame and word…");
   try {
     const asked = new URLSearchParams({ q: query, id: hit.id, t: hit.peak });
-    const answer = await askPatiently(`${hit.side}/api/explain?${asked}`, { signal: mine.signal });
+    const answer = await askPatiently(`${hit.side}/api/explain?${asked}`, { signal: mine.signal }, tell);
     if (mine === explaining) showExplanation(answer, hit);
   } catch (error) {
-    if (error.name !== "AbortError") said.textContent = error.message;
+    if (error.name !== "AbortError") tell(error.message);
   }
 }
 
