@@ -115,6 +115,25 @@ def test_a_test_split_alone_stays_one(datasets, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("test", [0, 0, 20]),
+        ("test[:20]", [0, 0, 20]),
+        ("validation", [0, 20, 0]),
+        ("train", [16, 2, 2]),
+        ("all", [16, 2, 2]),
+    ],
+)
+def test_a_split_saved_alone_keeps_its_name(datasets, tmp_path, name, sizes):
+    root = tmp_path / "set"
+    names = "abcdefghijklmnopqrst"
+    rows = {"video": films(root, names), "caption": [f"see {name}" for name in names]}
+    datasets.Dataset.from_dict(rows, split=datasets.NamedSplit(name)).save_to_disk(str(root))
+    splits = load_huggingface(str(root))
+    assert [0 if split is None else len(split.video_ids) for split in splits] == sizes
+
+
+@pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"video_column": "film"}, "no column 'film'; set data.video_column to one of clip_of, said"),

@@ -77,7 +77,9 @@ def _parts(root: str) -> dict[str, Any]:
         reason = str(error) or type(error).__name__
         raise DataError(f"hf: {root!r} cannot be read as a data set ({reason}).") from error
     if not isinstance(held, dict):
-        return {"": held}
+        # A split saved alone knows its name, "test" or "test[:100]".
+        name = str(held.split or "").partition("[")[0]
+        return {name if SPLIT_NAMES.get(name) in ("val", "test") else "": held}
     parts = {name: part for name, part in held.items() if name in SPLIT_NAMES}
     if not parts or not all(isinstance(part, datasets.Dataset) for part in parts.values()):
         raise DataError(f"hf: {root!r} has the splits {', '.join(held)}; it needs train, validation or test.")
