@@ -173,6 +173,13 @@ def test_runs_on_other_data_are_refused_and_a_moved_folder_is_the_same_data(
     assert len(run_grid(there, jobs=1, deadline=0, tell=lambda status: None).results) == 4
 
 
+def test_nothing_is_generated_for_a_digest(tmp_path: Path) -> None:
+    data = DataConfig(name="motions", root=str(tmp_path / "motions"))
+    study = small_study(benchmark="motions")
+    write_plan(Plan(study, 1, Place(tmp_path / "out", {"motions": data}, tmp_path)))
+    assert not (tmp_path / "motions").exists()
+
+
 def test_data_may_change_before_a_run_has_begun(data: Path, cache: Path, tmp_path: Path) -> None:
     other = shutil.copytree(data, tmp_path / "other")
     plan, there = (plan_for(small_study(), tmp_path / "out", folder, cache) for folder in (data, other))
@@ -395,6 +402,17 @@ def test_the_command_from_list_to_page(
     assert len(rows) == 1 + 2 * 3
     record = json.loads((tmp_path / "out" / "results.json").read_text())
     assert record["study"]["runs"] == {"finished": 2, "planned": 2}
+    plan = read_plan(tmp_path / "out")
+    (tmp_path / "out" / "study.html").unlink()
+    for jobs in (1, 2):
+        more = command(
+            *words[:2], "--data", tmp_path / "nowhere", *words[4:], "--seeds", 2, "--budget", 0, "--jobs", jobs
+        )
+        assert "it stops after 0 minutes" in more.out
+        assert "2 of 4 runs are missing" in more.out
+        assert status(plan._replace(seeds=2)).failed == {}
+        assert not (tmp_path / "out" / Run("mean", 1).folder).exists()
+    assert "incomplete: 2 runs missing" in (tmp_path / "out" / "study.html").read_text(encoding="utf-8")
     more = command(*words, "--seeds", 2, "--budget", 1e-9)
     assert "2 of 4 runs are missing" in more.out
     assert "incomplete: 2 runs missing" in (tmp_path / "out" / "study.html").read_text(encoding="utf-8")
@@ -404,6 +422,7 @@ def test_the_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     assert "Did you mean increment" in refused(2, "study", "incremnt")
     assert "name a study" in refused(2, "study")
     assert "--jobs must be at least 1" in refused(2, "study", "increment", "--jobs", 0)
+    assert "--seeds must be at least 1" in refused(2, "study", "increment", "--seeds", 0)
     assert "--budget must be at least 0" in refused(2, "study", "increment", "--budget", -1)
     assert "name the folder of exercises with --data" in refused(2, "study", "increment-exercises")
     assert "nowhere" in refused(1, "study", "increment-folder", "--data", tmp_path / "nowhere")

@@ -23,7 +23,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from reelseek.config import DataConfig
-from reelseek.data import load
+from reelseek.data import GENERATED, load
 from reelseek.embed import Progress
 from reelseek.errors import CheckpointError, ReelseekError
 from reelseek.rank.export import write_json
@@ -111,6 +111,8 @@ def prepare(plan: Plan, *, deadline: float, progress: Stages) -> None:
     Raises CheckpointError for a folder with runs of other settings or on other data.
     """
     write_plan(plan)
+    if time.time() >= deadline:
+        return
     finished = status(plan).results
     with suppress(OutOfTime, ReelseekError, ValueError):
         embed_ahead(
@@ -130,6 +132,8 @@ def run_grid(plan: Plan, *, jobs: int, deadline: float, tell: Callable[[Status],
     """
     write_plan(plan)
     tell(status(plan, jobs))
+    if time.time() >= deadline:
+        return status(plan, jobs)
     if jobs == 1:
         work(plan, deadline, lambda: tell(status(plan)))
     else:
@@ -166,9 +170,11 @@ def _digests(plan: Plan) -> dict[str, str]:
         kept = {}
     found = {}
     for name, data in plan.place.data.items():
-        # What cannot be read is told by the runs that are left; a page is written without the videos.
-        with suppress(ReelseekError, ValueError):
-            found[name] = _digest(data)
+        # What is generated follows from its settings. What cannot be read is told by the runs that are left; a page is
+        # written without the videos.
+        if data.name not in GENERATED:
+            with suppress(ReelseekError, ValueError):
+                found[name] = _digest(data)
     for run in plan.runs:
         name = benchmark_of(plan.study, run.arm)
         begun = (plan.place.out / run.folder / "log.jsonl").exists()
