@@ -169,6 +169,26 @@ def test_other_splits_are_named(datasets, tmp_path):
         load_huggingface(str(root))
 
 
+def test_a_configuration_is_saved_first(datasets, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "hf"))
+    root = tmp_path / "set"
+    configs = []
+    for language, names in (("de", "a"), ("en", "bc")):
+        names = [str(tmp_path / name) for name in films(tmp_path, names)]
+        rows = datasets.Dataset.from_dict({"video": names, "caption": [f"{language} {at}" for at in range(len(names))]})
+        (root / language).mkdir(parents=True)
+        rows.to_parquet(str(root / language / "test.parquet"))
+        configs.append(f"- config_name: {language}\n  data_files:\n  - split: test\n    path: {language}/*.parquet\n")
+    (root / "README.md").write_text(f"---\nconfigs:\n{''.join(configs)}---\n")
+    with pytest.raises(ConfigError, match=r"has several configurations: \['de', 'en'\]\. Save the one") as told:
+        load_huggingface(str(root))
+    monkeypatch.chdir(tmp_path)
+    lines = [line.strip() for line in str(told.value).splitlines() if line.startswith("    ")]
+    assert len(lines) == 2
+    exec("\n".join(lines), {"CONFIGURATION": "en", "FOLDER": "saved"})
+    assert load_huggingface("saved").test.texts == ("en 0", "en 1")
+
+
 def test_no_script_is_run(datasets, tmp_path):
     root = tmp_path / "set"
     root.mkdir()

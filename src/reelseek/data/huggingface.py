@@ -50,7 +50,8 @@ def load_huggingface(
     caption is a text or a list of texts. A path is taken from the folder on. Rows of the splits train, validation and
     test count; where there is train alone, or no split, videos are divided 80/10/10 by a hash and `seed`.
     progress: called with (rows done, in all). Raises ConfigError for a column that does not exist or cannot be
-    guessed, DataError where the package is not installed, nothing can be read, or no row has a video.
+    guessed, and for a data set of several configurations, DataError where the package is not installed, nothing can be
+    read, or no row has a video.
     """
     if not root:
         raise DataError("hf: set data.root to a folder with a data set, or to its name on the Hugging Face hub.")
@@ -75,6 +76,13 @@ def _parts(root: str) -> dict[str, Any]:
         held = datasets.load_from_disk(root) if saved else datasets.load_dataset(root)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = str(error) or type(error).__name__
+        if "Config name is missing" in reason:
+            choices = reason.partition("available configs: ")[2].partition("\n")[0]
+            raise ConfigError(
+                f"hf: {root!r} has several configurations: {choices}. Save the one that you mean to a folder,\n"
+                f"    import datasets\n    datasets.load_dataset({root!r}, CONFIGURATION).save_to_disk(FOLDER)\n"
+                "and set data.root to that folder."
+            ) from error
         raise DataError(f"hf: {root!r} cannot be read as a data set ({reason}).") from error
     if not isinstance(held, dict):
         # A split saved alone knows its name, "test" or "test[:100]".
