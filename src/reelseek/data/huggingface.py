@@ -48,7 +48,8 @@ def load_huggingface(
 
     video_column, caption_column: guessed from their names (`VIDEO_COLUMNS`, `reelseek.data.rows.KEYS`) where empty. A
     caption is a text or a list of texts. A path is taken from the folder on. Rows of the splits train, validation and
-    test count; where there is train alone, or no split, videos are divided 80/10/10 by a hash and `seed`.
+    test count, also of one saved alone; where there is train alone, or no split, videos are divided 80/10/10 by a hash
+    and `seed`.
     progress: called with (rows done, in all). Raises ConfigError for a column that does not exist or cannot be
     guessed, and for a data set of several configurations, DataError where the package is not installed, nothing can be
     read, or no row has a video.
