@@ -106,6 +106,9 @@ def test_sides_are_by_group_and_stay_as_others_come() -> None:
     few, many = divide(examples_of(queries[:30], captions)), divide(examples_of(queries, captions))
     assert {e.text for e in few.train} <= {e.text for e in many.train}
     assert {e.text for e in few.held_out} <= {e.text for e in many.held_out}
+    first = divide(examples_of(queries, [caption for caption in captions if not caption.text.endswith(" 1")]))
+    assert {e.text for e in first.train} <= {e.text for e in many.train}
+    assert {e.text for e in first.held_out} <= {e.text for e in many.held_out}
     for sides in (few, many):
         groups = [{e.group for e in side} for side in sides]
         assert not groups[0] & groups[1]

@@ -115,6 +115,25 @@ def test_a_test_split_alone_stays_one(datasets, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("test", [0, 0, 20]),
+        ("test[:20]", [0, 0, 20]),
+        ("validation", [0, 20, 0]),
+        ("train", [16, 2, 2]),
+        ("all", [16, 2, 2]),
+    ],
+)
+def test_a_split_saved_alone_keeps_its_name(datasets, tmp_path, name, sizes):
+    root = tmp_path / "set"
+    names = "abcdefghijklmnopqrst"
+    rows = {"video": films(root, names), "caption": [f"see {name}" for name in names]}
+    datasets.Dataset.from_dict(rows, split=datasets.NamedSplit(name)).save_to_disk(str(root))
+    splits = load_huggingface(str(root))
+    assert [0 if split is None else len(split.video_ids) for split in splits] == sizes
+
+
+@pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"video_column": "film"}, "no column 'film'; set data.video_column to one of clip_of, said"),
@@ -148,6 +167,26 @@ def test_other_splits_are_named(datasets, tmp_path):
     datasets.DatasetDict(full=part).save_to_disk(str(root))
     with pytest.raises(DataError, match="has the splits full; it needs train, validation or test"):
         load_huggingface(str(root))
+
+
+def test_a_configuration_is_saved_first(datasets, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "hf"))
+    root = tmp_path / "set"
+    configs = []
+    for language, names in (("de", "a"), ("en", "bc")):
+        names = [str(tmp_path / name) for name in films(tmp_path, names)]
+        rows = datasets.Dataset.from_dict({"video": names, "caption": [f"{language} {at}" for at in range(len(names))]})
+        (root / language).mkdir(parents=True)
+        rows.to_parquet(str(root / language / "test.parquet"))
+        configs.append(f"- config_name: {language}\n  data_files:\n  - split: test\n    path: {language}/*.parquet\n")
+    (root / "README.md").write_text(f"---\nconfigs:\n{''.join(configs)}---\n")
+    with pytest.raises(ConfigError, match=r"has several configurations: \['de', 'en'\]\. Save the one") as told:
+        load_huggingface(str(root))
+    monkeypatch.chdir(tmp_path)
+    lines = [line.strip() for line in str(told.value).splitlines() if line.startswith("    ")]
+    assert len(lines) == 2
+    exec("\n".join(lines), {"CONFIGURATION": "en", "FOLDER": "saved"})
+    assert load_huggingface("saved").test.texts == ("en 0", "en 1")
 
 
 def test_no_script_is_run(datasets, tmp_path):

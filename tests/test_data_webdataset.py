@@ -89,7 +89,13 @@ def test_shards_are_unpacked_once_and_again_when_they_change(root, cache, monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent.parent))
     path = shard(root / "TEST" / "x" / "00000.tar", {"a.cap": "anew", "a.mp4": b"film e"})
     os.utime(path, ns=(1, 1))
+    folders = set(cache.glob("*/*"))
+    assert len(folders) == 4
     assert load_webdataset(root).test.texts == ("anew",)
+    now = set(cache.glob("*/*"))
+    assert len(now) == 4
+    assert len(now - folders) == 1
+    assert load_webdataset(root).train.paths == before.train.paths
 
 
 def test_a_shard_that_was_not_unpacked_to_the_end_is_unpacked_again(root, monkeypatch):
@@ -178,6 +184,28 @@ def test_a_cut_shard_is_damaged(root):
     path.write_bytes(b"no archive at all" * 100)
     with pytest.raises(DataError, match=r"00000\.tar: is damaged, or no plain \.tar file"):
         load_webdataset(root)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_damaged_later_header_is_no_end(root, last):
+    """Python's tarfile takes it for the end of the archive."""
+    path = root / "train" / "00000.tar"
+    data = path.read_bytes()
+    header = data.index(b"b.json" if last else b"a.txt")
+    flipped = bytearray(data)
+    flipped[header + 1] ^= 1
+    for content in (flipped, data[: header + 300]):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=rf"00000\.tar: is damaged.* header at byte {header:,}"):
+            load_webdataset(root)
+    path.write_bytes(data)
+    assert load_webdataset(root).train.complete
+
+
+def test_a_shard_without_the_zeros_at_its_end_is_whole(root):
+    path = root / "train" / "00000.tar"
+    path.write_bytes(path.read_bytes().rstrip(b"\0").ljust(512 * 8, b"\0"))
+    assert len(load_webdataset(root).train.video_ids) == 3
 
 
 def test_a_full_disk_is_seen_before(root, monkeypatch):

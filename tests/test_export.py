@@ -72,6 +72,21 @@ def test_csv_and_json_keep_their_values(tmp_path):
     assert json.loads((tmp_path / "deep" / "v.json").read_text("utf-8")) == {"a": 0.5, "b": [0, 1], "c": "x", "d": "é"}
 
 
+def test_bytes_of_file_names_that_are_not_utf_8_are_written(tmp_path):
+    texts, videos = ["caf\udce9/clip0.mp4#0", "b"], ["caf\udce9/clip0.mp4", "caf%E9/clip0.mp4\ud800"]
+    write_trec_run(tmp_path / "run.txt", np.eye(2), texts, videos)
+    write_qrels(tmp_path / "qrels.txt", None, texts, videos)
+    for name in ("run.txt", "qrels.txt"):
+        line = (tmp_path / name).read_text("utf-8").splitlines()[0].split()
+        assert [line[0], line[2]] == ["caf%E9/clip0.mp4#0", "caf%E9/clip0.mp4"]
+        assert unquote(line[2], errors="surrogateescape") == videos[0]
+    assert (tmp_path / "qrels.txt").read_text("utf-8").splitlines()[1] == "b 0 caf%25E9/clip0.mp4%ED%A0%80 1"
+    write_json(tmp_path / "a.json", {"videos": videos, "é": "\\"})
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {"videos": videos, "é": "\\"}
+    write_metrics_csv(tmp_path / "a.csv", [{"video": videos[0]}])
+    assert (tmp_path / "a.csv").read_text("utf-8") == "video\ncaf\\udce9/clip0.mp4\n"
+
+
 def test_a_failure_leaves_the_old_file_and_no_rest(tmp_path):
     target = tmp_path / "m.csv"
     write_metrics_csv(target, [{"a": 1}])

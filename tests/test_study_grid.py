@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,6 +140,54 @@ def test_other_settings_in_the_folder_are_refused(done: tuple[Plan, Status]) -> 
             finish(other, Run("mean", 0), plan.place, {})
     finally:
         (plan.place.out / "aside").rename(plan.place.out / Run("mean", 0).folder / RESULT)
+
+
+def test_runs_on_other_data_are_refused_and_a_moved_folder_is_the_same_data(
+    done: tuple[Plan, Status], data: Path, tmp_path: Path
+) -> None:
+    plan, _ = done
+    moved = shutil.copytree(data, tmp_path / "moved")
+    out = shutil.copytree(plan.place.out, tmp_path / "out")
+    there = plan_for(plan.study, out, moved, plan.place.cache)
+    assert len(run_grid(there, jobs=1, deadline=0, tell=lambda status: None).results) == 4
+
+    captions = moved / "captions.csv"
+    captions.write_text(captions.read_text().replace("a red wall", "a crimson wall"))
+    for start in (
+        lambda plan: run_grid(plan, jobs=1, deadline=0, tell=lambda status: None),
+        lambda plan: prepare(plan, deadline=0, progress=lambda stage: nullcontext(lambda done, total: None)),
+    ):
+        with pytest.raises(CheckpointError, match=r"mean.* holds a run on other texts or videos than those of .*moved"):
+            start(there)
+
+    # Without the videos the page of what is there can still be written.
+    gone = plan_for(plan.study, out, tmp_path / "nowhere", plan.place.cache)
+    assert len(run_grid(gone, jobs=1, deadline=0, tell=lambda status: None).results) == 4
+    with pytest.raises(CheckpointError, match="on other texts or videos"):
+        write_plan(there)
+
+    # A folder from before digests were kept counts as it did.
+    values = json.loads((out / PLAN).read_text())
+    del values["digests"]
+    (out / PLAN).write_text(json.dumps(values))
+    assert len(run_grid(there, jobs=1, deadline=0, tell=lambda status: None).results) == 4
+
+
+def test_nothing_is_generated_for_a_digest(tmp_path: Path) -> None:
+    data = DataConfig(name="motions", root=str(tmp_path / "motions"))
+    study = small_study(benchmark="motions")
+    write_plan(Plan(study, 1, Place(tmp_path / "out", {"motions": data}, tmp_path)))
+    assert not (tmp_path / "motions").exists()
+
+
+def test_data_may_change_before_a_run_has_begun(data: Path, cache: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(data, tmp_path / "other")
+    plan, there = (plan_for(small_study(), tmp_path / "out", folder, cache) for folder in (data, other))
+    (other / "captions.csv").write_text((data / "captions.csv").read_text().replace("wall", "house"))
+    write_plan(plan)
+    before = json.loads((tmp_path / "out" / PLAN).read_text())["digests"]
+    write_plan(there)
+    assert json.loads((tmp_path / "out" / PLAN).read_text())["digests"] != before
 
 
 def test_the_summary_is_made_of_the_ranks(done: tuple[Plan, Status]) -> None:
@@ -353,6 +402,17 @@ def test_the_command_from_list_to_page(
     assert len(rows) == 1 + 2 * 3
     record = json.loads((tmp_path / "out" / "results.json").read_text())
     assert record["study"]["runs"] == {"finished": 2, "planned": 2}
+    plan = read_plan(tmp_path / "out")
+    (tmp_path / "out" / "study.html").unlink()
+    for jobs in (1, 2):
+        more = command(
+            *words[:2], "--data", tmp_path / "nowhere", *words[4:], "--seeds", 2, "--budget", 0, "--jobs", jobs
+        )
+        assert "it stops after 0 minutes" in more.out
+        assert "2 of 4 runs are missing" in more.out
+        assert status(plan._replace(seeds=2)).failed == {}
+        assert not (tmp_path / "out" / Run("mean", 1).folder).exists()
+    assert "incomplete: 2 runs missing" in (tmp_path / "out" / "study.html").read_text(encoding="utf-8")
     more = command(*words, "--seeds", 2, "--budget", 1e-9)
     assert "2 of 4 runs are missing" in more.out
     assert "incomplete: 2 runs missing" in (tmp_path / "out" / "study.html").read_text(encoding="utf-8")
@@ -362,6 +422,7 @@ def test_the_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     assert "Did you mean increment" in refused(2, "study", "incremnt")
     assert "name a study" in refused(2, "study")
     assert "--jobs must be at least 1" in refused(2, "study", "increment", "--jobs", 0)
+    assert "--seeds must be at least 1" in refused(2, "study", "increment", "--seeds", 0)
     assert "--budget must be at least 0" in refused(2, "study", "increment", "--budget", -1)
     assert "name the folder of exercises with --data" in refused(2, "study", "increment-exercises")
     assert "nowhere" in refused(1, "study", "increment-folder", "--data", tmp_path / "nowhere")

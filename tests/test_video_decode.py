@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from reelseek.config import SampleConfig
+from reelseek.errors import TruncatedVideo
 from reelseek.video.container import last_packet_end, open_video, read_timeline
 from reelseek.video.cursor import Cursor
 from reelseek.video.decode import decode, probe
@@ -208,6 +210,53 @@ def test_pictures_that_start_late_keep_the_players_clock(tmp_path):
     assert [number_of(pixels) for pixels in frames.pixels_FHW3] == [0, 0, 30]
     np.testing.assert_allclose(frames.times_F, [1.0, 1.0, 2.0], atol=0.01)
     assert frames.duration == pytest.approx(3.0, abs=0.01)
+
+
+def _stated(path, *, tag: float | None, whole: float):
+    """The Matroska file with other lengths: the pictures' tag (none if None) and the file's own, in seconds."""
+    data = path.read_bytes()
+    value = data.index(b"DURATION\x44\x87") + len("DURATION") + 3
+    assert data[value : value + 6] == b"00:00:"
+    if tag is None:
+        data = data.replace(b"DURATION", b"DURATIOM")
+    else:
+        data = data[:value] + f"00:00:{tag:012.9f}".encode() + data[value + 18 :]
+    # Matroska's Duration element (0x4489), eight bytes long, in milliseconds
+    place = data.index(b"\x44\x89\x88") + 3
+    path.write_bytes(data[:place] + struct.pack(">d", 1000 * whole) + data[place + 8 :])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("tag", "whole"),
+    [(4.0, 4.0), (3.0, 3.0), (None, 4.0), (None, 3.0)],
+    ids=["as FFmpeg", "as mkvmerge", "as FFmpeg, no tag", "as mkvmerge, no tag"],
+)
+def test_a_matroska_file_that_starts_late_keeps_its_length(tmp_path, tag, whole):
+    """FFmpeg states the end on the clock, mkvmerge the length."""
+    path = make_clip(tmp_path / "late.mkv", frames=90, ticks=list(range(30, 120)))
+    assert probe(path).duration == pytest.approx(3.0, abs=0.01)
+    _stated(path, tag=tag, whole=whole)
+    frames = decode(path, lambda duration: np.array([0.0, duration / 2, duration]))
+    assert frames.duration == pytest.approx(3.0, abs=0.01)
+    assert [number_of(pixels) for pixels in frames.pixels_FHW3] == [0, 45, 89]
+
+
+def test_pictures_behind_the_sound_keep_their_length_in_a_matroska_file(tmp_path):
+    path = make_clip(tmp_path / "behind.mkv", frames=90, ticks=list(range(60, 150)), sound=5.0)
+    _stated(path, tag=3.0, whole=5.0)
+    frames = decode(path, lambda duration: np.array([duration]))
+    assert frames.duration == pytest.approx(5.0, abs=0.1)
+    assert number_of(frames.pixels_FHW3[0]) == 89
+
+
+@pytest.mark.parametrize("tag", [4.0, None])
+def test_a_cut_matroska_file_that_starts_late_is_called_so(tmp_path, tag):
+    path = make_clip(tmp_path / "cut.mkv", frames=90, ticks=list(range(30, 120)))
+    data = _stated(path, tag=tag, whole=4.0).read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(TruncatedVideo, match=r"of 3\.0 s; the file is cut off"):
+        decode(path, lambda duration: np.array([duration]))
 
 
 def test_a_cover_image_is_not_taken_for_the_video(tmp_path):

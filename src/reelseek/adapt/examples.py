@@ -1,6 +1,7 @@
 """What a head can learn from: marked queries and captions with the videos that are right for them, on two sides.
 
-Two fifths are held out, by a hash of what the example hangs on, so that an example stays on its side as others come.
+Two fifths are held out, by a hash of the query, or of the video for captions, so that an example stays on its side as
+others come. Only a caption that joins two videos, or repeats a marked query, may move an example that was there before.
 Nothing here computes scores.
 """
 
@@ -107,10 +108,13 @@ def folds(examples: Sequence[Example], count: int = FOLDS) -> list[list[int]]:
 
 
 def _groups(links: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The group of every text that is linked with a content: the least digest of all that hang together."""
-    above: dict[str, str] = {}
+    """The group of every text that is linked with a content: the digest of the least content of all that hang together.
 
-    def top(node: str) -> str:
+    No text has a part in that: a further caption of a video would rename the group, which could change its side.
+    """
+    above: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def top(node: tuple[str, str]) -> tuple[str, str]:
         while above.setdefault(node, node) != node:
             above[node] = node = above[above[node]]
         return node
@@ -118,6 +122,7 @@ def _groups(links: Iterable[tuple[str, str]]) -> dict[str, str]:
     texts = []
     for text, content in links:
         texts.append(text)
-        a, b = sorted((top(digest(text)), top(digest(f"content {content}"))))
+        # "content" sorts before "text".
+        a, b = sorted((top(("content", content)), top(("text", text))))
         above[b] = a
-    return {text: top(digest(text)) for text in texts}
+    return {text: digest(" ".join(top(("text", text)))) for text in texts}

@@ -48,9 +48,11 @@ def load_huggingface(
 
     video_column, caption_column: guessed from their names (`VIDEO_COLUMNS`, `reelseek.data.rows.KEYS`) where empty. A
     caption is a text or a list of texts. A path is taken from the folder on. Rows of the splits train, validation and
-    test count; where there is train alone, or no split, videos are divided 80/10/10 by a hash and `seed`.
+    test count, also of one saved alone; where there is train alone, or no split, videos are divided 80/10/10 by a hash
+    and `seed`.
     progress: called with (rows done, in all). Raises ConfigError for a column that does not exist or cannot be
-    guessed, DataError where the package is not installed, nothing can be read, or no row has a video.
+    guessed, and for a data set of several configurations, DataError where the package is not installed, nothing can be
+    read, or no row has a video.
     """
     if not root:
         raise DataError("hf: set data.root to a folder with a data set, or to its name on the Hugging Face hub.")
@@ -75,9 +77,18 @@ def _parts(root: str) -> dict[str, Any]:
         held = datasets.load_from_disk(root) if saved else datasets.load_dataset(root)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = str(error) or type(error).__name__
+        if "Config name is missing" in reason:
+            choices = reason.partition("available configs: ")[2].partition("\n")[0]
+            raise ConfigError(
+                f"hf: {root!r} has several configurations: {choices}. Save the one that you mean to a folder,\n"
+                f"    import datasets\n    datasets.load_dataset({root!r}, CONFIGURATION).save_to_disk(FOLDER)\n"
+                "and set data.root to that folder."
+            ) from error
         raise DataError(f"hf: {root!r} cannot be read as a data set ({reason}).") from error
     if not isinstance(held, dict):
-        return {"": held}
+        # A split saved alone knows its name, "test" or "test[:100]".
+        name = str(held.split or "").partition("[")[0]
+        return {name if SPLIT_NAMES.get(name) in ("val", "test") else "": held}
     parts = {name: part for name, part in held.items() if name in SPLIT_NAMES}
     if not parts or not all(isinstance(part, datasets.Dataset) for part in parts.values()):
         raise DataError(f"hf: {root!r} has the splits {', '.join(held)}; it needs train, validation or test.")

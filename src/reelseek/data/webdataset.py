@@ -74,9 +74,13 @@ def load_webdataset(root: str | Path, *, seed: int = 0, progress: Callable[[int,
 
 
 def _unpacked(shard: Path) -> tuple[Path, dict[str, Any]]:
-    """The folder of a shard's videos and what it holds; unpacked where that was not done, or not to the end."""
+    """The folder of a shard's videos and what it holds; unpacked where that was not done, or not to the end.
+
+    What was unpacked before the shard changed is removed.
+    """
     facts = shard.stat()
-    folder = user_folder() / "webdataset" / _digest(f"{shard.resolve()} {facts.st_size} {facts.st_mtime_ns}")
+    of_shard = user_folder() / "webdataset" / _digest(str(shard.resolve()))
+    folder = of_shard / _digest(f"{facts.st_size} {facts.st_mtime_ns}")
     if (folder / "index.json").is_file():
         index: dict[str, Any] = json.loads((folder / "index.json").read_text("utf-8"))
         return folder, index
@@ -89,11 +93,23 @@ def _unpacked(shard: Path) -> tuple[Path, dict[str, Any]]:
         with tarfile.open(shard, "r:") as archive:
             for number, member in enumerate(archive):
                 _read_member(archive, member, number, folder, samples, problems)
+            _check_end(shard, archive.offset)
     except (tarfile.TarError, EOFError) as error:
         raise DataError(f"{shard}: is damaged, or no plain .tar file ({error}); copy or download it again.") from error
     index = {"shard": str(shard), "samples": samples, "problems": dict(problems)}
     replace_text(folder / "index.json", json.dumps(index))
+    for older in of_shard.iterdir():
+        if older != folder:
+            shutil.rmtree(older, ignore_errors=True)
     return folder, index
+
+
+def _check_end(shard: Path, offset: int) -> None:
+    """Raise tarfile.ReadError unless zeros or nothing follow the last member; tarfile itself ends at any bad header."""
+    with shard.open("rb") as file:
+        file.seek(offset)
+        if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise tarfile.ReadError(f"bad or cut header at byte {offset:,}")
 
 
 def _read_member(

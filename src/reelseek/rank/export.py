@@ -1,7 +1,9 @@
 """Results as files that other tools read: TREC runs and qrels, CSV, JSON. Every file appears whole or not at all.
 
-Identifiers in TREC files may hold no white space, which file names often do: white space, "%" and control characters
-are percent-encoded, and `urllib.parse.unquote` turns them back. Empty and repeated identifiers are refused.
+Identifiers in TREC files may hold no white space, which file names often do: white space, "%", control characters and
+bytes of file names that are not UTF-8 are percent-encoded, and `urllib.parse.unquote(..., errors="surrogateescape")`
+turns them back. Empty and repeated identifiers are refused. JSON and CSV name such a byte as Python does, "\\udce9",
+which readers of JSON take for the same string.
 Shapes: T texts, V videos, K results a query.
 """
 
@@ -90,11 +92,13 @@ def _plain(value: Any) -> Any:
 
 
 def _encode(identifier: str) -> str:
-    return re.sub(
-        r"[\s%\x00-\x1f\x7f]",
-        lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()),
-        identifier,
-    )
+    return re.sub(r"[\s%\x00-\x1f\x7f\ud800-\udfff]", _percents, identifier)
+
+
+def _percents(match: re.Match[str]) -> str:
+    # Python writes a byte of a file name that is not UTF-8 as one of these; other lone surrogates stand for no byte.
+    errors = "surrogateescape" if "\udc80" <= match[0] <= "\udcff" else "surrogatepass"
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", errors))
 
 
 def _encoded(identifiers: Sequence[str], kind: str) -> list[str]:
@@ -114,7 +118,7 @@ def _whole_file(path: Path | str) -> Iterator[TextIO]:
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with open(unfinished, "w", encoding="utf-8", newline="") as file:
+        with open(unfinished, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -8,6 +8,7 @@ Not here: one run (`reelseek.study.run`), what the runs show (`reelseek.study.su
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -22,11 +23,12 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from reelseek.config import DataConfig
+from reelseek.data import GENERATED, load
 from reelseek.embed import Progress
 from reelseek.errors import CheckpointError, ReelseekError
 from reelseek.rank.export import write_json
 from reelseek.recipes.run import Stages
-from reelseek.study.plan import Run, Study, runs_of
+from reelseek.study.plan import Run, Study, benchmark_of, runs_of
 from reelseek.study.run import RESULT, Place, embed_ahead, finish, is_finished
 from reelseek.study.scoring import Splits
 
@@ -62,11 +64,15 @@ class OutOfTime(KeyboardInterrupt):
 
 
 def write_plan(plan: Plan) -> None:
-    """Write study.json. Raises CheckpointError where the folder cannot be written."""
+    """Write study.json, with a digest of what each benchmark's texts and videos are, wherever they lie.
+
+    Raises CheckpointError where the folder cannot be written, or holds runs on other data.
+    """
     values = {
         "study": plan.study.to_json(),
         "seeds": plan.seeds,
         "data": {name: asdict(data) for name, data in plan.place.data.items()},
+        "digests": _digests(plan),
         "cache": str(plan.place.cache.absolute()),
     }
     try:
@@ -102,7 +108,11 @@ def prepare(plan: Plan, *, deadline: float, progress: Stages) -> None:
     """Embed what the runs that are left will read: processes that start together would each do it.
 
     deadline: in seconds since the epoch, when it stops. Data that cannot be read is left to the runs, which say so.
+    Raises CheckpointError for a folder with runs of other settings or on other data.
     """
+    write_plan(plan)
+    if time.time() >= deadline:
+        return
     finished = status(plan).results
     with suppress(OutOfTime, ReelseekError, ValueError):
         embed_ahead(
@@ -117,10 +127,13 @@ def run_grid(plan: Plan, *, jobs: int, deadline: float, tell: Callable[[Status],
     """Run what is left, `jobs` runs at a time, each job a process where there are several; returns where it stands.
 
     deadline: in seconds since the epoch, when runs save their state and stop. tell: called when a run has ended.
-    Raises ReelseekError if a process ended by itself, CheckpointError for a folder with runs of other settings.
+    Raises ReelseekError if a process ended by itself, CheckpointError for a folder with runs of other settings or
+    on other data.
     """
     write_plan(plan)
     tell(status(plan, jobs))
+    if time.time() >= deadline:
+        return status(plan, jobs)
     if jobs == 1:
         work(plan, deadline, lambda: tell(status(plan)))
     else:
@@ -147,6 +160,37 @@ def work(plan: Plan, deadline: float, ended: Callable[[], None], parent: int = 0
             except (ReelseekError, ValueError) as error:
                 (folder / FAILED).write_text(str(error), encoding="utf-8")
         ended()
+
+
+def _digests(plan: Plan) -> dict[str, str]:
+    """The digest of every benchmark that this folder's runs were or will be on, compared with those kept before."""
+    try:
+        kept = json.loads((plan.place.out / PLAN).read_text(encoding="utf-8"))["digests"]
+    except (OSError, ValueError, KeyError):
+        kept = {}
+    found = {}
+    for name, data in plan.place.data.items():
+        # What is generated follows from its settings. What cannot be read is told by the runs that are left; a page is
+        # written without the videos.
+        if data.name not in GENERATED:
+            with suppress(ReelseekError, ValueError):
+                found[name] = _digest(data)
+    for run in plan.runs:
+        name = benchmark_of(plan.study, run.arm)
+        begun = (plan.place.out / run.folder / "log.jsonl").exists()
+        if begun and name in found and kept.get(name, found[name]) != found[name]:
+            raise CheckpointError(
+                f"{plan.place.out / run.folder} holds a run on other texts or videos than those of "
+                f"{plan.place.data[name].root}. Give the study another folder."
+            )
+    return {**kept, **found}
+
+
+def _digest(data: DataConfig) -> str:
+    facts = [
+        None if pairs is None else (pairs.texts, pairs.video_ids, pairs.video_of_T.tolist()) for pairs in load(data)
+    ]
+    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
 
 
 def _until(deadline: float, parent: int) -> Stages:

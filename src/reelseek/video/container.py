@@ -27,6 +27,9 @@ TOLERANCE = 1.0
 # a week in seconds: a header that states more is damaged, and a caller who believed it would ask for millions of frames
 _LONGEST = 7 * 24 * 3600.0
 
+# seconds after which a Matroska file that starts so late has its stated length checked; below, tolerances cover it
+_LATE = 0.2
+
 # FFmpeg's demuxers for files that hold their own media; the audio ones are here to be named as such
 _FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,gif,apng,flv,asf,ogg,ivf,nut,mxf,dv,rm,wtv,swf,yuv4mpegpipe,webp_pipe,"
@@ -102,6 +105,8 @@ def read_timeline(path: Path, container: InputContainer, stream: VideoStream) ->
     by_stream = _stated_end(stream, tick)
     by_file = None if container.duration is None else zero + container.duration / av.time_base
     end = by_stream if by_stream is not None else by_file
+    if "matroska" in container.format.name and max(zero, (stream.start_time or 0) * tick) > _LATE:
+        end = _matroska_end(path, container, by_stream)
     if end is None or not 0 < end - zero <= _LONGEST:
         end = last_packet_end(path, pictures_only=True)
     if end is None or end - zero > _LONGEST:
@@ -189,6 +194,14 @@ def _stated_end(stream: VideoStream, tick: float) -> float | None:
     except ValueError:
         return None
     return hours * 3600 + minutes * 60 + seconds
+
+
+def _matroska_end(path: Path, container: InputContainer, by_stream: float | None) -> float | None:
+    """The end on the clock of a file that starts late; what it states is that for FFmpeg, and a length for mkvmerge."""
+    stated = container.duration / av.time_base if by_stream is None and container.duration is not None else by_stream
+    # A length ends before the last picture, which the packets tell; an end that they do not reach is where a cut file
+    # ended when it was whole.
+    return max((end for end in (stated, last_packet_end(path, pictures_only=True)) if end is not None), default=None)
 
 
 def _check_index(path: Path, container: InputContainer, stream: VideoStream, timeline: Timeline) -> None:

@@ -31,7 +31,11 @@ def parse(words: Sequence[str]) -> Namespace:
     options.add_argument("--seeds", type=int, default=None, help="seeds an arm instead of the study's own number")
     options.add_argument("--jobs", type=int, default=1, help="runs at a time, each a process of its own")
     options.add_argument(
-        "--budget", type=float, default=None, metavar="MINUTES", help="stop after so long instead of the study's time"
+        "--budget",
+        type=float,
+        default=None,
+        metavar="MINUTES",
+        help="stop after so long instead of the study's time; 0 only writes the page of what is there",
     )
     options.add_argument("--cache", default="", metavar="DIR", help="folder of tower outputs instead of the usual one")
     return options.parse_args(list(words))
@@ -46,7 +50,7 @@ def run(arguments: Namespace) -> int:
         return 0
     if not arguments.study:
         raise ConfigError(f"name a study: {', '.join(STUDIES)}.")
-    for name, least in (("seeds", 0), ("jobs", 1), ("budget", 0)):
+    for name, least in (("seeds", 1), ("jobs", 1), ("budget", 0)):
         given = getattr(arguments, name)
         if given is not None and given < least:
             raise ConfigError(f"--{name} must be at least {least}, not {given}.")
@@ -54,7 +58,7 @@ def run(arguments: Namespace) -> int:
     from reelseek.study.grid import prepare, run_grid
 
     plan = _plan(study, arguments)
-    minutes = arguments.budget or study.minutes
+    minutes = study.minutes if arguments.budget is None else arguments.budget
     print(f"{study.name}: {study.question}")
     print(
         f"{len(study.arms)} arms x {plan.seeds} seeds = {len(plan.runs)} runs, {len(study.modes) + 1} ways of scoring; "
@@ -70,7 +74,10 @@ def run(arguments: Namespace) -> int:
 
 
 def _plan(study: Study, arguments: Namespace) -> Plan:
-    """The study with its data in place: generated where that is its kind, and refused early where it is not there."""
+    """The study with its data in place: generated where that is its kind, and refused early where it is not there.
+
+    With no time for runs the data is left alone.
+    """
     from reelseek.recipes.run import cache_folder
     from reelseek.study.benchmarks import make, place
     from reelseek.study.grid import Plan
@@ -82,11 +89,12 @@ def _plan(study: Study, arguments: Namespace) -> Plan:
     for name, settings in data.items():
         if not settings.root:
             raise ConfigError(f"{study.name} reads a data set that is not made: name the folder of {name} with --data.")
-        with progress(f"making {name}") as tell:
-            make(name, settings, tell)
+        if arguments.budget != 0:
+            with progress(f"making {name}") as tell:
+                make(name, settings, tell)
     out = Path(arguments.out or f"studies/{study.name}")
     cache = Path(arguments.cache) if arguments.cache else cache_folder()
-    return Plan(study, arguments.seeds or study.seeds, Place(out, data, cache))
+    return Plan(study, study.seeds if arguments.seeds is None else arguments.seeds, Place(out, data, cache))
 
 
 @contextmanager
