@@ -142,7 +142,9 @@ def main() -> None:
     arguments = options.parse_args()
     folder = Path(arguments.folder or tempfile.mkdtemp())
     begun = time.perf_counter()
-    splits = motions.generate(folder / "clips", train=220, val=1, test=100, seed=arguments.seed, knobs=Knobs(objects=16))
+    splits = motions.generate(
+        folder / "clips", train=220, val=1, test=100, seed=arguments.seed, knobs=Knobs(objects=16)
+    )
     assert splits.train is not None
     assert splits.test is not None
     method = reelseek.load("offline")
