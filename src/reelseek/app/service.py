@@ -26,8 +26,8 @@ from reelseek.index.query import Query
 from reelseek.index.search import Searcher
 from reelseek.index.seen import Curve, curve
 from reelseek.index.similar import similar
-from reelseek.index.spoken import Spoken
-from reelseek.index.subtitles import load, version, with_cues
+from reelseek.index.spoken import Said, Spoken, said_now
+from reelseek.index.subtitles import version, with_cues
 
 MOST_FOLDERS = 500
 
@@ -175,7 +175,7 @@ class Service:
         self._searcher = searcher
         self._again = again
         self._probability = probability
-        self._said: tuple[tuple[int, int], Spoken] | None = None
+        self._said: Said | None = None
         self._subtitles: tuple[tuple[int, int], int] = (0, 0), 0
         self._lock = threading.Lock()
         self._looked = time.monotonic()
@@ -278,9 +278,7 @@ class Service:
         return self._named.get(text, text)
 
     def _spoken(self) -> Spoken:
-        now = version(self._searcher.index.directory)
-        if self._said is None or self._said[0] != now:
-            self._said = now, Spoken(load(self._searcher.index.directory))
+        self._said = said_now(self._searcher.index.directory, self._said)
         return self._said[1]
 
     def _renew(self) -> None:

@@ -18,9 +18,8 @@ from reelseek.index.explanation import Explanation
 from reelseek.index.filters import Filters
 from reelseek.index.query import Query
 from reelseek.index.search import Searcher
-from reelseek.index.spoken import Spoken
+from reelseek.index.spoken import Said, Spoken, said_now
 from reelseek.index.store import IndexedFile, list_files
-from reelseek.index.subtitles import load, version
 from reelseek.records import Hit, Method
 
 
@@ -34,7 +33,7 @@ class Index:
         self.directory = Path(directory)
         self.method = method
         self._searcher: Searcher | None = None
-        self._said: tuple[tuple[int, int], Spoken] | None = None
+        self._said: Said | None = None
         if is_index(self.directory):
             check_model(open_index(self.directory), method.id, method.name)
 
@@ -115,9 +114,7 @@ class Index:
         return self._searcher
 
     def _spoken(self) -> Spoken:
-        now = version(self.directory)
-        if self._said is None or self._said[0] != now:
-            self._said = now, Spoken(load(self.directory))
+        self._said = said_now(self.directory, self._said)
         return self._said[1]
 
     def files(self) -> list[IndexedFile]:

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reelseek.index.loaded import Loaded
-from reelseek.index.subtitles import Cue, Sidecar
+from reelseek.index.subtitles import Cue, Sidecar, load, version
 
 K1, B = 1.2, 0.75
 FUSION = 60
@@ -150,6 +150,16 @@ class Spoken:
                     cues_S.setdefault(s, []).append((sidecar.file, cue))
                     words_S.setdefault(s, Counter()).update(words)
         return cues_S, Documents(words_S.values())
+
+
+Said = tuple[tuple[int, int], Spoken]
+"""What an index's subtitles say, with the version of them that it was read from."""
+
+
+def said_now(directory: Path, known: Said | None) -> Said:
+    """What an index's subtitles say now: `known` where they have not changed since."""
+    now = version(directory)
+    return known if known is not None and known[0] == now else (now, Spoken(load(directory)))
 
 
 class Ranked(NamedTuple):

@@ -125,7 +125,7 @@ def pair_scores(
     if variant.side == "text":  # the pooled frames need no division: a cosine does not see their length
         increment_VT = both_VT * (both_VT * pairs.steps_OX + 2 * (steps_text_VT + third_VT * pairs.steps_start_OX))
         start_VT = third_VT * (third_VT * video.bases.constant_q0_O1 + 2 * products_VKT[:, count])
-        corrected_VT = (text.length_T + increment_VT + start_VT).clamp_min(0)
+        corrected_VT = text.length_T + increment_VT + start_VT
         matrix_VT = over_lengths(text_pooled_VT + increment_pooled_VT, corrected_VT, pooled_VT)
     else:
         total_VT = pooling_VFT.sum(dim=1)
@@ -133,7 +133,7 @@ def pair_scores(
         inside_VT = pairs.steps_OX * both_VT + 2 * (third_VT * pairs.steps_start_OX + steps_offset_VT)
         start_VT = third_VT * (third_VT * video.bases.constant_q0_O1 + 2 * video.offset_products_VK1[:, count])
         length_VT = both_VT * inside_VT + start_VT + offset_D.square().sum()
-        corrected_VT = ((pooled_VT / total_VT + 2 * increment_pooled_VT) / total_VT + length_VT).clamp_min(0)
+        corrected_VT = (pooled_VT / total_VT + 2 * increment_pooled_VT) / total_VT + length_VT
         increment_text_VT = both_VT * steps_text_VT + third_VT * products_VKT[:, count] + text.offset_T
         numerator_VT = text_pooled_VT / total_VT + increment_text_VT
         matrix_VT = over_lengths(numerator_VT, corrected_VT, text.length_T)
@@ -206,5 +206,5 @@ def baseline_scores(texts_TD: Tensor, frames_VFD: Tensor, mask_VF: Tensor, tempe
     products_VFT = frames_VFD @ texts_TD.T
     logits_VFT = (products_VFT / temperature).masked_fill(~mask_VF[:, :, None], PADDED)
     weights_VFT = (logits_VFT - logits_VFT.detach().amax(dim=1, keepdim=True)).exp()
-    pooled_VT = ((gram_VFF @ weights_VFT) * weights_VFT).sum(dim=1).clamp_min(0)
+    pooled_VT = ((gram_VFF @ weights_VFT) * weights_VFT).sum(dim=1)
     return over_lengths((products_VFT * weights_VFT).sum(dim=1), squared_T, pooled_VT).T

@@ -14,6 +14,8 @@ import math
 import numpy as np
 from numba import njit
 
+from reelseek.score.similarity import LEAST_SQUARE
+
 LANES = 64
 F32 = np.float32
 NONE = F32(0.0)
@@ -21,7 +23,7 @@ ONE = F32(1.0)
 TWO = F32(2.0)
 LOG2_E = F32(1.4426950408889634)
 LEAST_EXPONENT = F32(-126.0)
-LEAST_SQUARE = F32(1e-30)
+LEAST = F32(LEAST_SQUARE)
 # No rule about NaN or infinity is given up: they must come through.
 _FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
 
@@ -206,7 +208,7 @@ def _compiled(take):
                 for i in range(LANES):
                     steps_L[i] += third_L[i] * (third_L[i] * q0 + TWO * start_L[i]) + text_length_L[i]
                 for i in range(LANES):
-                    pooled_L[i] = math.sqrt(max(steps_L[i], LEAST_SQUARE)) * math.sqrt(max(pooled_L[i], LEAST_SQUARE))
+                    pooled_L[i] = math.sqrt(max(steps_L[i], LEAST)) * math.sqrt(max(pooled_L[i], LEAST))
                 for i in range(LANES):
                     text_pooled_L[i] = temperature * text_pooled_L[i] + offset_pooled_L[i]
                 for i in range(LANES):

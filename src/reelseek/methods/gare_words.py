@@ -116,8 +116,8 @@ def _tile_scores(
     pooled_TV = pooled_TVD.square().sum(dim=2)
     if variant.side == "text":
         numerator_TV = text_pooled_TV + increment_pooled_TV
-        text_TV = (text_TV + 2 * increment_text_TV + length_TV).clamp_min(0)
+        text_TV = text_TV + 2 * increment_text_TV + length_TV
     else:
         numerator_TV = text_pooled_TV + increment_text_TV
-        pooled_TV = (pooled_TV + 2 * increment_pooled_TV + length_TV).clamp_min(0)
+        pooled_TV = pooled_TV + 2 * increment_pooled_TV + length_TV
     return over_lengths(numerator_TV, text_TV, pooled_TV), coefficients_TKV

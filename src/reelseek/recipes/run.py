@@ -107,7 +107,7 @@ def train(
         chosen_on = splits.val.video_ids if splits.val.corpus == seen.corpus else ()
         seen_videos = json.dumps({"corpus": seen.corpus, "videos": seen.video_ids, "validation": chosen_on})
         method.run = asdict(config) | {"files": {SEEN: seen_videos}}
-        save(method, out, run=asdict(config), extra={SEEN: seen_videos})
+        save(method, out, run=method.run, extra=method.run["files"])
     return Outcome(method, result, out)
 
 

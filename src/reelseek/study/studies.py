@@ -6,7 +6,7 @@ Not here: how a study is run (`reelseek.study.grid`).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reelseek.errors import ConfigError
@@ -210,12 +210,17 @@ def _batch_size() -> Study:
     )
 
 
-def _order() -> Study:
-    arms = {
-        f"{frames}, {words}": {**settings, "method.layers": 2, "method.text_layer": layer}
-        for words, layer in _WORDS.items()
-        for frames, settings in _TEMPORAL.items()
+def _temporal_arms(readings: Iterable[str], **settings: Any) -> dict[str, Arm]:
+    """Every temporal module over every reading of the text, two layers each."""
+    return {
+        f"{frames}, {words}": {**module, "method.layers": 2, "method.text_layer": _WORDS[words], **settings}
+        for words in readings
+        for frames, module in _TEMPORAL.items()
     }
+
+
+def _order() -> Study:
+    arms = _temporal_arms(_WORDS)
     pairs = [(f"{frames}, {words}", f"mean, {words}") for words in _WORDS for frames in ("LSTM", "transformer")]
     pairs += [(f"{frames}, transformer over words", f"{frames}, frozen sentence") for frames in _TEMPORAL]
     pairs += [(f"GARE over transformer, {words}", f"baseline over transformer, {words}") for words in _WORDS]
@@ -236,13 +241,8 @@ def _order() -> Study:
 
 
 def _order_contrasts() -> Study:
-    meet = {"method.layers": 2, "train.epochs": 20, "train.batches": "contrasts"}
-    readings = {words: _WORDS[words] for words in ("frozen sentence", "LSTM over words")}
-    arms = {
-        f"{frames}, {words}": {**settings, **meet, "method.text_layer": layer}
-        for words, layer in readings.items()
-        for frames, settings in _TEMPORAL.items()
-    }
+    readings = ("frozen sentence", "LSTM over words")
+    arms = _temporal_arms(readings, **{"train.epochs": 20, "train.batches": "contrasts"})
     shuffled = ("mean", "LSTM", "transformer")
     arms |= {
         f"{frames}, LSTM over words, shuffled": {**arms[f"{frames}, LSTM over words"], "train.batches": "shuffled"}
