@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -22,6 +24,19 @@ from reelseek.index import plan, store, watch
 from reelseek.index.disk import locked
 from reelseek.index.store import IndexedFile
 from reelseek.index.watch import Change, changes
+
+
+@contextmanager
+def watching_command(*words: object) -> Iterator[tuple[subprocess.Popen[str], IO[str], IO[str]]]:
+    """The command with --watch in a process of its own, with what it prints and its errors; ended in any case."""
+    command = [sys.executable, "-m", "reelseek", *map(str, words), "--watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            yield process, process.stdout, process.stderr
+        finally:
+            process.kill()
 
 
 def row(path: str, content: str = "", *, status: str = "ok", mtime: int = 0, reason: str = "") -> IndexedFile:
@@ -187,19 +202,13 @@ def test_the_command_says_once_that_a_folder_is_empty(tmp_path: Path) -> None:
     assert (said.code, said.err.count("disk: is empty now. The index keeps the 1 file that it knows there")) == (0, 1)
     assert f"`reelseek index remove {disk}`" in said.err
     assert json.loads(cli_world.run(*words, "--json").out)["emptied"] == [{"folder": str(disk), "files": 1}]
-    command = [sys.executable, "-m", "reelseek", *map(str, words), "--watch"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            assert "0 added" in process.stdout.readline()
-            cli_world.gradient(films / "green.mp4", (30, 210, 30))
-            assert "green" in process.stdout.readline()
-            process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 0
-            assert process.stderr.read().count("is empty now") == 1
-        finally:
-            process.kill()
+    with watching_command(*words) as (process, said_on, errors):
+        assert "0 added" in said_on.readline()
+        cli_world.gradient(films / "green.mp4", (30, 210, 30))
+        assert "green" in said_on.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert errors.read().count("is empty now") == 1
 
 
 def test_another_writer_is_waited_for(videos: Path, tmp_path: Path, watching) -> None:
@@ -292,26 +301,20 @@ def test_a_known_file_that_cannot_be_looked_at_stays(videos: Path, tmp_path: Pat
 def test_the_command_in_a_process_of_its_own(tmp_path: Path) -> None:
     folder = tmp_path / "films"
     os.utime(cli_world.gradient(folder / "red.mp4", (210, 30, 30)), (1e9, 1e9))
-    words = [sys.executable, "-m", "reelseek", "index", str(folder), "--index", str(tmp_path / "i"), "--watch"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            assert "1 added" in process.stdout.readline()
-            cli_world.gradient(folder / "new\nline.mp4", (30, 30, 210))
-            lines = iter(process.stdout.readline, "")
-            assert (
-                next(line for line in lines if line.startswith("added: ") and "line" in line)
-                .rstrip()
-                .endswith(r"films/new\nline.mp4")
-            )
-            (folder / "red.mp4").unlink()
-            assert next(line for line in lines if line.startswith("removed: ")).rstrip().endswith("films/red.mp4")
-            process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 0
-            assert process.stderr.read().rstrip().endswith("no longer watching; the index is whole.")
-        finally:
-            process.kill()
+    with watching_command("index", folder, "--index", tmp_path / "i") as (process, said_on, errors):
+        assert "1 added" in said_on.readline()
+        cli_world.gradient(folder / "new\nline.mp4", (30, 30, 210))
+        lines = iter(said_on.readline, "")
+        assert (
+            next(line for line in lines if line.startswith("added: ") and "line" in line)
+            .rstrip()
+            .endswith(r"films/new\nline.mp4")
+        )
+        (folder / "red.mp4").unlink()
+        assert next(line for line in lines if line.startswith("removed: ")).rstrip().endswith("films/red.mp4")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert errors.read().rstrip().endswith("no longer watching; the index is whole.")
     assert [file.path.name for file in store.list_files(tmp_path / "i")] == ["new\nline.mp4"]
 
 
