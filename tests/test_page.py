@@ -630,11 +630,15 @@ def test_a_running_index_is_followed_gently(page_at: Open) -> None:
     assert len(made) == 0
 
 
+NONE = "Nothing here matches; these are the nearest."
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"nothing_matches": True}, "Nothing here matches; these are the nearest."),
-        ({"nothing_matches": True, "note": "<b>Une requête</b>"}, "<b>Une requête</b>"),
+        ({"nothing_matches": True}, NONE),
+        ({"nothing_matches": True, "note": "<b>Une requête</b>"}, f"<b>Une requête</b> {NONE}"),
+        ({"note": "<b>Une requête</b>"}, "<b>Une requête</b>"),
     ],
 )
 def test_what_the_answer_notes_is_shown(page_at: Open, more: dict[str, Any], words: str) -> None:

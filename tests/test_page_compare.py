@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from page_world import FOUND, MARKS, Open, answers
 
@@ -63,6 +65,25 @@ def test_what_one_side_alone_found_says_so(page_at: Open) -> None:
     expect(page.locator("#said")).to_have_text(f"{FOUND - 1} answers in both")
     expect(page.locator(".side").first.locator(".twin").first).to_have_text("only left")
     expect(page.locator(".side").nth(1).locator(".alone")).to_have_count(0)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_side_where_nothing_matches_says_so(page_at: Open, both: bool) -> None:
+    page = page_at()
+    found = page.request.get("/api/search", params={"q": "red"}).json()
+
+    def answering(none: bool) -> Callable[[Route], None]:
+        return lambda route: route.fulfill(json={**found, "nothing_matches": none})
+
+    page.route("**/api/search*", answering(both))
+    page.route("**/b/api/search*", answering(True))
+    page.goto("/compare?q=red")
+    expect(page.locator("#said")).to_contain_text("in both")
+    for place, none in enumerate((both, True)):
+        side = page.locator(".side").nth(place)
+        expect(side.locator(".tally")).to_contain_text(f"{FOUND} videos{', none of them matches' if none else ''} ·")
+        assert ("faint" in (side.locator(".results").get_attribute("class") or "")) is none
+    assert page.locator("#note").is_visible() is both
 
 
 def test_moments_are_the_same_where_they_overlap(page_at: Open) -> None:

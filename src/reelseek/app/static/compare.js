@@ -32,7 +32,8 @@ async function searchSide(place, wanted, signal, actions) {
     const answer = await search(wanted, side, signal);
     const hits = answer.hits.map((hit) => ({ ...hit, side })), best = Math.max(...hits.map((hit) => hit.score));
     list.replaceChildren(...hits.map((_, rank) => card(hits, rank, best, actions)));
-    tally.textContent = `${counted(answer)} · ${briefly(answer.seconds)}`;
+    list.classList.toggle("faint", answer.nothing_matches);
+    tally.textContent = `${counted(answer)}${answer.nothing_matches ? ", none of them matches" : ""} · ${briefly(answer.seconds)}`;
     return { answer, hits, list };
   } catch (error) {
     if (error.name !== "AbortError") {

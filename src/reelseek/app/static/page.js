@@ -39,7 +39,7 @@ function clearResults() {
 
 function tell(found) {
   byId("showMore").hidden = !found.answers.some((answer) => canShowMore(answer.hits.length));
-  found.answers.forEach(showNote);
+  showNote(found.answers);
   say(found.hits ? found.said : "");
   if (found.hits) return;
   if (library() && !library().videos) showNothing("This index holds no videos yet.", "Index a folder, then search again.");
@@ -47,8 +47,9 @@ function tell(found) {
   else showNothing("Nothing was found.", "Try other words, or describe what can be seen.");
 }
 
-function showNote(answer) {
-  const words = answer.note || (answer.nothing_matches ? "Nothing here matches; these are the nearest." : "");
+function showNote(answers) {
+  const none = answers.every((answer) => answer.nothing_matches) && "Nothing here matches; these are the nearest.";
+  const words = [...new Set([...answers.map((answer) => answer.note), none])].filter(Boolean).join(" ");
   byId("note").hidden = !words;
   byId("note").textContent = words;
 }
