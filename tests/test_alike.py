@@ -70,9 +70,10 @@ def dot(a, b) -> float:
 
 
 @pytest.mark.parametrize("same", [0.9, 0.3, 0.0])
-@pytest.mark.parametrize("k", [1, 4, 100])
+@pytest.mark.parametrize("k", [1, 4, 100, 2**40])
 def test_groups_equal_the_loops(searcher, places, monkeypatch, same, k):
     monkeypatch.setattr(alike, "SAME", same)
+    monkeypatch.setattr(alike, "BLOCK", 3)
     vectors = [look_by_loops(searcher.loaded, place.rows_F) for place in places]
     expected: list[list[int]] = []
     for number in range(len(places)):

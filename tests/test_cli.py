@@ -80,7 +80,7 @@ def test_looking_after_an_index_is_told_as_json_too(tmp_path: Path) -> None:
     assert lines(run("index", "remove", films / "red.avi", "--index", index, "--json")) == [{**told, "removed": 1}]
     assert lines(run("index", "compact", "--index", index, "--json")) == [{**told, "compacted": True}]
     switch(index, FakeMethod(1), model_card=CARD)
-    assert lines(run("index", "rollback", "--index", index, "--json")) == [{**told, "model": "fake"}]
+    assert lines(run("index", "rollback", "--index", index, "--json")) == [{**told, "model": "fake", "lacking": 0}]
 
 
 def test_search_tells_the_same_as_table_and_as_json(world: World) -> None:

@@ -53,6 +53,12 @@ print(time.process_time())
     assert seconds < 0.5
 
 
+@pytest.mark.parametrize(("words", "code"), [("doctor >&-", 0), ("doctor >&- 2>&-", 0), ("search 2>&-", 2)])
+def test_closed_outputs_change_no_exit_code(words: str, code: int) -> None:
+    done = subprocess.run(f"{sys.executable} -m reelseek {words}", shell=True, env=ENVIRONMENT, timeout=60)
+    assert done.returncode == code
+
+
 def test_importing_the_package_takes_less_than_a_tenth_of_a_second() -> None:
     code = f"""
 import sys, time

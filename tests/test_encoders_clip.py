@@ -13,6 +13,7 @@ import torch
 
 from reelseek.encoders import clip, hub
 from reelseek.encoders.clip import ClipBackbone, load_clip, probe_bf16
+from reelseek.encoders.processor import computes_bf16
 from reelseek.errors import HubUnreachable, ModelError
 from reelseek.records import Preprocess
 
@@ -208,13 +209,13 @@ def test_probe_wants_both_the_processor_and_closeness(
 def test_the_processor_says_whether_it_computes_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     for found, wanted in (({"avx2": True}, False), ({"avx512_bf16": False}, False), ({"amx_bf16": True}, True)):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found, raising=False)
-        assert clip.computes_bf16() is wanted
+        assert computes_bf16() is wanted
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     for found in (True, False):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda found=found: found, raising=False)
-        assert clip.computes_bf16() is found
+        assert computes_bf16() is found
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
-    assert clip.computes_bf16() is False
+    assert computes_bf16() is False
 
 
 # --- preprocessing ---

@@ -90,6 +90,16 @@ def test_other_variants_take_the_other_path(fused_from_one_pair: list[int], sett
     assert not fused_from_one_pair
 
 
+def test_fewer_texts_than_the_loops_take_at_a_time_go_the_other_way(fused_from_one_pair: list[int]) -> None:
+    loops = importlib.import_module("reelseek.methods.gare_loops")
+    assert gare_fused.FEWEST_TEXTS >= loops.LANES  # below, the loops would write outside their arrays
+    head = head_of()
+    texts, videos = world(63, 9, 4)
+    expected_TV = head.score(texts, videos).matrix_TV.detach()
+    torch.testing.assert_close(head.prepare(videos)(texts), expected_TV, atol=1e-5, rtol=0)
+    assert not fused_from_one_pair
+
+
 def test_without_numba(monkeypatch: pytest.MonkeyPatch, fused_from_one_pair: list[int]) -> None:
     monkeypatch.setattr(gare_fused, "_loops", lambda: None)
     head = head_of()
@@ -107,7 +117,7 @@ def leaders_of(matrix_TV: Tensor, count: int) -> Tensor:
 @pytest.mark.parametrize("settings", [{}, {"side": "video"}, {"heads": 2}, {"layers": 2}], ids=str)
 def test_leaders_are_exact(monkeypatch: pytest.MonkeyPatch, fused: bool, settings: dict[str, object]) -> None:
     monkeypatch.setattr(gare_fused, "FUSED_PAIRS", 1 if fused else 1 << 60)
-    monkeypatch.setattr(gare_scorers, "bfloat16_pays", lambda device: True)
+    monkeypatch.setattr(gare_scorers, "computes_bf16", lambda: True)
     head = head_of(**settings)
     texts, videos = world(130, 60, 6)
     expected_TV = head.score(texts, videos).matrix_TV.detach()
@@ -120,28 +130,15 @@ def test_leaders_are_exact(monkeypatch: pytest.MonkeyPatch, fused: bool, setting
 
 
 def test_without_the_instructions_everything_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gare_scorers, "bfloat16_pays", lambda device: False)
+    monkeypatch.setattr(gare_scorers, "computes_bf16", lambda: False)
     head = head_of()
     texts, videos = world(130, 60, 6)
     expected_TV = head.score(texts, videos).matrix_TV.detach()
     torch.testing.assert_close(head.prepare(videos, leaders=2)(texts), expected_TV, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("slow", [torch.float32, torch.bfloat16])
-def test_bfloat16_is_tried_before_it_is_taken(monkeypatch: pytest.MonkeyPatch, slow: torch.dtype) -> None:
-    clock, multiply = [0.0], Tensor.__matmul__
-
-    def timed(left: Tensor, right: Tensor) -> Tensor:
-        clock[0] += 2.0 if left.dtype == slow else 1.0
-        return multiply(left, right)
-
-    monkeypatch.setattr(Tensor, "__matmul__", timed)
-    monkeypatch.setattr(gare_scorers.time, "perf_counter", lambda: clock[0])
-    assert gare_scorers.bfloat16_pays.__wrapped__(torch.device("cpu")) == (slow == torch.float32)
-
-
 def test_one_video_that_leads_all_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gare_scorers, "bfloat16_pays", lambda device: True)
+    monkeypatch.setattr(gare_scorers, "computes_bf16", lambda: True)
     head = head_of()
     texts, videos = world(100, 40, 3)
     expected_TV = head.score(texts, videos).matrix_TV.detach()

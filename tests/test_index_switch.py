@@ -90,6 +90,36 @@ def test_rolling_back_and_forward(index: Path, videos: Path) -> None:
     assert best(index, "white", NEW) == "white.mp4"
 
 
+def test_what_was_indexed_since_a_switch_stays_in_its_tables_when_it_is_taken_back(
+    index: Path, videos: Path, tmp_path: Path
+) -> None:
+    switch(index, NEW, model_card=CARD)
+    clip(tmp_path / "more" / "white.mp4", ["white"])
+    clip(tmp_path / "more" / "grey.mp4", ["red", "blue"])
+    update(index, tmp_path / "more", method=NEW)
+    roll_back(index)
+    (videos / "blue.mp4").unlink()
+    update(index, videos, method=OLD)
+    upkeep.remove(index, [videos / "red.mp4"])
+    roll_back(index)
+    held = {row.path.name for row in store.list_files(index) if row.status == "ok"}
+    assert held == {"green.mp4", "white.mp4", "grey.mp4"}
+    assert best(index, "white", NEW) == "white.mp4"
+
+
+def test_a_file_that_is_taken_out_leaves_every_model_also_where_that_knows_other_content_of_it(
+    index: Path, videos: Path
+) -> None:
+    switch(index, NEW, model_card=CARD)
+    clip(videos / "red.mp4", ["white"])
+    update(index, videos, method=NEW)
+    roll_back(index)
+    clip(videos / "red.mp4", ["green"], seed=9)
+    update(index, videos, method=OLD)
+    upkeep.remove(index, [videos / "red.mp4"])
+    assert all("red.mp4" not in {row.path.name for row in store.read_files(t)} for t in store.all_tables(index))
+
+
 def test_compacting_forgets_the_earlier_model(index: Path) -> None:
     switch(index, NEW, model_card=CARD)
     assert (index / store.SEGMENTS).exists()
@@ -273,8 +303,14 @@ def test_the_commands(tmp_path: Path) -> None:
     )
     assert cards.open_index(index).config.fps == 3
     assert cli_world.run("search", "red", "--index", index).code == 0
-    assert "again" in cli_world.run("index", "rollback", "--index", index).out
+    clip(tmp_path / "more" / "white.mp4", ["white"])
+    assert cli_world.run("index", tmp_path / "more", "--index", index).code == 0
+    back = cli_world.run("index", "rollback", "--index", index)
+    assert "answers from vectors made with --fps 1 again" in back.out
+    assert "1 file indexed since the switch will be missing until" in back.err
     assert cards.open_index(index).config.fps == 1
+    assert cli_world.run("index", "rollback", "--index", index, "--json").err == ""
+    assert '"lacking": 1' in cli_world.run("index", "rollback", "--index", index, "--json").out
     assert cli_world.run("index", films, "--index", index).code == 0
     assert cli_world.run("index", "compact", "--index", index).code == 0
     assert "no earlier model" in cli_world.refused(1, "index", "rollback", "--index", index)

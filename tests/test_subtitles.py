@@ -104,8 +104,6 @@ def test_files_that_are_no_subtitles_are_a_sentence(tmp_path: Path, monkeypatch:
     (tmp_path / "b.srt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ReelseekError, match="no cue"):
         read(tmp_path / "b.srt")
-    with pytest.raises(ReelseekError, match="cannot be read"):
-        read(tmp_path / "missing.srt")
     monkeypatch.setattr(subtitles, "MOST_BYTES", 100)
     with pytest.raises(ReelseekError, match="too large"):
         read(tmp_path / "a.srt")
@@ -137,6 +135,23 @@ def videos(tmp_path: Path) -> Path:
 
 def held(index: Path) -> dict[str, list[str]]:
     return {sidecar.file.name: [cue.text for cue in sidecar.cues] for sidecar in load(index)}
+
+
+def test_a_file_that_cannot_be_read_now_is_tried_again(videos, tmp_path, monkeypatch) -> None:
+    def fail(path: Path) -> object:
+        raise OSError(5, "Input/output error")
+
+    index = tmp_path / "index"
+    with monkeypatch.context() as patch:
+        patch.setattr(subtitles, "read", fail)
+        report = update(index, videos)
+        assert sorted(broken.reason for broken in report.subtitles_broken) == [
+            f"{videos / name}: the subtitles cannot be read (Input/output error)." for name in ("a.srt", "b.en.vtt")
+        ]
+    assert held(index) == {}
+    report = update(index, videos)
+    assert (report.subtitles_read, list(report.subtitles_broken)) == (2, [])
+    assert held(index).keys() == {"a.srt", "b.en.vtt"}
 
 
 def test_an_update_follows_subtitles_without_decoding(videos, tmp_path, monkeypatch) -> None:

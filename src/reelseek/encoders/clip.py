@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from reelseek.encoders import hub
 from reelseek.encoders.compiled import CompiledTower
+from reelseek.encoders.processor import computes_bf16
 from reelseek.encoders.spans import Spans, kept_tokens
 from reelseek.errors import ModelError
 from reelseek.records import Preprocess, Texts
@@ -211,17 +211,6 @@ class _HalfCapable(Protocol):
     precision: Precision
 
     def frames_in_torch(self, pixels_N3HW: Tensor) -> Tensor: ...
-
-
-def computes_bf16() -> bool:
-    """Whether this processor multiplies bfloat16 itself; elsewhere torch converts, and float32 is faster."""
-    known: Any = getattr(torch.cpu, "get_capabilities", None)
-    if known is None:  # older releases of torch
-        ask: Any = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-        return bool(ask())
-    # Of ARM processors those of servers: whether torch is fast with it elsewhere was not measured.
-    names = ("avx512_bf16", "amx_bf16", *(["bf16"] if sys.platform == "linux" else []))
-    return any(known().get(name, False) for name in names)
 
 
 def probe_bf16(backbone: _HalfCapable, example_N3HW: Tensor) -> bool:

@@ -52,7 +52,7 @@ def grouped(places: Iterable[Place], loaded: Loaded, k: int) -> list[tuple[Place
     speaker looks alike in every sentence.
     """
     groups: list[tuple[Place, list[Place]]] = []
-    looks_GD = np.empty((k, loaded.frames_ND.shape[1]), np.float32)
+    looks_GD = np.empty((min(k, BLOCK), loaded.frames_ND.shape[1]), np.float32)
     waiting = iter(places)
     while block := list(islice(waiting, BLOCK)):
         for place, look_D in zip(block, looks(loaded, block), strict=True):
@@ -62,6 +62,8 @@ def grouped(places: Iterable[Place], loaded: Loaded, k: int) -> list[tuple[Place
             if alike:
                 groups[alike[0]][1].append(place)
             elif len(groups) < k:
+                if len(groups) == len(looks_GD):  # k is what was asked for, and may be far more than there is
+                    looks_GD = np.concatenate([looks_GD, np.empty_like(looks_GD)])
                 looks_GD[len(groups)] = look_D
                 groups.append((place, []))
     return groups

@@ -29,7 +29,7 @@ from reelseek.index.plan import Emptied, Plan, as_planned, find, is_below, make_
 from reelseek.index.progress import telling
 from reelseek.index.segments import any_text, blank_video, cut_segments
 from reelseek.index.store import IndexedFile
-from reelseek.index.upkeep import drop_leftovers, forget_elsewhere
+from reelseek.index.upkeep import drop_frames, drop_leftovers, forget_elsewhere
 from reelseek.records import BrokenFile, EmbeddedVideo, Method
 from reelseek.score.threads import one_thread
 from reelseek.video.sample import fixed_fps
@@ -115,10 +115,11 @@ def update(
             elif keep_frames:
                 (directory / kept.FOLDER).mkdir(exist_ok=True)
         told = telling(directory, progress)
+        before = store.read_files(index.tables)
         report = bring_up(index, method, places, files=files, progress=told, cache=cache)
-        forget_elsewhere(index)
         rows = store.read_files(index.tables)
-        kept.Keeper(directory, index.config).tidy({row.content_hash for row in rows})
+        forget_elsewhere(index, before, rows)
+        drop_frames(index)
         said = subtitles.follow(directory, rows, places)
     return report._replace(
         seconds=time.perf_counter() - begun,

@@ -63,7 +63,7 @@ class Sidecar(NamedTuple):
 class Followed(NamedTuple):
     """What an update did. files: that the index now holds below the places. read: of those, new or changed.
 
-    damaged: cues left out of what was read. broken: files that could not be read at all, new or changed ones.
+    damaged: cues left out of what was read. broken: new or changed files without a cue, and those not to be read now.
     """
 
     files: int
@@ -97,13 +97,10 @@ def parse(text: str) -> tuple[list[Cue], int]:
 def read(path: Path) -> tuple[list[Cue], int]:
     """`parse` of a file in UTF-8, in UTF-16 where it begins with that mark, or else in Latin-1.
 
-    Raises ReelseekError for a file that is too large, cannot be read, or holds no cue.
+    Raises ReelseekError for a file that is too large or holds no cue; OSError for one that cannot be read now.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise ReelseekError(f"{path}: the subtitles cannot be read ({error.strerror or error}).") from None
+    with path.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise ReelseekError(f"{path}: is larger than {MOST_BYTES >> 20} MB, too large for subtitles; it is left out.")
     cues, damaged = parse(_decoded(data))
@@ -166,6 +163,9 @@ def follow(directory: Path, rows: Sequence[IndexedFile], places: Sequence[Path])
                 record["cues"] = [list(cue) for cue in cues]
             except ReelseekError as error:
                 broken.append(BrokenFile(file, str(error)))
+            except OSError as error:  # says nothing of what it holds: the next update tries again
+                broken.append(BrokenFile(file, f"{file}: the subtitles cannot be read ({error.strerror or error})."))
+                continue
             read_now += 1
             damaged += record["damaged"]
             folder.mkdir(exist_ok=True)

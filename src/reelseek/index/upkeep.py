@@ -15,6 +15,7 @@ from reelseek.index import cards, kept, store, subtitles
 from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked
 from reelseek.index.plan import is_below
+from reelseek.index.store import IndexedFile
 
 
 def remove(directory: Path, paths: Sequence[Path]) -> int:
@@ -33,11 +34,11 @@ def remove(directory: Path, paths: Sequence[Path]) -> int:
             if not any(is_below(row.path, [place]) for row in rows):
                 raise IndexError_(f"{place}: the index holds no such file. `reelseek index list` shows what it holds.")
         left = [row for row in rows if not is_below(row.path, places)]
+        forget_elsewhere(index, rows, left)
         store.write_files(index.tables, left, replace=True)
         drop_leftovers(index.tables)
-        forget_elsewhere(index)
         subtitles.follow(directory, left, [])
-        kept.Keeper(directory, index.config).tidy({row.content_hash for row in left})
+        drop_frames(index)
     return len(rows) - len(left)
 
 
@@ -57,21 +58,41 @@ def compact(directory: Path) -> None:
             cards.create(index)
         store.drop_tables(directory, keep=index.tables)
         cards.drop_heads(index)
-        kept.Keeper(directory, index.config).tidy(store.named_contents(index.tables))
+        drop_frames(index)
 
 
-def forget_elsewhere(index: IndexCard) -> None:
-    """What an index no longer holds must not stay on the disk in the tables of an earlier or a coming model."""
-    others = [tables for tables in store.all_tables(index.directory) if tables != index.tables]
-    now = store.read_files(index.tables) if others else []
-    # by content, not by path: a file that moved is known to the other model under its old path, and not embedded again
-    contents, paths = {row.content_hash for row in now if row.status == "ok"}, {row.path for row in now}
-    for tables in others:
+def forget_elsewhere(index: IndexCard, before: Sequence[IndexedFile], now: Sequence[IndexedFile]) -> None:
+    """What left an index must not stay on the disk in the tables of an earlier or a coming model.
+
+    before, now: its files then and now. What only the other tables hold stays there: after a switch was taken back,
+    that is what was indexed since.
+    """
+    # by content first: a file that moved is known to the other model under its old path, and not embedded again
+    contents, paths = named(now), {row.path for row in now}
+    gone_contents, gone_paths = named(before) - contents, {row.path for row in before} - paths
+    if not gone_contents and not gone_paths:
+        return
+    for tables in [tables for tables in store.all_tables(index.directory) if tables != index.tables]:
         rows = store.read_files(tables)
-        left = [row for row in rows if (row.content_hash in contents if row.status == "ok" else row.path in paths)]
+        left = [
+            row
+            for row in rows
+            if row.content_hash not in gone_contents and (row.path not in gone_paths or row.content_hash in contents)
+        ]
         if len(left) < len(rows):
             store.write_files(tables, left, replace=True)
             drop_leftovers(tables)
+
+
+def drop_frames(index: IndexCard) -> None:
+    """Delete the frames kept of contents that no model's tables name."""
+    named_by_any = {content for tables in store.all_tables(index.directory) for content in store.named_contents(tables)}
+    kept.Keeper(index.directory, index.config).tidy(named_by_any)
+
+
+def named(rows: Sequence[IndexedFile]) -> set[str]:
+    """The contents that files have which were read."""
+    return {row.content_hash for row in rows if row.status == "ok"}
 
 
 def drop_leftovers(tables: Path) -> None:

@@ -22,7 +22,8 @@ from reelseek.methods.gare_plain import Psi, Variant
 
 # Fewer pairs are done before the loops are loaded.
 FUSED_PAIRS = 1 << 17
-LANES = 64
+# What `gare_loops.LANES` is, without loading the compiler: that many texts are done at a time, never fewer.
+FEWEST_TEXTS = 64
 
 
 def can_fuse(psi: Psi, variant: Variant, texts: int, videos: int) -> bool:
@@ -30,7 +31,7 @@ def can_fuse(psi: Psi, variant: Variant, texts: int, videos: int) -> bool:
     weight = psi.mean_proj.weight
     covered = variant.side == "text" and variant.heads == 1 and len(psi.chain) == 1
     plain = weight.device.type == "cpu" and weight.dtype == torch.float32
-    large = texts >= LANES and texts * videos >= FUSED_PAIRS
+    large = texts >= FEWEST_TEXTS and texts * videos >= FUSED_PAIRS
     return covered and plain and large and _loops() is not None
 
 

@@ -11,15 +11,14 @@ row of a video filled up with text 0.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from functools import cache
 from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, unflatten
 
+from reelseek.encoders.processor import computes_bf16
 from reelseek.methods.gare_bases import Bases, Folded, Others, fold
 from reelseek.methods.gare_factorised import (
     TILE_TEXTS,
@@ -53,8 +52,8 @@ def matrix_scorer(
     """A function from texts [T, D] to similarities [T, V] of videos prepared once: no gradients, no dropout.
 
     leaders: 0 scores everything in full precision. Above 0 the products take bfloat16 operands, and the `leaders` best
-    videos of every text are scored again: those are exact. Where bfloat16 is not faster (`bfloat16_pays`), everything
-    is scored in full precision all the same. Raises ValueError below 0.
+    videos of every text are scored again: those are exact. A processor that does not compute bfloat16 itself is up to
+    50 times slower at it: there everything is scored in full precision all the same. Raises ValueError below 0.
     operands: another type for the products than these.
     """
     if leaders < 0:
@@ -64,7 +63,7 @@ def matrix_scorer(
         sides = prepared_tiles(psi, folded, variant, TILE_TEXTS, videos)
 
         whole = psi.mean_proj.weight.dtype
-        if leaders and operands is None and not bfloat16_pays(videos.frames_VFD.device):
+        if leaders and operands is None and videos.frames_VFD.device.type == "cpu" and not computes_bf16():
             operands, leaders = whole, 0
         operands = operands or (torch.bfloat16 if leaders else whole)
         halved = [_halved_videos(side, operands) for side in sides]
@@ -98,24 +97,6 @@ def matrix_scorer(
         return matrix_VT.T
 
     return score
-
-
-@cache
-def bfloat16_pays(device: torch.device) -> bool:
-    """Whether products of bfloat16 matrices are faster than those of float32 here: found by trying, once a process.
-
-    Processors without the instructions are up to 50 times slower at them.
-    """
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        left, right = (torch.ones(256, 512, device=device, dtype=dtype) for _ in range(2))
-        tries = []
-        for _ in range(3):
-            start = time.perf_counter()
-            float((left @ right.T)[0, 0])  # reading a number waits for the device
-            tries.append(time.perf_counter() - start)
-        seconds[dtype] = min(tries)
-    return seconds[torch.bfloat16] < seconds[torch.float32]
 
 
 def _joined(tiles: list[Tensor]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from reelseek.records import BrokenFile
 
 if TYPE_CHECKING:
     from reelseek.index.build import IndexReport
+    from reelseek.index.cards import IndexCard
     from reelseek.index.plan import Emptied
     from reelseek.index.watch import Change
     from reelseek.methods.method import Method
@@ -172,7 +173,7 @@ def _keep_frames(arguments: Namespace) -> bool | None:
 
 def _switch(directory: Path, rest: Sequence[str], arguments: Namespace) -> int:
     from reelseek.app.models import load_method, method_of_index, model_card
-    from reelseek.index.cards import open_index, options_of
+    from reelseek.index.cards import open_index
     from reelseek.index.switch import switch
 
     if rest:
@@ -193,14 +194,20 @@ def _switch(directory: Path, rest: Sequence[str], arguments: Namespace) -> int:
         )
     _tell(directory, report, as_json=arguments.json)
     if not arguments.json:
-        new = open_index(directory)
-        changed = [new.model["name"]] if new.model["id"] != old.model["id"] else []
-        changed += [f"vectors made with {options_of(new.config, old.config)}"] if new.config != old.config else []
         print(
-            f"It answers from {' and '.join(changed)} now; `reelseek index rollback` takes that back until it is "
-            "compacted."
+            f"It answers from {_changed(open_index(directory), old)} now; `reelseek index rollback` takes that back "
+            "until it is compacted."
         )
     return 0
+
+
+def _changed(new: IndexCard, old: IndexCard) -> str:
+    """What a switch, or taking one back, made other: the model, the settings, or both."""
+    from reelseek.index.cards import options_of
+
+    changed = [new.model["name"]] if new.model["id"] != old.model["id"] else []
+    changed += [f"vectors made with {options_of(new.config, old.config)}"] if new.config != old.config else []
+    return " and ".join(changed)
 
 
 def _usual(directory: Path) -> IndexConfig:
@@ -269,7 +276,6 @@ def _look_after(directory: Path, verb: str, paths: list[Path], *, as_json: bool)
         wanted = "needs the files or folders to take out" if verb == "remove" else "takes no files or folders"
         raise ConfigError(f"`reelseek index {verb}` {wanted}; a folder called {verb} is given as ./{verb}.")
     from reelseek.index.store import list_files
-    from reelseek.index.switch import roll_back
     from reelseek.index.upkeep import compact, remove
 
     def say(sentence: str, **known: object) -> None:
@@ -286,8 +292,7 @@ def _look_after(directory: Path, verb: str, paths: list[Path], *, as_json: bool)
             )
         return 0
     if verb == "rollback":
-        name = roll_back(directory).model["name"]
-        say(f"{directory}: answers from {name} again; once more goes forward.", model=name)
+        _roll_back(directory, say)
         return 0
     if verb == "compact":
         compact(directory)
@@ -302,3 +307,25 @@ def _look_after(directory: Path, verb: str, paths: list[Path], *, as_json: bool)
     rows = [(printable(str(f.path)), f.status, f"{f.duration:.1f}", printable(f.reason)) for f in files]
     table(f"{directory}: {len(files)} files", ["path", "status", "seconds", "reason"], rows, right=[2])
     return 0
+
+
+def _roll_back(directory: Path, say: Callable[..., None]) -> None:
+    from reelseek.index.cards import open_index
+    from reelseek.index.store import list_files
+    from reelseek.index.switch import roll_back
+    from reelseek.index.upkeep import named
+
+    old, held = open_index(directory), named(list_files(directory))
+    new = roll_back(directory)
+    lacking = len(held - named(list_files(directory)))
+    say(
+        f"{directory}: answers from {_changed(new, old)} again; once more goes forward.",
+        model=new.model["name"],
+        lacking=lacking,
+    )
+    if lacking:
+        print(
+            f"{lacking} file{'s'[: lacking != 1]} indexed since the switch will be missing until `reelseek index` of "
+            "their folders adds them.",
+            file=sys.stderr,
+        )
