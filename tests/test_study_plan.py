@@ -38,7 +38,7 @@ def test_every_study_fits_together(study: Study) -> None:
     assert Study.from_json(json.loads(json.dumps(study.to_json()))) == study
     assert study.minutes <= 180
     assert set(study.metrics) <= set(MEASURES)
-    assert study.seeds >= 2
+    assert study.seeds == 5
     used = {scored(name)[0] for pair in study.comparisons for name in pair}
     used |= {arm for family in used & set(study.families) for arm in study.families[family]}
     used |= {scored(name)[0] for points in study.lines.values() for _, name in points}

@@ -61,8 +61,8 @@ class Study:
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lines: Mapping[str, tuple[tuple[float, str], ...]] = field(default_factory=dict)
     axis: str = ""
-    seeds: int = 3
-    minutes: int = 90
+    seeds: int = 5
+    minutes: int = 120
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
