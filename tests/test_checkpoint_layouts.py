@@ -42,7 +42,7 @@ IDS = torch.tensor([[28, 3, 5, 29, 0, 0, 0, 0, 0, 0], [28, 4, 7, 8, 9, 12, 1, 2,
 def transformers_outputs(clip: dict[str, Tensor], pixels: Tensor) -> tuple[Tensor, Tensor]:
     from transformers import CLIPConfig, CLIPModel
 
-    config = clip_config_from(clip)
+    config = clip_config_from(clip, Path("x.pt"))
     model = CLIPModel(CLIPConfig(**config)).eval()
     assert clip_names(config) == set(model.state_dict())
     model.load_state_dict(clip, strict=True)
@@ -81,7 +81,7 @@ def test_every_layout_gives_the_original_s_vectors(original: OriginalClip, layou
 
 
 def test_config_is_read_from_shapes(original: OriginalClip) -> None:
-    config = clip_config_from(map_openai(original.state_dict()).clip)
+    config = clip_config_from(map_openai(original.state_dict()).clip, Path("x.pt"))
     text, vision = config["text_config"], config["vision_config"]
     assert (config["projection_dim"], text["hidden_size"], vision["hidden_size"]) == (JOINT, TEXT, VISION)
     assert (text["num_hidden_layers"], vision["num_hidden_layers"]) == (2, 3)
@@ -137,15 +137,15 @@ def test_unknown_layouts_and_half_models_are_refused(original: OriginalClip) -> 
     with pytest.raises(ModelError, match="no known layout"):
         detect_layout({"conv.weight": torch.ones(1)})
     towerless = {name: value for name, value in original.state_dict().items() if "positional" not in name}
-    with pytest.raises(ModelError, match="not a whole CLIP"):
-        clip_config_from(map_openai(towerless).clip)
+    with pytest.raises(ModelError, match=r"x\.pt: not a whole CLIP"):
+        clip_config_from(map_openai(towerless).clip, Path("x.pt"))
 
 
 @pytest.mark.parametrize(("width", "heads"), [(768, 12), (1024, 16), (1280, 16), (1408, 16), (1664, 16)])
 def test_heads_of_the_known_vision_widths(original: OriginalClip, width: int, heads: int) -> None:
     clip = map_openai(original.state_dict()).clip
     clip["vision_model.embeddings.patch_embedding.weight"] = torch.zeros(width, 3, PATCH, PATCH)
-    assert clip_config_from(clip)["vision_config"]["num_attention_heads"] == heads
+    assert clip_config_from(clip, Path("x.pt"))["vision_config"]["num_attention_heads"] == heads
 
 
 # --- whole conversions ---

@@ -320,7 +320,7 @@ def test_missing_and_misshapen_tensors_are_refused(name: str, message: str, word
     path = save(tmp_path, words, change(original("transformer").state_dict(), name))
     with pytest.raises(ModelError, match=message) as caught:
         load(str(path))
-    assert str(path) in str(caught.value) or "not a whole CLIP" in message
+    assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["mean_proj.bias", "layers.0.linear1.weight cut"])

@@ -278,9 +278,9 @@ def test_a_run_s_settings_file_makes_the_same_run(world: World, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--train.epocs", "3"], "--train.epocs 3. Did you mean train.epochs?"),
+        (["--train.epocs", "3"], "--train.epocs 3. Did you mean --train.epochs?"),
         (["--train.lr", "3"], "The settings of train are epochs, batch_size,"),
-        (["--otu", "x"], "Did you mean out?"),
+        (["--otu", "x"], "Did you mean --out?"),
         (["--train.epochs", "three"], "train.epochs must be a whole number, not 'three'."),
         (["--train.device", "gpu"], "train.device must be one of auto, cpu, cuda, mps, not 'gpu'."),
         (["--sample.keyframes", "maybe"], "sample.keyframes must be true or false, not 'maybe'."),

@@ -88,4 +88,4 @@ def test_wrong_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert demo(tmp_path / "out", "--videos", str(tmp_path / "nowhere")) == 1
     assert "there is no such folder" in capsys.readouterr().err
     assert main(["demo", "--sise", "3"]) == 2
-    assert "Did you mean size" in capsys.readouterr().err
+    assert "Did you mean --size" in capsys.readouterr().err

@@ -151,7 +151,7 @@ def test_verbs_of_index_take_what_they_take(world: World) -> None:
     [
         ("list", ["--fps", "9"]), ("list", ["--model", "nosuch"]), ("list", ["--device", "cpu"]),
         ("rollback", ["--segments", "shots"]), ("rollback", ["--model", "nosuch"]),
-        ("compact", ["--segment_frames", "3"]), ("compact", ["--keyframes"]), ("compact", ["--keep-frames", "no"]),
+        ("compact", ["--segment-frames", "3"]), ("compact", ["--keyframes"]), ("compact", ["--keep-frames", "no"]),
         ("remove", ["--watch"]), ("switch", ["--watch"]), ("switch", ["--keep-frames", "yes"]),
     ],
 )  # fmt: skip

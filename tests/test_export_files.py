@@ -237,7 +237,7 @@ def test_search_refuses_before_it_searches(index: Path, tmp_path: Path) -> None:
 def test_search_cuts_as_asked(index: Path, tmp_path: Path) -> None:
     (one,) = [json.loads(line) for line in search(index, "-k", 1, "--json").out.splitlines()]
     film = gradient(tmp_path / "films" / "red.mp4", COLOURS["red"], frames=40)
-    assert run("index", film.parent, "--index", tmp_path / "i", "--segment_frames", 4).code == 0
+    assert run("index", film.parent, "--index", tmp_path / "i", "--segment-frames", 4).code == 0
     hits = [json.loads(line) for line in search(tmp_path / "i", "--moments", "--json").out.splitlines()]
     assert one["start"] == 0
     exact = search(tmp_path / "i", "--moments", "--out", f"{tmp_path}/exact/")

@@ -287,7 +287,7 @@ def test_a_switch_says_what_changed(tmp_path: Path) -> None:
     name = cards.open_index(index).model["name"]
     assert f"It answers from {name} and vectors made with --keyframes yes now; " in both.out
     alone = cli_world.run("index", "switch", "--index", index, "--segments", "shots", "--segment_frames", 4)
-    assert "It answers from vectors made with --segment_frames 4 --segments shots now; " in alone.out
+    assert "It answers from vectors made with --segment-frames 4 --segments shots now; " in alone.out
 
 
 def test_the_commands(tmp_path: Path) -> None:

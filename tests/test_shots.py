@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -169,16 +170,22 @@ def test_a_file_in_pieces_has_the_cuts_of_the_whole(videos: Path, monkeypatch: p
 
 
 def test_differences_are_kept_in_the_cache(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for index in ("first", "second"):
-        update_cached(tmp_path / index, videos, tmp_path / "cache")
-        monkeypatch.setattr(embed_pipeline, "decode", lambda *args, **named: pytest.fail("decoded again"))
-    assert segments(tmp_path / "first") == segments(tmp_path / "second")
+    def embedded() -> list[Any]:
+        paths = sorted(videos.glob("*.mp4"))
+        cache = tmp_path / "cache"
+        return list(
+            embed_files(
+                FakeMethod(), paths, lambda d: fixed_fps(d, 2.0, 0), sampling_key="x", cache=cache, differences=True
+            )
+        )
 
-
-def update_cached(index: Path, videos: Path, cache: Path) -> None:
-    from reelseek.index import build
-
-    build.update(index, [videos], FakeMethod(), model_card=CARD, config=SHOTS, cache=cache)
+    first = embedded()
+    monkeypatch.setattr(embed_pipeline, "decode", lambda *args, **named: pytest.fail("decoded again"))
+    again = embedded()
+    assert len(first) == len(again) > 1
+    for one, two in zip(first, again, strict=True):
+        assert one.differences_N is not None
+        assert np.array_equal(one.differences_N, two.differences_N)
 
 
 def test_the_setting_belongs_to_the_index(videos: Path, tmp_path: Path) -> None:

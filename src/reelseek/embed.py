@@ -139,7 +139,6 @@ def embed_pairs(
     sample: SampleConfig,
     *,
     cache: Path | None = None,
-    workers: int | None = None,
     progress: Progress | None = None,
 ) -> EmbeddedPairs:
     """Tower outputs of all captions and videos of a split, padded to the longest video, with mask.
@@ -159,7 +158,6 @@ def embed_pairs(
         spans=pairs.spans,
         keyframes=sample.keyframes,
         cache=cache,
-        workers=workers,
     )
     for number, result in enumerate(found):
         if isinstance(result, BrokenFile):

@@ -94,14 +94,14 @@ def divide(examples: Sequence[Example], *, seen: Collection[str] = (), seed: int
     return sides
 
 
-def folds(examples: Sequence[Example], count: int = FOLDS) -> list[list[int]]:
-    """Positions of examples in `count` parts of about as many groups each; groups stay whole. No part is empty.
+def folds(examples: Sequence[Example]) -> list[list[int]]:
+    """Positions of examples in `FOLDS` parts of about as many groups each; groups stay whole. No part is empty.
 
     Fewer parts where there are fewer groups.
     """
     order = sorted({example.group for example in examples}, key=lambda group: digest(f"fold {group}"))
-    part_of = {group: number % count for number, group in enumerate(order)}
-    parts: list[list[int]] = [[] for _ in range(min(count, len(order)))]
+    part_of = {group: number % FOLDS for number, group in enumerate(order)}
+    parts: list[list[int]] = [[] for _ in range(min(FOLDS, len(order)))]
     for position, example in enumerate(examples):
         parts[part_of[example.group]].append(position)
     return parts

@@ -93,7 +93,8 @@ def _with_suggestion(text: str, options: Sequence[str]) -> str:
         siblings = [name.removeprefix(f"{section}.") for name in names if section and name.startswith(f"{section}.")]
         near = difflib.get_close_matches(last if siblings else whole, siblings or names, n=1, cutoff=0.5)
         if near:
-            return f"{text}. Did you mean {f'{section}.' if siblings else ''}{near[0]}?"
+            dashes = "--" if f"--{word}" in text else ""
+            return f"{text}. Did you mean {dashes}{f'{section}.' if siblings else ''}{near[0]}?"
         if siblings:
             return f"{text}. The settings of {section} are {', '.join(siblings)}."
     return f"{text}."

@@ -54,7 +54,7 @@ def convert(source: Path | str, target_folder: Path | str, *, activation: str = 
     if layout in METHOD_LAYOUTS:
         raise ModelError(f"{source} holds a whole retrieval method in {layout}'s layout: see reelseek.methods.peers")
     mapped = MAPPINGS[layout](state)
-    config = clip_config_from(mapped.clip, activation=activation)
+    config = clip_config_from(mapped.clip, Path(source), activation=activation)
     expected = clip_names(config)
     target = Path(target_folder)
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -162,12 +163,12 @@ METHOD_LAYOUTS = ("clip4clip", "gare")
 MAPPINGS = {"openai": map_openai, "open_clip": map_open_clip, "clip4clip": map_clip4clip, "gare": map_gare}
 
 
-def clip_config_from(clip: Mapping[str, Tensor], *, activation: str = "quick_gelu") -> dict[str, Any]:
+def clip_config_from(clip: Mapping[str, Tensor], source: Path, *, activation: str = "quick_gelu") -> dict[str, Any]:
     """The config.json of transformers' `CLIPModel` that fits mapped weights.
 
     Shapes tell all but two things: heads are 64 wide (80, 88 and 104 in open_clip's largest vision towers), and the
     activation is OpenAI's "quick_gelu" unless told otherwise: most open_clip weights want "gelu".
-    ModelError where the weights lack a tower.
+    ModelError where the weights, those of the file `source`, lack a tower.
     """
     try:
         vocabulary, text_width = clip["text_model.embeddings.token_embedding.weight"].shape
@@ -177,7 +178,9 @@ def clip_config_from(clip: Mapping[str, Tensor], *, activation: str = "quick_gel
         width = clip["text_projection.weight"].shape[0]
         inner = {tower: clip[f"{tower}_model.encoder.layers.0.mlp.fc1.weight"].shape[0] for tower in ("text", "vision")}
     except (KeyError, ValueError) as error:
-        raise ModelError(f"these weights are not a whole CLIP vision transformer and text tower: {error}") from None
+        raise ModelError(
+            f"{source}: not a whole CLIP vision transformer and text tower, it lacks {error}. Was it written whole?"
+        ) from None
     side = round((places - 1) ** 0.5) * patch
     shared = {"hidden_act": activation, "layer_norm_eps": 1e-5, "projection_dim": width}
     text = {

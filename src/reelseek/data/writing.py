@@ -31,7 +31,7 @@ def remove_leftovers(folder: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def write_video(frames_FHW3: Iterable[np.ndarray], path: Path, *, fps: int, group: int, quantiser: int = 22) -> None:
+def write_video(frames_FHW3: Iterable[np.ndarray], path: Path, *, fps: int, group: int) -> None:
     """Encode RGB frames of one even size as H.264 in an mp4, in closed groups of `group` at a constant quantiser."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -40,7 +40,7 @@ def write_video(frames_FHW3: Iterable[np.ndarray], path: Path, *, fps: int, grou
             stream.pix_fmt = "yuv420p"
             stream.codec_context.gop_size = group
             stream.codec_context.thread_count = 1
-            stream.options = {"preset": "ultrafast", "qp": str(quantiser), "bf": "0", "sc_threshold": "0"}
+            stream.options = {"preset": "ultrafast", "qp": "22", "bf": "0", "sc_threshold": "0"}
             for number, pixels_HW3 in enumerate(frames_FHW3):
                 if number == 0:
                     stream.height, stream.width = pixels_HW3.shape[:2]

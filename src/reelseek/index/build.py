@@ -77,7 +77,6 @@ def update(
     files: Sequence[Path] | None = None,
     keep_frames: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
-    cache: Path | None = None,
 ) -> IndexReport:
     """Make the index of all videos below `folders` (or files), or bring it up to date; may be killed at any moment.
 
@@ -87,7 +86,6 @@ def update(
     others stay as they are, if they are still there. model_card: plain values kept with the index, such as "trained_on"
     and what its caller needs to load the model again. progress: called with (done, total) files.
     keep_frames: from now on keep the sampled frames of what is added (`reelseek.index.kept`), or delete those kept.
-    cache: folder of tower outputs, see `reelseek.embed.embed_files`.
 
     Raises IndexLocked while another process writes; NotAnIndex; IndexMismatch for another model or other settings;
     IndexError_ where the disk is full or read-only, and for a folder that is missing, or holds no video although the
@@ -116,7 +114,7 @@ def update(
                 (directory / kept.FOLDER).mkdir(exist_ok=True)
         told = telling(directory, progress)
         before = store.read_files(index.tables)
-        report = bring_up(index, method, places, files=files, progress=told, cache=cache)
+        report = bring_up(index, method, places, files=files, progress=told)
         rows = store.read_files(index.tables)
         forget_elsewhere(index, before, rows)
         drop_frames(index)
@@ -137,7 +135,6 @@ def bring_up(
     *,
     files: Sequence[Path] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    cache: Path | None = None,
 ) -> IndexReport:
     """`update` of an index's tables, under the lock that the caller holds. files: what to index instead of `places`."""
     tables = index.tables
@@ -146,7 +143,7 @@ def bring_up(
     plan = make_plan(known, found, store.contents(tables), places)
     if plan.ready or len(plan.kept) != len(known):
         store.write_files(tables, plan.kept + plan.ready, replace=True)
-    report = _embed(index, method, plan, progress, cache)
+    report = _embed(index, method, plan, progress)
     drop_leftovers(tables)
     asked = None if files is None else set(files)
     broken = [
@@ -201,7 +198,7 @@ def embed_kept(
     for row in rows:
         groups.setdefault(row.content_hash, []).append(row)
     plan = Plan([], [], list(groups.values()), 0, 0, 0, 0)
-    return _embed(index, method, plan, progress, None, frames=[keeper.place(content) for content in groups])
+    return _embed(index, method, plan, progress, frames=[keeper.place(content) for content in groups])
 
 
 def _embed(
@@ -209,13 +206,11 @@ def _embed(
     method: Method,
     plan: Plan,
     progress: Callable[[int, int], None] | None,
-    cache: Path | None,
     *,
     frames: Sequence[Path] | None = None,
 ) -> IndexReport:
     """Embed the plan's groups and store them. frames: where each group's frames are kept, to be read instead."""
     config = index.config
-    shots = config.segments == "shots"
     added = plan.adopted
     video_seconds = decode_seconds = encode_seconds = 0.0
     done = plan.unchanged + plan.moved + plan.adopted
@@ -229,10 +224,9 @@ def _embed(
         method,
         [group[0].path for group in plan.groups] if frames is None else frames,
         lambda duration: fixed_fps(duration, config.fps, 0, at_least=config.min_frames),
-        sampling_key=f"index-{config.fps}-{config.min_frames}{'-shots' * shots}",
+        sampling_key="",  # names entries of a cache, and an index keeps none
         keyframes=config.keyframes,
-        cache=cache,
-        differences=shots,
+        differences=config.segments == "shots",
         source=source,
     )
     with _Batch(index.tables) as batch, torch.inference_mode():

@@ -127,7 +127,7 @@ def options_of(config: IndexConfig, other: IndexConfig) -> str:
     """The settings of `config` that `other` has not, as options of `reelseek index`: "--fps 2 --keyframes yes"."""
     values = [(name, value) for name, value in asdict(config).items() if value != getattr(other, name)]
     words = {True: "yes", False: "no"}
-    told = [(name, words[value] if isinstance(value, bool) else value) for name, value in values]
+    told = [(name.replace("_", "-"), words[value] if isinstance(value, bool) else value) for name, value in values]
     return " ".join(f"--{name} {value:g}" if isinstance(value, float) else f"--{name} {value}" for name, value in told)
 
 

@@ -94,15 +94,15 @@ def explain(searcher: Searcher, query: str, hits: Sequence[tuple[str, float]] | 
     return found
 
 
-def pieces_of(query: str, most: int = MOST_PIECES) -> list[Piece]:
-    """The query's words, each with the query left without it; runs of words where there are more than `most`.
+def pieces_of(query: str) -> list[Piece]:
+    """The query's words, each with the query left without it; runs of words where there are more than `MOST_PIECES`.
 
     Words stand between spaces and have a letter or a digit. None for a query of one word: nothing would be left.
     """
     spans = [match.span() for match in re.finditer(r"\S+", query) if any(letter.isalnum() for letter in match[0])]
     if len(spans) < 2:
         return []
-    most = max(2, min(most, MOST_WORDS // len(spans), len(spans)))
+    most = max(2, min(MOST_PIECES, MOST_WORDS // len(spans), len(spans)))
     runs = np.array_split(np.array(spans), most)
     bounds = [(int(run[0, 0]), int(run[-1, 1])) for run in runs]
     return [Piece(start, end, " ".join((query[:start] + query[end:]).split())) for start, end in bounds]

@@ -35,14 +35,13 @@ def switch(
     model_card: Mapping[str, Any],
     config: IndexConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
-    cache: Path | None = None,
 ) -> IndexReport:
     """Embed all files that the index knows by another method, then make that the index's model, in one step.
 
     Until then searches answer from the old model. Files that have changed are read as they are now; where frames are
     kept, unchanged files need not be there. Others that cannot be reached (an unplugged disk) make it refuse, so that
     nothing is lost. config: None keeps the index's own settings;
-    others are a switch too, also with the same model. model_card, progress, cache: as for
+    others are a switch too, also with the same model. model_card, progress: as for
     `reelseek.index.build.update`.
 
     Raises IndexError_ where the index has this model and these settings already, or knows files that are not there;
@@ -68,7 +67,7 @@ def switch(
         first = embed_kept(new, method, [row for row in frames if row.path not in done], progress=told)
         _check_there(directory, rows, {row.path for row in store.read_files(new.tables)})
         files = [row.path for row in rows if row.path.exists()]
-        report = bring_up(new, method, [], files=files, progress=told, cache=cache)
+        report = bring_up(new, method, [], files=files, progress=told)
         cards.create(replace(new, previous=replace(old, previous=None)))
     return report._replace(
         added=report.added + first.added,

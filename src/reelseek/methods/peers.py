@@ -134,7 +134,7 @@ def _backbone(path: Path, mapped: Mapped, device: str, activation: str) -> Backb
     from reelseek.encoders.clip import ClipBackbone
     from reelseek.encoders.hub import clip_model, preprocess_from
 
-    settings = clip_config_from(mapped.clip, activation=activation)
+    settings = clip_config_from(mapped.clip, path, activation=activation)
     tokenizer = _tokenizer(path, settings["text_config"])
     try:
         model = clip_model(settings, as_float32(mapped.clip))

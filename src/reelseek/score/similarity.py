@@ -70,13 +70,13 @@ def masked_mean(frames_VFD: Tensor, mask_VF: Tensor) -> Tensor:
     return real_VFD.sum(dim=1) / mask_VF.sum(dim=1, keepdim=True)
 
 
-def masked_softmax(logits: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
-    """Softmax over `dim` in which masked entries weigh exactly 0 and the others sum to 1.
+def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the last dimension in which masked entries weigh exactly 0 and the others sum to 1.
 
     mask: bool, broadcastable to `logits`, True = takes part. Raises ValueError where no entry takes part.
     """
     if mask.dtype != torch.bool:
         raise ValueError(f"the mask must be bool (True = takes part), not {mask.dtype}.")
-    if not bool(mask.any(dim=dim).all()):
+    if not bool(mask.any(dim=-1).all()):
         raise ValueError("a row of the mask is all False: a softmax over nothing is undefined.")
-    return logits.masked_fill(~mask, float("-inf")).softmax(dim=dim)
+    return logits.masked_fill(~mask, float("-inf")).softmax(dim=-1)

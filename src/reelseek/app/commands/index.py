@@ -48,7 +48,14 @@ def parse(words: Sequence[str]) -> Namespace:
     options.add_argument("--index", required=True, metavar="DIR", help="where the index is or shall be")
     options.add_argument("--model", default="", help="offline, a CLIP or SigLIP name or folder, or a run of `train`")
     options.add_argument("--fps", type=float, default=None, help="frames looked at a second (new indexes: 1)")
-    options.add_argument("--segment_frames", type=int, default=None, help="frames of a segment (new indexes: 12)")
+    options.add_argument(
+        "--segment-frames",
+        "--segment_frames",
+        dest="segment_frames",
+        type=int,
+        default=None,
+        help="frames of a segment (new indexes: 12)",
+    )
     options.add_argument(
         "--segments",
         choices=["windows", "shots"],
@@ -117,8 +124,7 @@ def _refuse_idle(verb: str, arguments: Namespace) -> None:
     usual = {"model": "", "device": "auto", "watch": False, **dict.fromkeys((*SAMPLING, "keep_frames"))}
     for name, unset in usual.items():
         if name not in TAKEN.get(verb, ()) and getattr(arguments, name) != unset:
-            option = "keep-frames" if name == "keep_frames" else name
-            raise ConfigError(f"--{option}: `reelseek index {verb}` does not read it; leave it out.")
+            raise ConfigError(f"--{name.replace('_', '-')}: `reelseek index {verb}` does not read it; leave it out.")
 
 
 def _watch(directory: Path, arguments: Namespace, method: Method, source: str) -> int:
@@ -226,7 +232,7 @@ def _config(arguments: Namespace, usual: IndexConfig) -> IndexConfig | None:
         asked["keyframes"] = asked["keyframes"] == "yes"
     config = replace(usual, **asked)
     if config.fps <= 0 or config.segment_frames < 1:
-        raise ConfigError("--fps must be above 0 and --segment_frames at least 1.")
+        raise ConfigError("--fps must be above 0 and --segment-frames at least 1.")
     return config
 
 
