@@ -285,6 +285,7 @@ STUDIES: dict[str, Study] = {
             arms=_LOSSES,
             modes=_RESCORERS,
             comparisons=_rescoring_pairs(),
+            metrics=("R@1", "R@1 by lot", "R@5", "MnR"),
         ),
         Study(
             name="camoe",
