@@ -25,7 +25,7 @@ from reelseek.app.schema import MOST_CHARACTERS
 from reelseek.app.web import STATIC, create_app, serve
 from reelseek.errors import ConfigError, IndexError_, IndexMismatch, NotInIndex
 from reelseek.index.query import Query
-from web_fakes import Camera, Library
+from web_fakes import Camera, Library, stamp
 
 HERE = "http://127.0.0.1:8765"
 SVG = "http://www.w3.org/2000/svg"  # the name of a language: nothing is fetched from there
@@ -291,7 +291,9 @@ def test_thumbnails_are_made_once_a_moment(client, library, camera):
     path = Path(library.paths[0]).resolve()
     assert camera.taken == [(path, 2.25), (path, 3.0)]
     os.utime(path, ns=(1, 1))
-    client.get(f"/thumb/{ident}", params={"t": 3})
+    assert "changed since it was indexed" in sentence_of(client.get(f"/thumb/{ident}", params={"t": 3}), 404)
+    library.held[str(path)] = stamp(path)
+    assert client.get(f"/thumb/{ident}", params={"t": 3}).status_code == 200
     assert len(camera.taken) == 3
 
 
@@ -380,7 +382,7 @@ def test_files_that_vanish_change_or_leave_the_index(client, library, tmp_path):
     tape.symlink_to(secret)
     odd.unlink()
     odd.mkdir()
-    library.real.discard(os.path.realpath(library.paths[3]))
+    del library.held[os.path.realpath(library.paths[3])]
     for address in addresses:
         words = sentence_of(client.get(address), 404)
         assert "secret" not in words

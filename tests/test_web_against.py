@@ -44,7 +44,7 @@ def test_files_of_either_side_are_served_and_no_others(sides, tmp_path):
     }
     for name, ident in ids.items():
         assert ask(client, f"/video/{ident}").content == name.encode()
-    right.real.clear()
+    right.held.clear()
     assert ask(client, f"/video/{ids['right.mp4']}").status_code == 404
     assert ask(client, f"/video/{ids['both.mp4']}").status_code == 200
 
