@@ -23,6 +23,7 @@ from reelseek.app.guard import shown
 from reelseek.app.loopback import is_loopback
 from reelseek.app.schema import MOST_CHARACTERS
 from reelseek.app.web import STATIC, create_app, serve
+from reelseek.client import Client
 from reelseek.errors import ConfigError, IndexError_, IndexMismatch, NotInIndex
 from reelseek.index.query import Query
 from web_fakes import Camera, Library, stamp
@@ -447,6 +448,33 @@ def test_the_printed_link_opens_the_page(library, camera, token):
     client = TestClient(create_app(library, thumbnail=camera, token=token), base_url=HERE)
     assert client.get(link).url == f"{HERE}/"
     assert client.get("/api/status").status_code == 200
+
+
+def test_two_servers_of_one_machine_leave_each_other_s_visitors_in(library, camera):
+    # a browser sends its cookies to every port of a host
+    both = {}
+    for token in ("first one", "second one"):
+        app = create_app(library, thumbnail=camera, token=token)
+        client = TestClient(app, base_url=HERE, cookies=both)
+        assert client.get("/", params={"token": token}).status_code == 200
+        both |= dict(client.cookies)
+        assert token not in "".join([*both, *both.values()])
+    assert len(both) == 2
+    for token in ("first one", "second one"):
+        app = create_app(library, thumbnail=camera, token=token)
+        assert TestClient(app, base_url=HERE, cookies=both).get("/api/status").status_code == 200
+        # what a cookie holds is no token
+        for value in both.values():
+            assert TestClient(app, base_url=HERE).get("/", params={"token": value}).status_code == 401
+    third = create_app(library, thumbnail=camera, token="third one")
+    assert TestClient(third, base_url=HERE, cookies=both).get("/api/status").status_code == 401
+
+
+@pytest.mark.parametrize("token", ["caf\xe9", "tab\tbed", "line\n", "\N{GRINNING FACE}", " open", "sesame ", "\udcff"])
+def test_a_token_that_no_header_carries_is_refused(library, camera, token):
+    for start in (lambda: create_app(library, thumbnail=camera, token=token), lambda: Client(HERE, token)):
+        with pytest.raises(ConfigError, match="holds a character that a header cannot carry, or begins"):
+            start()
 
 
 @pytest.mark.parametrize("token", ["", "  "])

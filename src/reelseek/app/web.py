@@ -29,6 +29,7 @@ from reelseek.app.routes_index import add_index
 from reelseek.app.routes_search import add_search
 from reelseek.app.schema import MOST_ASKED, ErrorAnswer, Health
 from reelseek.app.service import SearchService
+from reelseek.app.token import check_token
 from reelseek.errors import ConfigError, DataError, NotInIndex, ReelseekError, VideoError
 
 STATIC = Path(__file__).parent / "static"
@@ -58,10 +59,11 @@ def create_app(
         patience: seconds after which one that still stands there is answered 429 too.
 
     Raises:
-        ConfigError: the token is empty.
+        ConfigError: the token is empty, or has characters that a header cannot carry.
     """
     if token is not None and not token.strip():
         raise ConfigError("The token is empty: it would let everyone in. Give a longer one, or none.")
+    check_token(token or "")
     # the usual pages that show a schema load their scripts from elsewhere
     app = FastAPI(title="reelseek", version=__version__, docs_url=None, redoc_url=None, responses=ERRORS)
     app.state.token = token
