@@ -46,6 +46,7 @@ function about(hit) {
   const facts = [element("b", spanOf(hit)), ...(hit.then ? [` then ${spanOf(hit.then)}`] : []), ` · ${worthSaid(hit)}`];
   if (hit.heard) facts.push(` · said at ${clock(hit.heard.start)}: `, element("bdi", `“${hit.heard.text}”`));
   if (hit.duration) facts.push(` · of ${lasting(hit.duration)}`);
+  // the server's day, as its filters take it
   if (hit.changed) facts.push(` · ${hit.changed.slice(0, 10)}`);
   facts.push(" · ", element("bdi", hit.folder));
   for (const [name, value] of Object.entries(hit.metadata || {})) facts.push(" · ", element("bdi", `${name}: ${value}`));
