@@ -337,6 +337,25 @@ def test_video_in_ranges(client, asked, first, last):
     assert answer.content == CONTENT[first : last + 1]
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *("bytes=5-2", "bytes=a-b", "bytes=", "bytes=-", "bytes=,", "bytes", "bytes=1", "bytes=0-1,b", "bytes=+1-2"),
+        *("lines=1-2", "=0-1", "bytes=0x1-2", "bytes=1_0-20", "bytes=\u0661-2", "bytes=" + "9" * 5000 + "-"),
+    ],
+)
+def test_a_range_header_that_is_none_of_bytes_is_ignored(client, asked):
+    address = f"/video/{hits_of(client)[0]['id']}"
+    answer = client.get(address, headers={"Range": asked.encode()})
+    assert (answer.status_code, answer.content) == (200, CONTENT)
+
+
+@pytest.mark.parametrize("asked", ["Bytes=3-4", "bytes=3-4,", "bytes= 3-4 ", "bytes=,3-4"])
+def test_ranges_in_other_spellings(client, asked):
+    answer = client.get(f"/video/{hits_of(client)[0]['id']}", headers={"Range": asked})
+    assert (answer.status_code, answer.content) == (206, CONTENT[3:5])
+
+
 def test_video_ranges_beyond_the_end_and_head(client):
     address = f"/video/{hits_of(client)[0]['id']}"
     assert client.get(address, headers={"Range": "bytes=99999-"}).status_code == 416

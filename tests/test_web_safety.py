@@ -235,10 +235,10 @@ def test_many_ranges_are_answered_at_once(client: TestClient) -> None:
     ranges = ",".join(f"{at}-{at}" for at in range(0, 6000, 2))
     begun = time.perf_counter()
     answer = client.get(f"/video/{hit['id']}", headers={"Range": f"bytes={ranges}"})
-    assert answer.status_code in (200, 206, 400, 416)
+    assert answer.status_code in (200, 206)
     assert time.perf_counter() - begun < 5
-    for wrong in ("bytes=9-1", "bytes=-", "lines=0-1", "bytes=a-b", "bytes=" + "0-0," * 5000):
-        assert client.get(f"/video/{hit['id']}", headers={"Range": wrong}).status_code in (200, 206, 400, 416)
+    answer = client.get(f"/video/{hit['id']}", headers={"Range": "bytes=" + "0-0," * 5000})
+    assert answer.status_code in (200, 206)
 
 
 def test_ids_cannot_be_made_elsewhere(client: TestClient, films: Path) -> None:
