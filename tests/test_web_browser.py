@@ -75,6 +75,18 @@ def test_a_film_that_no_browser_plays_is_shown_as_a_picture_with_a_download(page
     assert download.value.suggested_filename == "old.avi"
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_sentence_over_a_still_lies_within_the_picture(page_at: Open, width: int) -> None:
+    page = page_at("?q=red", viewport={"width": width, "height": 720})
+    page.locator(".card", has_text="old.avi").click()
+    wait_until(page, "document.querySelector('#player .still img').naturalWidth > 0")
+    stage, words = (page.locator(f"#player .still{part}").bounding_box() for part in ("", " p"))
+    assert stage is not None
+    assert words is not None
+    assert stage["y"] <= words["y"]
+    assert words["y"] + words["height"] <= stage["y"] + stage["height"]
+
+
 def test_a_film_that_changed_since_it_was_indexed_is_not_played_and_the_player_says_why(
     page_at: Open, page_server: World
 ) -> None:
