@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from reelseek.errors import ConfigError, DataError
+from reelseek.index.ask import Answer
 from reelseek.index.filters import Condition, Filters, Metadata, parse_condition, parse_time, read_metadata
 from reelseek.index.store import IndexedFile
 
@@ -58,6 +60,30 @@ def test_below_is_seen_from_the_working_directory(tmp_path, monkeypatch):
 def test_since_is_inclusive_and_until_exclusive():
     assert passing(since=200, until=400) == ["/films/alps/b.mp4", "/films/alpsee/a.mp4"]
     assert passing(since=400.1) == []
+
+
+@pytest.fixture
+def clock_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Puts this process into another time zone."""
+
+    def move(zone: str) -> None:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield move
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("zone", ["FAR-14", "UTC0", "FAR+12"])
+def test_the_day_that_an_answer_tells_is_the_day_that_finds_it(clock_of, zone):
+    clock_of(zone)
+    for hour in range(0, 48, 5):
+        changed = 1.7e9 + 3600 * hour
+        found = Answer("/a", 0, 1, 0.5, 0, None, "cosine", (), None, (), 1, changed, {}).plain()["changed"]
+        assert datetime.fromisoformat(found).timestamp() == changed
+        day = found[:10]
+        assert parse_time(day) <= changed < parse_time(day, end=True)
 
 
 def test_lengths_are_inclusive():

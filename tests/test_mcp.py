@@ -103,6 +103,20 @@ def test_pictures_that_may_be_read(index: Path) -> None:
         assert "may not read it" in call(index, "search", {"image": outside}, readable=[index.parent / "videos"])
 
 
+def test_an_indexed_file_may_be_read_only_as_it_was_indexed(tmp_path: Path) -> None:
+    film = clip(tmp_path / "videos" / "a.avi", ["red", "green"])
+    clip(tmp_path / "secret.avi", ["blue"], seed=1)
+    update(tmp_path / "index", film.parent)
+    assert names(call(tmp_path / "index", "search", {"clip": str(film), "k": 1})) == ["a.avi"]
+    film.rename(tmp_path / "aside.avi")
+    film.symlink_to(tmp_path / "secret.avi")
+    assert "may not read it" in call(tmp_path / "index", "search", {"clip": str(film)})
+    assert names(call(tmp_path / "index", "search", {"clip": str(film)}, readable=[tmp_path])) == ["a.avi"]
+    film.unlink()
+    (tmp_path / "aside.avi").rename(film)
+    assert names(call(tmp_path / "index", "search", {"clip": f"{film}@0-1", "k": 1})) == ["a.avi"]
+
+
 def test_refusals_are_sentences(index: Path) -> None:
     assert "the query is empty" in call(index, "search", {})
     assert "'soon' is no date" in call(index, "search", {"text": "red", "since": "soon"})

@@ -160,6 +160,28 @@ def test_what_is_said_is_looked_up_too(page_at: Open) -> None:
     expect(page.locator("#subtitles")).to_be_enabled()
 
 
+@pytest.mark.parametrize("choice", ["All moments", "Best moments"])
+def test_two_moments_in_order_leave_the_span_of_an_answer_out_of_use(page_at: Open, choice: str) -> None:
+    page = page_at()
+    page.get_by_label(choice).check()
+    look_for(page, "red")
+    assert "moment" in urlsplit(page.url).query
+    page.locator("#moreButton").click()
+    page.locator("#then").fill("green")
+    expect(page.get_by_label(choice)).to_be_disabled()
+    with page.expect_response(lambda answer: "then=green" in answer.url and "moment" not in answer.url):
+        page.keyboard.press("Enter")
+    expect(page.locator("#said")).to_contain_text("best match first")
+    expect(page.locator("#trouble")).to_be_hidden()
+    found = answers(page, "red", then="green")
+    expect(page.locator(".card .name")).to_have_text([hit["name"] for hit in found])
+    with page.expect_response(lambda answer: "moment" in answer.url):
+        page.locator("#then").fill("")
+        page.locator("#then").press("Enter")
+    expect(page.get_by_label(choice)).to_be_enabled()
+    expect(page.get_by_label(choice)).to_be_checked()
+
+
 def test_more_answers_come_when_they_are_asked_for(page_at: Open) -> None:
     page = page_at("?q=red&moments=1&duplicates=1&k=3")
     expect(page.locator(".card")).to_have_count(3)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import struct
+from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 
 from reelseek.errors import NoVideoStream, TruncatedVideo, UnreachableVideo, UnreadableVideo, VideoError
+from reelseek.video import container
 from reelseek.video.decode import decode, probe
+from reelseek.video.files import thumbnail
 from reelseek.video.sample import middle
-from video_clips import make_clip, make_sound, number_of
+from video_clips import HEIGHT, WIDTH, make_clip, make_sound, number_of
 
 BOTH_WAYS = pytest.mark.parametrize("keyframes", [False, True])
 
@@ -186,6 +190,69 @@ def test_an_absurd_length_is_not_believed(tmp_path):
     data = data[:place] + struct.pack(">d", 1e15) + data[place + 8 :]
     path.write_bytes(data.replace(b"DURATION", b"DURATIOM"))
     assert probe(path).duration == pytest.approx(2.0, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("a.mp4", {}),
+        ("a.ts", {}),
+        ("a.webm", {"codec": "libvpx-vp9", "options": {}}),
+        ("a.mov", {"codec": "png", "pixel_format": "rgb24", "options": {}}),
+        ("a.avi", {"codec": "mjpeg", "pixel_format": "yuvj420p", "options": {}}),
+    ],
+)
+@BOTH_WAYS
+def test_pictures_of_too_many_pixels_are_not_decoded(tmp_path, monkeypatch, name, settings, keyframes):
+    path = make_clip(tmp_path / name, frames=20, **settings)
+    monkeypatch.setattr(container, "LARGEST", WIDTH * HEIGHT)
+    assert _decode(path, keyframes).pixels_FHW3.shape == (12, HEIGHT, WIDTH, 3)
+    monkeypatch.setattr(container, "LARGEST", WIDTH * HEIGHT - 1)
+    for look in (probe, lambda path: _decode(path, keyframes)):
+        with pytest.raises(UnreadableVideo, match=rf"{re.escape(str(path))}: .* pixels"):
+            look(path)
+
+
+def _black(path, *sides, frames=15):
+    """A video of black squares, five a second: the stream changes their size on the way."""
+    streams = []
+    for side in sides:
+        file = io.BytesIO()
+        with av.open(file, "w", format="h264") as output:
+            stream = output.add_stream("libx264", rate=5, options={"preset": "ultrafast"})
+            stream.width, stream.height, stream.pix_fmt = side, side, "yuv420p"
+            for _ in range(frames):
+                output.mux(stream.encode(av.VideoFrame(side, side, "yuv420p")))
+            output.mux(stream.encode(None))
+        streams.append(file.getvalue())
+    with av.open(io.BytesIO(b"".join(streams)), format="h264") as source, av.open(str(path), "w") as output:
+        stream = output.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(packet for packet in source.demux(video=0) if packet.size):
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream = Fraction(1, 5), stream
+            output.mux(packet)
+    return path
+
+
+@BOTH_WAYS
+def test_a_stream_whose_pictures_become_too_large_is_damaged_there(tmp_path, monkeypatch, keyframes):
+    path = _black(tmp_path / "grows.ts", 64, 256, 64)
+    times_F = np.array([0.4, 4.3, 8.4])
+    assert decode(path, lambda _: times_F, keyframes=keyframes).pixels_FHW3.shape == (3, 64, 64, 3)
+    monkeypatch.setattr(container, "LARGEST", 64 * 64)
+    assert decode(path, lambda _: times_F[[0, 2]], keyframes=keyframes).pixels_FHW3.shape == (2, 64, 64, 3)
+    with pytest.raises(UnreadableVideo, match=r"damaged: no picture between 3\.0 s and 4\.3 s"):
+        decode(path, lambda _: times_F, keyframes=keyframes)
+
+
+def test_a_picture_of_a_hundred_million_pixels_in_few_bytes_is_refused_and_8k_is_not(tmp_path):
+    path = _black(tmp_path / "bomb.ts", 10_000, frames=1)
+    assert path.stat().st_size < 1 << 20
+    for look in (probe, lambda path: thumbnail(path, 0.0)):
+        with pytest.raises(UnreadableVideo, match="10,000 x 10,000 pixels, more than the 89,478,485 that are decoded"):
+            look(path)
+    # as many as 8K has
+    assert thumbnail(_black(tmp_path / "large.ts", 5760, frames=1), 0.0)[:2] == b"\xff\xd8"
 
 
 def _damage(data, draw):

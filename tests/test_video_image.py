@@ -72,6 +72,17 @@ def test_a_large_image_comes_shrunk_and_is_the_same_picture(
     assert np.abs(small - expected).max() <= 1
 
 
+def test_an_image_of_too_many_pixels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Image.MAX_IMAGE_PIXELS == image.LARGEST
+    Image.new("RGB", (96, 60)).save(tmp_path / "image.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    monkeypatch.setattr(image, "LARGEST", 96 * 60)
+    assert read_image(tmp_path / "image.png").shape == (1, 60, 96, 3)
+    monkeypatch.setattr(image, "LARGEST", 96 * 60 - 1)
+    with pytest.raises(UnreadableVideo, match=r"image\.png: has too many pixels"):
+        read_image(tmp_path / "image.png")
+
+
 MEASURED = """
 import resource, sys
 from pathlib import Path

@@ -23,9 +23,10 @@ from reelseek.app.guard import shown
 from reelseek.app.loopback import is_loopback
 from reelseek.app.schema import MOST_CHARACTERS
 from reelseek.app.web import STATIC, create_app, serve
+from reelseek.client import Client
 from reelseek.errors import ConfigError, IndexError_, IndexMismatch, NotInIndex
 from reelseek.index.query import Query
-from web_fakes import Camera, Library
+from web_fakes import Camera, Library, stamp
 
 HERE = "http://127.0.0.1:8765"
 SVG = "http://www.w3.org/2000/svg"  # the name of a language: nothing is fetched from there
@@ -291,7 +292,9 @@ def test_thumbnails_are_made_once_a_moment(client, library, camera):
     path = Path(library.paths[0]).resolve()
     assert camera.taken == [(path, 2.25), (path, 3.0)]
     os.utime(path, ns=(1, 1))
-    client.get(f"/thumb/{ident}", params={"t": 3})
+    assert "changed since it was indexed" in sentence_of(client.get(f"/thumb/{ident}", params={"t": 3}), 404)
+    library.held[str(path)] = stamp(path)
+    assert client.get(f"/thumb/{ident}", params={"t": 3}).status_code == 200
     assert len(camera.taken) == 3
 
 
@@ -332,6 +335,25 @@ def test_video_in_ranges(client, asked, first, last):
     assert answer.status_code == 206
     assert answer.headers["content-range"] == f"bytes {first}-{last}/10240"
     assert answer.content == CONTENT[first : last + 1]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *("bytes=5-2", "bytes=a-b", "bytes=", "bytes=-", "bytes=,", "bytes", "bytes=1", "bytes=0-1,b", "bytes=+1-2"),
+        *("lines=1-2", "=0-1", "bytes=0x1-2", "bytes=1_0-20", "bytes=\u0661-2", "bytes=" + "9" * 5000 + "-"),
+    ],
+)
+def test_a_range_header_that_is_none_of_bytes_is_ignored(client, asked):
+    address = f"/video/{hits_of(client)[0]['id']}"
+    answer = client.get(address, headers={"Range": asked.encode()})
+    assert (answer.status_code, answer.content) == (200, CONTENT)
+
+
+@pytest.mark.parametrize("asked", ["Bytes=3-4", "bytes=3-4,", "bytes= 3-4 ", "bytes=,3-4"])
+def test_ranges_in_other_spellings(client, asked):
+    answer = client.get(f"/video/{hits_of(client)[0]['id']}", headers={"Range": asked})
+    assert (answer.status_code, answer.content) == (206, CONTENT[3:5])
 
 
 def test_video_ranges_beyond_the_end_and_head(client):
@@ -380,7 +402,7 @@ def test_files_that_vanish_change_or_leave_the_index(client, library, tmp_path):
     tape.symlink_to(secret)
     odd.unlink()
     odd.mkdir()
-    library.real.discard(os.path.realpath(library.paths[3]))
+    del library.held[os.path.realpath(library.paths[3])]
     for address in addresses:
         words = sentence_of(client.get(address), 404)
         assert "secret" not in words
@@ -445,6 +467,33 @@ def test_the_printed_link_opens_the_page(library, camera, token):
     client = TestClient(create_app(library, thumbnail=camera, token=token), base_url=HERE)
     assert client.get(link).url == f"{HERE}/"
     assert client.get("/api/status").status_code == 200
+
+
+def test_two_servers_of_one_machine_leave_each_other_s_visitors_in(library, camera):
+    # a browser sends its cookies to every port of a host
+    both = {}
+    for token in ("first one", "second one"):
+        app = create_app(library, thumbnail=camera, token=token)
+        client = TestClient(app, base_url=HERE, cookies=both)
+        assert client.get("/", params={"token": token}).status_code == 200
+        both |= dict(client.cookies)
+        assert token not in "".join([*both, *both.values()])
+    assert len(both) == 2
+    for token in ("first one", "second one"):
+        app = create_app(library, thumbnail=camera, token=token)
+        assert TestClient(app, base_url=HERE, cookies=both).get("/api/status").status_code == 200
+        # what a cookie holds is no token
+        for value in both.values():
+            assert TestClient(app, base_url=HERE).get("/", params={"token": value}).status_code == 401
+    third = create_app(library, thumbnail=camera, token="third one")
+    assert TestClient(third, base_url=HERE, cookies=both).get("/api/status").status_code == 401
+
+
+@pytest.mark.parametrize("token", ["caf\xe9", "tab\tbed", "line\n", "\N{GRINNING FACE}", " open", "sesame ", "\udcff"])
+def test_a_token_that_no_header_carries_is_refused(library, camera, token):
+    for start in (lambda: create_app(library, thumbnail=camera, token=token), lambda: Client(HERE, token)):
+        with pytest.raises(ConfigError, match="holds a character that a header cannot carry, or begins"):
+            start()
 
 
 @pytest.mark.parametrize("token", ["", "  "])

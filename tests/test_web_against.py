@@ -6,7 +6,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from reelseek.app.web import create_app
-from web_fakes import Camera, Library
+from reelseek.client import Client
+from web_fakes import Camera, Library, running
 
 HERE = "http://127.0.0.1:8765"
 Sides = tuple[TestClient, Library, Library]
@@ -44,9 +45,30 @@ def test_files_of_either_side_are_served_and_no_others(sides, tmp_path):
     }
     for name, ident in ids.items():
         assert ask(client, f"/video/{ident}").content == name.encode()
-    right.real.clear()
+    right.held.clear()
     assert ask(client, f"/video/{ids['right.mp4']}").status_code == 404
     assert ask(client, f"/video/{ids['both.mp4']}").status_code == 200
+
+
+def test_the_second_side_has_routes_of_files_too(sides):
+    client, _, _ = sides
+    for hit in ask(client, "/b/api/search?q=dog").json()["hits"]:
+        assert ask(client, f"/b/video/{hit['id']}").content == hit["name"].encode()
+        assert ask(client, f"/b/thumb/{hit['id']}?t=1").content == b"\xff\xd8 a picture"
+    assert client.get(f"/b/video/{hit['id']}").status_code == 401
+    assert list(ask(client, "/b/video/0").json()) == ["error"]
+    for single in ("healthz", "metrics", "openapi.json"):
+        assert ask(client, f"/{single}").status_code == 200
+        assert ask(client, f"/b/{single}").status_code == 404
+
+
+def test_a_client_of_the_second_side(sides):
+    client, _, _ = sides
+    with running(client.app) as address:
+        library = Client(f"{address}/b", token="key")
+        hits = library.search("a dog").hits
+        assert [hit.name for hit in hits] == ["right.mp4", "both.mp4"]
+        assert library.thumbnail(hits[0]) == b"\xff\xd8 a picture"
 
 
 def test_marks_stay_with_their_side(sides):

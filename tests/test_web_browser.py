@@ -5,6 +5,7 @@ Not here: filters, pictures, marks and the library panel (`test_page.py`), two m
 
 from __future__ import annotations
 
+import os
 import re
 from urllib.parse import urlsplit
 
@@ -72,6 +73,34 @@ def test_a_film_that_no_browser_plays_is_shown_as_a_picture_with_a_download(page
     with page.expect_download() as download:
         page.locator("#download").click()
     assert download.value.suggested_filename == "old.avi"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_sentence_over_a_still_lies_within_the_picture(page_at: Open, width: int) -> None:
+    page = page_at("?q=red", viewport={"width": width, "height": 720})
+    page.locator(".card", has_text="old.avi").click()
+    wait_until(page, "document.querySelector('#player .still img').naturalWidth > 0")
+    stage, words = (page.locator(f"#player .still{part}").bounding_box() for part in ("", " p"))
+    assert stage is not None
+    assert words is not None
+    assert stage["y"] <= words["y"]
+    assert words["y"] + words["height"] <= stage["y"] + stage["height"]
+
+
+def test_a_film_that_changed_since_it_was_indexed_is_not_played_and_the_player_says_why(
+    page_at: Open, page_server: World
+) -> None:
+    page = page_at("?q=red", watched=False)  # the browser itself reports the refused video in the console
+    expect(page.locator("#said")).to_contain_text("best match first")
+    film = page_server.folder / "plain.mp4"
+    before = film.stat()
+    os.utime(film, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    try:
+        page.locator(".card", has_text="plain.mp4").click()
+        expect(page.locator(".still p")).to_contain_text("has changed since it was indexed. Update the index")
+        expect(page.locator("#player video")).to_be_hidden()
+    finally:
+        os.utime(film, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def test_a_hostile_file_name_stays_text(page_at: Open) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from reelseek.index.search import Searcher
 from reelseek.index.upkeep import remove
 from reelseek.video.files import thumbnail
 
+SHOWN = "<script>alert(1)<\N{DIVISION SLASH}script>\\u202e4pm.avi"
 HERE = "http://127.0.0.1:8765"
 SCRIPT = "<script>alert(1)<\N{DIVISION SLASH}script>\N{RIGHT-TO-LEFT OVERRIDE}4pm.avi"
 
@@ -67,6 +69,72 @@ def test_a_folder_swapped_for_a_link_is_not_served(client: TestClient, films: Pa
     # a new search looks at the index again, not at where the link leads now
     hits(client)
     assert client.get(f"/video/{hit['id']}").status_code == 404
+
+
+@pytest.fixture
+def restarted(films: Path) -> Callable[[], TestClient]:
+    """A client of a server that starts now."""
+
+    def start() -> TestClient:
+        service = Service(Searcher(open_index(films.parent / "index"), FakeMethod()))
+        return TestClient(create_app(service, thumbnail=thumbnail), base_url=HERE)
+
+    return start
+
+
+def refusals(client: TestClient, name: str) -> set[str]:
+    """The sentences with which the video and its picture are refused."""
+    hit = next(hit for hit in hits(client) if hit["name"] == name)
+    answers = [client.get(address) for address in (f"/video/{hit['id']}", f"/thumb/{hit['id']}?t=0.2")]
+    assert {answer.status_code for answer in answers} == {404}
+    return {answer.json()["error"] for answer in answers}
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_file_or_folder_swapped_for_a_link_before_the_start_is_not_served(
+    films: Path, restarted: Callable[[], TestClient], deep: bool
+) -> None:
+    name = "deep" if deep else "a.avi"
+    (films / name).rename(films.parent / "aside")
+    (films / name).symlink_to(films.parent / "secret" / name)
+    said = refusals(restarted(), SHOWN if deep else name)
+    assert said == {"The file has changed since it was indexed. Update the index, and search again."}
+
+
+@pytest.mark.parametrize("same", ["size", "time"])
+def test_other_content_in_a_file_s_place_is_not_served_until_it_is_indexed(
+    films: Path, restarted: Callable[[], TestClient], same: str
+) -> None:
+    before = (films / "a.avi").stat()
+    if same == "size":
+        (films / "a.avi").write_bytes(b"s" * before.st_size)
+    else:
+        clip(films / "a.avi", ["red", "green", "blue"], seed=7)
+        os.utime(films / "a.avi", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "changed since it was indexed" in refusals(restarted(), "a.avi").pop()
+    clip(films / "a.avi", ["red", "blue"], seed=8)
+    client = restarted()
+    refusals(client, "a.avi")
+    update(films.parent / "index", films)
+    hit = next(hit for hit in hits(client) if hit["name"] == "a.avi")
+    assert client.get(f"/video/{hit['id']}").content == (films / "a.avi").read_bytes()
+
+
+def test_files_that_were_indexed_through_a_link_are_served(films: Path, restarted: Callable[[], TestClient]) -> None:
+    store = films.parent / "store"
+    clip(store / "b.avi", ["blue"], seed=5)
+    clip(store / "c" / "c.avi", ["green"], seed=6)
+    (films / "b.avi").symlink_to(store / "b.avi")
+    (films / "c").symlink_to(store / "c")
+    # a second way to a file that is known
+    (films / "d.avi").symlink_to(films / "a.avi")
+    update(films.parent / "index", films)
+    client = restarted()
+    found = {hit["name"]: hit for hit in hits(client)}
+    assert {"a.avi", "b.avi", "c.avi"} <= found.keys()
+    for hit in found.values():
+        assert client.get(f"/video/{hit['id']}").status_code == 200
+        assert client.get(f"/thumb/{hit['id']}?t=0.2").status_code == 200
 
 
 def test_what_leaves_the_index_is_not_served_any_more(client: TestClient, films: Path) -> None:
@@ -167,10 +235,10 @@ def test_many_ranges_are_answered_at_once(client: TestClient) -> None:
     ranges = ",".join(f"{at}-{at}" for at in range(0, 6000, 2))
     begun = time.perf_counter()
     answer = client.get(f"/video/{hit['id']}", headers={"Range": f"bytes={ranges}"})
-    assert answer.status_code in (200, 206, 400, 416)
+    assert answer.status_code in (200, 206)
     assert time.perf_counter() - begun < 5
-    for wrong in ("bytes=9-1", "bytes=-", "lines=0-1", "bytes=a-b", "bytes=" + "0-0," * 5000):
-        assert client.get(f"/video/{hit['id']}", headers={"Range": wrong}).status_code in (200, 206, 400, 416)
+    answer = client.get(f"/video/{hit['id']}", headers={"Range": "bytes=" + "0-0," * 5000})
+    assert answer.status_code in (200, 206)
 
 
 def test_ids_cannot_be_made_elsewhere(client: TestClient, films: Path) -> None:

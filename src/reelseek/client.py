@@ -36,6 +36,7 @@ from reelseek.app.schema import (
     SearchAnswer,
     StatusAnswer,
 )
+from reelseek.app.token import check_token
 from reelseek.errors import ConfigError, ServerError
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -48,6 +49,7 @@ class Client:
     token: what the server was started with. timeout: seconds that one answer may take. retries: how often a request
     is sent again, a second later, that the server was too busy for. Proxies of the environment are used, but not for
     this machine's own names.
+    Raises ConfigError for an address or a token that cannot be one.
     Every method raises ServerError, with a sentence, for what the server refuses and where none answers.
     """
 
@@ -61,6 +63,7 @@ class Client:
     ) -> None:
         if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
             raise ConfigError(f"{address!r} is no address of a server: write it as http://127.0.0.1:8765.")
+        check_token(token or "")
         self.address = address.rstrip("/")
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._timeout = timeout

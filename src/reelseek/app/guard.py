@@ -20,7 +20,6 @@ from reelseek.app.loopback import is_loopback
 
 MOST_BODY = 512 << 10
 """Bytes of a body that is no picture: a judgement of the longest query fits."""
-_COOKIE = "reelseek"
 _TURNING = frozenset(["LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"])
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -41,6 +40,8 @@ class Guard:
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app = app
         self._token = token
+        # A cookie comes along to every port of this host: servers tell theirs apart, and no other learns the token.
+        self._cookie = f"reelseek-{_digest(token or '', 'name')[:8]}", _digest(token or "", "value")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a stranger itself, and passes everyone else on."""
@@ -68,18 +69,24 @@ class Guard:
                 return sentence(403, "This server takes nothing from other sites' pages.")
             return None
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        offered = given if scheme.lower() == "bearer" else request.cookies.get(_COOKIE, "")
-        if self._holds(offered):
+        cookie, value = self._cookie
+        bearer = scheme.lower() == "bearer"
+        if _same(given, self._token) if bearer else _same(request.cookies.get(cookie, ""), value):
             return None
-        if request.url.path == "/" and self._holds(request.query_params.get("token", "")):
+        if request.url.path == "/" and _same(request.query_params.get("token", ""), self._token):
             # the cookie takes over, so that the token leaves the address bar; videos cannot send a header
             answer = RedirectResponse("/", 303)
-            answer.set_cookie(_COOKIE, self._token, httponly=True, samesite="lax", secure=request.url.scheme == "https")
+            answer.set_cookie(cookie, value, httponly=True, samesite="lax", secure=request.url.scheme == "https")
             return answer
         return sentence(401, "A token is needed: open this server's address with /?token= and the token.")
 
-    def _holds(self, offered: str) -> bool:
-        return self._token is not None and hmac.compare_digest(offered.encode(), self._token.encode())
+
+def _same(offered: str, secret: str) -> bool:
+    return hmac.compare_digest(offered.encode(), secret.encode())
+
+
+def _digest(token: str, use: str) -> str:
+    return hmac.digest(token.encode(), f"reelseek cookie's {use}".encode(), "sha256").hex()
 
 
 def _too_much(request: Request) -> Response | None:

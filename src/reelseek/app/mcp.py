@@ -184,11 +184,15 @@ def _clip(text: str, service: Service, readable: Sequence[Path]) -> Clip:
 
 
 def _may_read(name: str, service: Service, readable: Sequence[Path]) -> Path:
-    """A file that this server may open: one of the index, or one below `readable`, links followed."""
+    """A file that this server may open, links resolved: one of the index as it was indexed, or one below `readable`."""
     path = Path(service.named(name))
-    if service.readable(str(path)):
-        return path
+    held = service.readable(str(path))
+    if held is not None:
+        return held
     real = path.resolve()
     if not any(real.is_relative_to(folder.resolve()) for folder in readable):
-        raise ConfigError(f"{name}: this server may not read it, only files of the index and those below --read.")
-    return path
+        raise ConfigError(
+            f"{name}: this server may not read it, only files of the index that have not changed since they were "
+            "indexed, and those below --read."
+        )
+    return real

@@ -1,7 +1,8 @@
 """Ids of files, and the routes that serve them: `/thumb/{id}` and `/video/{id}`.
 
 No path travels in an address: a file is known by an id that only this process can make, and is served only while the
-index holds that content there. Not here: decoding (the `thumbnail` function that is passed in).
+index holds that content there and the file is as it was indexed. Not here: decoding (the `thumbnail` function that is
+passed in), which files those are (`reelseek.app.held`).
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 import os
+import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +21,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, Response
 from starlette.exceptions import HTTPException
 
+from reelseek.app.held import Stamp, unchanged
 from reelseek.app.line import Line
 from reelseek.errors import VideoError
 
@@ -36,11 +39,11 @@ def answers(*kinds: str) -> dict[int | str, dict[str, Any]]:
 class Files:
     """Ids of the files that answers have named, and the way back from an id to a file that may be served.
 
-    allowed: whether a path with every link resolved is a file of the index, with this content hash.
+    stamps: of a path with every link resolved and a content hash, see `reelseek.app.held.Held.stamps`.
     """
 
-    def __init__(self, allowed: Callable[[str, str], bool]) -> None:
-        self._allowed = allowed
+    def __init__(self, stamps: Callable[[str, str], Collection[Stamp]]) -> None:
+        self._stamps = stamps
         self._key = secrets.token_bytes(32)
         self._named: dict[str, tuple[str, str]] = {}
 
@@ -58,16 +61,8 @@ class Files:
         return named
 
     def find(self, ident: str) -> tuple[Path, os.stat_result]:
-        """The file with its links resolved. HTTPException 404: unknown id, gone, or not of the index (any more)."""
-        path, content = self.named(ident)
-        try:
-            real = Path(path).resolve(strict=True)
-            facts = real.stat()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise HTTPException(404, "The file is gone or cannot be reached. Index its folder again.") from error
-        if not real.is_file() or not self._allowed(str(real), content):
-            raise HTTPException(404, "The index does not hold this video here any more. Search again.")
-        return real, facts
+        """The file with its links resolved. HTTPException 404: an unknown id; NotInIndex as `unchanged`."""
+        return unchanged(*self.named(ident), self._stamps)
 
 
 def add_media(app: FastAPI, files: Files, thumbnail: Callable[[Path, float], bytes], line: Line) -> None:
@@ -95,10 +90,28 @@ def add_media(app: FastAPI, files: Files, thumbnail: Callable[[Path, float], byt
 
     @app.head("/video/{ident}", include_in_schema=False)
     @app.get("/video/{ident}", response_class=Response, responses=answers("video/*", "application/octet-stream"))
-    def video(ident: str) -> FileResponse:
+    def video(request: Request, ident: str) -> FileResponse:
         """The file itself, whole or in ranges."""
+        if not _is_range(request.headers.get("range", "")):
+            # `FileResponse` would refuse what RFC 9110 says to ignore
+            request.scope["headers"] = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
         path, facts = files.find(ident)
         kind = mimetypes.guess_type(path.name)[0] or ""
         # anything that is not plainly a video is a download, whatever it holds
         kind = kind if kind.startswith("video/") else "application/octet-stream"
         return FileResponse(path, media_type=kind, stat_result=facts, headers={"Cache-Control": "private, no-cache"})
+
+
+def _is_range(header: str) -> bool:
+    """Whether a Range header names bytes by the grammar of RFC 9110, in positions that a file can have."""
+    unit, _, listed = header.partition("=")
+    spans = [span.strip() for span in listed.split(",") if span.strip()]
+    return unit.strip().lower() == "bytes" and len(spans) > 0 and all(map(_is_span, spans))
+
+
+def _is_span(text: str) -> bool:
+    found = re.fullmatch(r"([0-9]{0,18})-([0-9]{0,18})", text)
+    if found is None or text == "-":
+        return False
+    first, last = found.groups()
+    return not (first and last) or int(first) <= int(last)

@@ -109,7 +109,8 @@ class Found(Place):
     "cosine", or "deviations" from the library's average for a query of several parts, or "ranks" where subtitles were
     searched too. heard: None where it was not found by words. then: the later moment of an
     ordered query. alike: places that show the same footage and were left out for it. duration: of the file. changed:
-    its time of change, ISO 8601 in UTC. metadata: its row of the server's table.
+    its time of change, ISO 8601 in the server's zone, as `since` and `until` take it. metadata: its row of the server's
+    table.
     """
 
     probability: float | None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from reelseek.app.guard import shown
-from reelseek.app.held import LOOK_EVERY, Held
+from reelseek.app.held import LOOK_EVERY, Held, Stamp, unchanged
 from reelseek.errors import IndexMismatch, NotInIndex
 from reelseek.index.ask import Answer, Moments, ask
 from reelseek.index.cards import open_index
@@ -118,11 +118,8 @@ class SearchService(Protocol):
         """The hash of what the index holds under a path; "" where it holds nothing there."""
         ...
 
-    def allowed(self, path: str, content: str) -> bool:
-        """Whether `path`, a path with every link resolved, is a file of the index with this content hash.
-
-        As the index is now, whether it was searched since or not. See `reelseek.app.held.Held` about links.
-        """
+    def stamps(self, path: str, content: str) -> Collection[Stamp]:
+        """See `reelseek.app.held.Held.stamps`; as the index is now, whether it was searched since or not."""
         ...
 
 
@@ -260,18 +257,21 @@ class Service:
         file = self._searcher.loaded.files.get(path)
         return "" if file is None else file.content_hash
 
-    def allowed(self, path: str, content: str) -> bool:
-        """Whether a resolved path is a file of the index with this content hash."""
-        return self._held.holds(path, content)
+    def stamps(self, path: str, content: str) -> Collection[Stamp]:
+        """Sizes and times of change with which a resolved path was indexed with this content hash."""
+        return self._held.stamps(path, content)
 
     def refresh(self) -> None:
         """Take up what was indexed, or switched to, since the last question."""
         with self._lock:
             self._renew()
 
-    def readable(self, path: str) -> bool:
-        """Whether the index holds a file under this very path."""
-        return path in self._searcher.loaded.files
+    def readable(self, path: str) -> Path | None:
+        """The file of the index under this very path, links resolved; None where none is, or not as it was indexed."""
+        try:
+            return unchanged(path, self.content(path), self.stamps)[0]
+        except NotInIndex:
+            return None
 
     def named(self, text: str) -> str:
         """The file or folder of the index that `reelseek.app.guard.shown` shows in this way; else the text itself."""

@@ -29,6 +29,7 @@ from reelseek.app.routes_index import add_index
 from reelseek.app.routes_search import add_search
 from reelseek.app.schema import MOST_ASKED, ErrorAnswer, Health
 from reelseek.app.service import SearchService
+from reelseek.app.token import check_token
 from reelseek.errors import ConfigError, DataError, NotInIndex, ReelseekError, VideoError
 
 STATIC = Path(__file__).parent / "static"
@@ -51,36 +52,39 @@ def create_app(
 
     Args:
         service: the index to search.
-        against: the same videos by another model: its routes are the same below `/b`, and `/compare` shows both.
+        against: the same videos by another model: its routes are the same below `/b`, less those of the server itself
+            (`/healthz`, `/metrics`, `/openapi.json`), and `/compare` shows both.
         thumbnail: (file, seconds) -> JPEG bytes; raises VideoError.
         token: asked of every request but `/healthz`, as `Authorization: Bearer` or once as `/?token=`.
         waiting: searches and explanations that may stand in line behind the running one; the next is answered 429.
         patience: seconds after which one that still stands there is answered 429 too.
 
     Raises:
-        ConfigError: the token is empty.
+        ConfigError: the token is empty, or has characters that a header cannot carry.
     """
     if token is not None and not token.strip():
         raise ConfigError("The token is empty: it would let everyone in. Give a longer one, or none.")
+    check_token(token or "")
     # the usual pages that show a schema load their scripts from elsewhere
     app = FastAPI(title="reelseek", version=__version__, docs_url=None, redoc_url=None, responses=ERRORS)
     app.state.token = token
     app.add_middleware(Guard, token=token)
     _answer_errors_in_sentences(app)
     services = [service] if against is None else [service, against]
-    files = Files(lambda path, content: any(one.allowed(path, content) for one in services))
-    line, quick = Line(1, waiting, patience), Line(2, 64)
+    files = Files(lambda path, content: {stamp for one in services for stamp in one.stamps(path, content)})
+    line, quick, pictures = Line(1, waiting, patience), Line(2, 64), Line(2, 64)
     # added last, so that it counts what the guard refuses too
     add_metrics(app, Metrics(service, waiting=lambda: line.inside))
     add_search(app, service, files, line)
     add_index(app, service, files, quick, against=against is not None)
-    add_media(app, files, thumbnail, Line(2, 64))
+    add_media(app, files, thumbnail, pictures)
     if against is not None:
         other = FastAPI(openapi_url=None)
         _answer_errors_in_sentences(other)
-        # ids and the line are shared: a file has one id on both sides, and the machine is the same
+        # ids and the lines are shared: a file has one id on both sides, and the machine is the same
         add_search(other, against, files, line)
         add_index(other, against, files, quick, against=True)
+        add_media(other, files, thumbnail, pictures)
         app.mount("/b", other)
 
     @app.get("/healthz")

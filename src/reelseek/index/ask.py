@@ -74,14 +74,17 @@ class Answer:
     heard: Heard | None = None
 
     def plain(self) -> dict[str, Any]:
-        """All of it as values of JSON; numbers to six decimals, the time of change as ISO 8601 in UTC."""
+        """All of it as values of JSON; numbers to six decimals, the time of change as ISO 8601, local with its offset.
+
+        Its day is the one that `reelseek.index.filters.parse_time` means.
+        """
         known = {
             **{name: getattr(self, name) for name in ("path", "start", "end", "score", "peak", "probability", "scale")},
             "parts": [vars(part) for part in self.parts],
             "then": None if self.then is None else dict(zip(("start", "end", "peak"), self.then, strict=True)),
             "alike": [hit._asdict() for hit in self.alike],
             "duration": self.duration,
-            "changed": datetime.fromtimestamp(self.changed, UTC).isoformat(timespec="seconds"),
+            "changed": datetime.fromtimestamp(self.changed, UTC).astimezone().isoformat(timespec="seconds"),
             "metadata": dict(self.metadata),
             "heard": None if self.heard is None else self.heard._asdict(),
         }

@@ -1,7 +1,8 @@
 """Opening a media file, and the time axis of its pictures.
 
 Turns every way in which FFmpeg can refuse a file into an error of `reelseek.errors` with the path and a sentence.
-Only ordinary media formats of local files are opened: a playlist that names other files or addresses is refused.
+Only ordinary media formats of local files are opened: a playlist that names other files or addresses is refused. So are
+pictures too large to be decoded.
 Not here: decoding (`reelseek.video.decode`).
 """
 
@@ -20,6 +21,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from reelseek.errors import NoVideoStream, TruncatedVideo, UnreachableVideo, UnreadableVideo
+from reelseek.video.image import LARGEST
 
 TOLERANCE = 1.0
 """Seconds by which pictures may end before their stated length (see `Timeline.tolerance`)."""
@@ -69,15 +71,19 @@ class Timeline(NamedTuple):
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The opened file and its first stream of moving pictures (a cover image is none), set to one thread.
 
-    Raises UnreadableVideo, also for what FFmpeg reports while the file is in use, and NoVideoStream; UnreachableVideo
-    for what the system reports.
+    Raises UnreadableVideo, also for pictures of more than `reelseek.video.image.LARGEST` pixels and for what FFmpeg
+    reports while the file is in use, and NoVideoStream; UnreachableVideo for what the system reports.
     """
     path = Path(path)
     _check_file(path)
     try:
         with _opened(path) as container:
             stream = _pictures(path, container)
-            stream.codec_context.thread_count = 1
+            decoder = stream.codec_context
+            _check_size(path, decoder.width, decoder.height)
+            # a stream can change its size, and some state none: FFmpeg then refuses to decode the picture
+            decoder.options = _bounded()
+            decoder.thread_count = 1
             yield container, stream
     except av.FFmpegError as error:
         reason = error.strerror or type(error).__name__
@@ -143,7 +149,8 @@ def truncated(path: Path, readable: float, timeline: Timeline) -> TruncatedVideo
 
 
 def _opened(path: Path) -> InputContainer:
-    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+    # FFmpeg decodes the first pictures of some files as it opens them
+    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, **_bounded()}
     # an absolute path never reads as a protocol ("concat:a|b")
     name = str(path.absolute())
     try:
@@ -151,6 +158,18 @@ def _opened(path: Path) -> InputContainer:
     except UnicodeDecodeError:
         # titles in other encodings than UTF-8, which PyAV takes as they come from version 19 on
         return av.open(name, options=options, metadata_errors="replace")
+
+
+def _bounded() -> dict[str, str]:
+    return {"max_pixels": str(LARGEST)}
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width * height > LARGEST:
+        raise UnreadableVideo(
+            f"{path}: its pictures have {width:,} x {height:,} pixels, more than the {LARGEST:,} that are decoded; "
+            "make it smaller"
+        )
 
 
 def _check_file(path: Path) -> None:

@@ -24,6 +24,7 @@ from reelseek.errors import UnreadableVideo
 from reelseek.records import Frames, Preprocess
 from reelseek.video.container import Timeline, last_packet_end, open_video, read_timeline, truncated
 from reelseek.video.cursor import Cursor, Step, decode_alone
+from reelseek.video.image import LARGEST
 from reelseek.video.transform import resize
 
 
@@ -135,7 +136,9 @@ def _collect(
 
 
 def _no_picture(path: Path) -> UnreadableVideo:
-    return UnreadableVideo(f"{path}: not one picture can be decoded; the file is damaged")
+    return UnreadableVideo(
+        f"{path}: not one picture can be decoded; the file is damaged, or they have more than {LARGEST:,} pixels"
+    )
 
 
 def _checked(times_F: np.ndarray) -> np.ndarray:

@@ -14,6 +14,9 @@ from reelseek.errors import UnreadableVideo
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "JPEG2000", "PPM", "ICO", "TGA")
 """Pillow's readers of pictures made of pixels. Others hand a file to programs: PostScript to Ghostscript."""
 
+LARGEST = 89_478_485
+"""Pixels of the largest picture that is decoded, be it an image or a frame of a video: Pillow's own bound; 8K has 33
+million. A file of some kilobytes can hold one of any size."""
 
 MOST_PIXELS = 1 << 24
 """A larger image is shrunk by a whole number: encoders look at less than a hundredth of it, and copies take memory."""
@@ -23,7 +26,7 @@ def read_image(path: Path) -> np.ndarray:
     """RGB uint8 [1, H, W, 3] of an image file, upright as its tags say; of several pictures the first.
 
     Transparent parts become white. One of more than `MOST_PIXELS` comes shrunk. Raises UnreadableVideo for what is no
-    image, is damaged, or is not there.
+    image, is damaged, has more than `LARGEST` pixels, or is not there.
     """
     Image.init()
     try:
@@ -32,6 +35,9 @@ def read_image(path: Path) -> np.ndarray:
             warnings.simplefilter("ignore")  # of damaged tags
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=[kind for kind in FORMATS if kind in Image.OPEN]) as image:
+                # a program around this one may have lifted Pillow's bound
+                if image.width * image.height > LARGEST:
+                    raise Image.DecompressionBombError
                 ImageOps.exif_transpose(image, in_place=True)
                 clear = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
                 drawn = _shrunk(image, "RGBA" if clear else "RGB")

@@ -16,8 +16,11 @@ const pieces = (name) => field(name).value.split(";").map((piece) => piece.trim(
 
 let most = STEP;
 
+// Two moments in order are one answer a video, whatever else is chosen.
+const ordered = () => Boolean(field("then").value.trim());
+
 function mode() {
-  return byId("form").elements.span.value;
+  return ordered() ? "one" : byId("form").elements.span.value;
 }
 
 function parameters() {
@@ -32,7 +35,7 @@ function parameters() {
 }
 
 // Subtitles are searched for words: where there are none, or an order of two moments is asked, the box is out of use.
-const canHear = () => Boolean(field("q").value.trim() && !field("then").value.trim() && !picture.chosen().like);
+const canHear = () => Boolean(field("q").value.trim() && !ordered() && !picture.chosen().like);
 const ticked = (name) => byId(name).checked && (name !== "subtitles" || canHear());
 
 // What is asked now. sentence: the words, where they are all that is asked: only those are explained and judged.
@@ -92,6 +95,7 @@ function chip(name, words, undo) {
 
 export function showWhatServes() {
   byId("subtitles").disabled = !canHear();
+  for (const choice of byId("form").elements.span) choice.disabled = ordered();
 }
 
 export function showChips(changed) {

@@ -46,6 +46,7 @@ function about(hit) {
   const facts = [element("b", spanOf(hit)), ...(hit.then ? [` then ${spanOf(hit.then)}`] : []), ` · ${worthSaid(hit)}`];
   if (hit.heard) facts.push(` · said at ${clock(hit.heard.start)}: `, element("bdi", `“${hit.heard.text}”`));
   if (hit.duration) facts.push(` · of ${lasting(hit.duration)}`);
+  // the server's day, as its filters take it
   if (hit.changed) facts.push(` · ${hit.changed.slice(0, 10)}`);
   facts.push(" · ", element("bdi", hit.folder));
   for (const [name, value] of Object.entries(hit.metadata || {})) facts.push(" · ", element("bdi", `${name}: ${value}`));
@@ -121,9 +122,11 @@ function startVideo(hit) {
     play();
   };
   video.onerror = async () => {
-    const answer = await fetch(`/video/${hit.id}`, { method: "HEAD" }).catch(() => null);
+    // a byte of it, or the sentence that says why there is none
+    const answer = await fetch(`/video/${hit.id}`, { headers: { Range: "bytes=0-0" } }).catch(() => null);
+    const refused = answer && answer.status === 404 ? await answer.json().catch(() => ({})) : null;
     if (items[at] !== hit) return;
-    if (answer && answer.status === 404) showStill(hit, "The file is gone, or no longer in the index.");
+    if (refused) showStill(hit, refused.error || "The file is gone, or no longer in the index.");
     else if (answer && answer.ok) showStill(hit, "This browser cannot play the file. Download it to watch it in a player.");
     else showStill(hit, "The server does not answer. Is reelseek serve still running?");
     redraw();
