@@ -17,6 +17,7 @@ import cli_world
 from index_fakes import FakeMethod, clip, update
 from reelseek.app.mcp import create_server
 from reelseek.app.service import Service
+from reelseek.index.calibration import DOUBT
 from reelseek.index.cards import open_index
 from reelseek.index.filters import read_metadata
 from reelseek.index.marks import read_marks
@@ -121,8 +122,18 @@ def test_refusals_are_sentences(index: Path) -> None:
     assert "the query is empty" in call(index, "search", {})
     assert "'soon' is no date" in call(index, "search", {"text": "red", "since": "soon"})
     assert "does not hold it any more" in call(index, "explain", {"query": "red", "path": "/nowhere.mp4", "peak": 0.0})
-    assert "100" in call(index, "search", {"text": "red", "k": 1000})
-    assert "2000" in call(index, "search", {"text": "x" * 5000})
+    assert "200" in call(index, "search", {"text": "red", "k": 1000})
+    assert "20000" in call(index, "search", {"text": "x" * 50_000})
+
+
+def test_it_tells_whether_nothing_matches(index: Path) -> None:
+    plain = call(index, "search", {"text": "red"})
+    assert (plain["nothing_matches"], plain["hits"][0]["probability"]) == (False, None)
+    for query, none in (("red", False), ("white", True)):
+        service = Service(Searcher(open_index(index), FakeMethod()), probability=True)
+        told = call(index, "search", {"text": query}, service=service)
+        assert (max(hit["probability"] for hit in told["hits"]) < DOUBT) is none
+        assert told["nothing_matches"] is none
 
 
 def test_why_and_what_there_is(index: Path) -> None:

@@ -18,14 +18,13 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from reelseek.app.guard import shown
-from reelseek.app.schema import Seconds
+from reelseek.app.schema import MOST_CHARACTERS, MOST_HITS, Seconds
 from reelseek.app.service import Service
 from reelseek.errors import ConfigError, ReelseekError
+from reelseek.index.calibration import nothing_matches
 from reelseek.index.filters import parse_filters
 from reelseek.index.query import Clip, Frame, Query, parse_clip
 
-MOST_HITS = 100
-MOST_CHARACTERS = 2_000
 INSTRUCTIONS = (
     "Search a person's own videos. `search` finds places by what they show, `similar` finds more like one of them; "
     "times are seconds. Scores order the answers of one query and mean nothing across queries. `explain` says which "
@@ -77,7 +76,8 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
         only videos of at least, at most this length, as 90 or 1:30. where: conditions on the `columns` that
         `index_status` names, as camera=GoPro or rating>=3. duplicates: the same footage twice is two answers. variety:
         from 0, the best first, to 1, as different as can be. subtitles: look the text up in subtitles too; `heard` then
-        says which words answered. A `note` says what to mind of the query.
+        says which words answered. A `note` says what to mind of the query. nothing_matches: whether every answer's
+        probability is low, where the server tells probabilities: then say that nothing here matches.
         """
 
         def answer() -> dict[str, Any]:
@@ -110,6 +110,7 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
             return {
                 "query": str(query),
                 "note": service.note(query),
+                "nothing_matches": nothing_matches(answers),
                 "hits": [found.plain() for found in answers],
             }
 

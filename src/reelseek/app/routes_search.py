@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from starlette.exceptions import HTTPException
@@ -25,12 +25,8 @@ from reelseek.app.schema import (
     CurveAnswer,
     ExplainAnswer,
     Found,
-    Heard,
-    Part,
-    Place,
     SearchAnswer,
     Seconds,
-    Span,
 )
 from reelseek.app.service import SearchService
 from reelseek.app.upload import Uploads
@@ -38,9 +34,8 @@ from reelseek.errors import ConfigError, ReelseekError
 from reelseek.index.ask import Answer, Moments
 from reelseek.index.calibration import nothing_matches
 from reelseek.index.filters import Filters, parse_filters
-from reelseek.index.query import Clip, Frame, Role
+from reelseek.index.query import Clip, Frame
 from reelseek.index.query import Query as Sought
-from reelseek.records import Hit
 
 Sentence = Annotated[str, Query(description=f"a sentence; at most {MOST_CHARACTERS} characters")]
 BODY = {
@@ -204,40 +199,23 @@ def _in_words(query: Sought) -> str:
 
 def _found(answer: Answer, ident: Callable[[str], str]) -> Found:
     plain = answer.plain()
-    parts = [
-        Part(
-            role=cast(Role, part.role),
-            what="" if part.role == "picture" else shown(part.what),
-            score=round(part.score, 6),
-        )
-        for part in answer.parts
-    ]
-    hit = Hit(answer.path, answer.start, answer.end, answer.score, answer.peak)
-    return Found(
-        **_place(hit, ident),
-        probability=answer.probability,
-        scale=plain["scale"],
-        heard=None
-        if answer.heard is None
-        else Heard(text=shown(answer.heard.text), start=answer.heard.start, end=answer.heard.end),
-        parts=parts,
-        then=None if answer.then is None else Span(**plain["then"]),
-        alike=[Place(**_place(other, ident)) for other in answer.alike],
-        duration=answer.duration,
-        changed=plain["changed"],
-        metadata={shown(name): shown(value) for name, value in answer.metadata.items()},
-    )
+    for part in plain["parts"]:
+        part["what"] = "" if part["role"] == "picture" else shown(part["what"])
+    plain["heard"] = plain["heard"] and {**plain["heard"], "text": shown(plain["heard"]["text"])}
+    plain["metadata"] = {shown(name): shown(value) for name, value in plain["metadata"].items()}
+    plain["alike"] = [_placed(other, ident) for other in plain["alike"]]
+    return Found(**_placed(plain, ident))
 
 
-def _place(hit: Hit, ident: Callable[[str], str]) -> dict[str, Any]:
-    path = Path(hit.path)
+def _placed(hit: dict[str, Any], ident: Callable[[str], str]) -> dict[str, Any]:
+    """A hit whose path has become what may leave the server."""
+    path = Path(hit["path"])
+    playable = path.suffix.lower() not in UNPLAYABLE
+    known = {name: value for name, value in hit.items() if name != "path"}
     return {
-        "id": ident(hit.path),
+        **known,
+        "id": ident(hit["path"]),
         "name": shown(path.name),
         "folder": shown(path.parent),
-        "start": hit.start,
-        "end": hit.end,
-        "peak": hit.peak,
-        "score": hit.score,
-        "playable": path.suffix.lower() not in UNPLAYABLE,
+        "playable": playable,
     }

@@ -11,7 +11,7 @@ from reelseek.errors import ConfigError
 
 
 def parse(words: Sequence[str]) -> Namespace:
-    """--index DIR [--read DIR ...] [--metadata FILE] [--model M]."""
+    """--index DIR [--read DIR ...] [--metadata FILE] [--probability] [--model M]."""
     options = parser(
         "mcp", "Answer an assistant that speaks the Model Context Protocol, over standard input and output."
     )
@@ -20,6 +20,9 @@ def parse(words: Sequence[str]) -> Namespace:
         "--read", action="append", default=[], metavar="DIR", help="a folder whose images and clips a query may name"
     )
     options.add_argument("--metadata", default="", metavar="FILE.csv", help="a table about the videos, to filter by")
+    options.add_argument(
+        "--probability", action="store_true", help="how probable each answer is as a match: as good as the model"
+    )
     options.add_argument("--model", default="", help="the model that made the index, if it has moved")
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     return options.parse_args(list(words))
@@ -40,6 +43,12 @@ def run(arguments: Namespace) -> int:
     from reelseek.index.filters import read_metadata
 
     metadata = read_metadata(Path(arguments.metadata)) if arguments.metadata else None
-    service = open_service(arguments.index, model=arguments.model, device=arguments.device, metadata=metadata)
+    service = open_service(
+        arguments.index,
+        model=arguments.model,
+        device=arguments.device,
+        metadata=metadata,
+        probability=arguments.probability,
+    )
     create_server(service, readable=[Path(folder) for folder in arguments.read]).run("stdio")
     return 0
