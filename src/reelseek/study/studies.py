@@ -207,6 +207,7 @@ def _batch_size() -> Study:
         comparisons=tuple(pairs),
         lines={method: tuple((float(size), f"{method}, batch {size}") for size in _BATCHES) for method in _ROBUST},
         axis="batch size",
+        metrics=("R@1", "R@1 by lot", "R@5", "MnR"),
     )
 
 
