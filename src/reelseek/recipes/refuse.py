@@ -1,6 +1,6 @@
 """Settings that would do nothing are refused before anything is loaded: a run must be what its settings say.
 
-Light: settings alone. Not here: settings that do not exist (`reelseek.app.settings`).
+Light: settings alone. Not here: settings that cannot be (`reelseek.config_check`).
 """
 
 from __future__ import annotations
