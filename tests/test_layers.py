@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "index": {"embed", "video", "score", "rank"},
     "recipes": {
         "data", "embed", "encoders", "methods", "losses", "training", "evaluation", "score", "rank", "checkpoint",
-        "diagnostics",
+        "diagnostics", "video",
     },
     "report": {"rank"},
     "adapt": {"data", "embed", "index", "losses", "methods", "rank"},
