@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,6 +164,38 @@ def test_gare_gives_the_numbers_that_its_authors_module_printed(words: Path, tmp
     torch.testing.assert_close(found, golden["similarity"], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("side", "context", "sign"),
+    [("video", "words", 1), ("video", "frames", 1), ("text", "words", 1), ("text", "frames", -1)],
+)
+def test_the_variant_of_gare_is_what_the_reading_says(
+    side: str, context: str, sign: int, words: Path, tmp_path: Path
+) -> None:
+    path = save(tmp_path, words, gare_state(original("mean")))
+    generator = torch.Generator().manual_seed(0)
+    tokens_TLD = torch.randn(3, 5, TEXT, generator=generator)
+    texts = Texts(tokens_TLD[:, -1], tokens_TLD, torch.ones(3, 5, dtype=torch.bool))
+    videos = Videos(torch.randn(4, 6, TEXT, generator=generator), torch.ones(4, 6, dtype=torch.bool))
+    head = GareHead(TEXT, temperature=3.0, dropout=0.0, side=side, context=context, sign=sign)
+    head.load_state_dict(GareHead.from_authors(psi_weights(), temperature=3.0).state_dict())
+    reading = Reading(side=side, context=context, sign=sign)
+    method, usual = load_file(path, reading=reading), load_file(path)
+    with torch.no_grad():
+        wanted_TV = head.score_reference(texts, videos).matrix_TV
+        found_TV, usual_TV = (one.score(*one.project(texts, videos)).matrix_TV for one in (method, usual))
+    torch.testing.assert_close(found_TV, wanted_TV, atol=1e-5, rtol=0)
+    assert (found_TV - usual_TV).abs().max() > 1e-3
+    assert method.run["method"]["side"] == side
+
+
+@pytest.mark.parametrize("variant", [{"side": "video"}, {"context": "words"}, {"sign": -1}], ids=str)
+def test_a_variant_of_gare_is_refused_for_other_methods(variant: dict[str, Any], words: Path, tmp_path: Path) -> None:
+    path = save(tmp_path, words, original("mean").state_dict())
+    for name in ("clip4clip", "gare-baseline"):
+        with pytest.raises(ConfigError, match=f"is read as {name}, which has no {next(iter(variant))}"):
+            load_file(path, reading=Reading(method=name, **variant))
+
+
 def test_gare_s_baseline_is_asked_for_by_name(words: Path, clips: list[Path], tmp_path: Path) -> None:
     model = original("transformer")
     path = save(tmp_path, words, model.state_dict())
@@ -267,6 +300,22 @@ def test_convert_takes_the_frames_of_long_videos(padding: str, counted: int, wor
     method = load(str(tmp_path / "model"))
     assert (method.config["counted_frames"], method.head.counted_frames) == (counted, counted)
     assert evaluate.parse([str(tmp_path / "model")]).sample.frames == 64
+
+
+def test_convert_takes_gare_s_variant_of_activitynet(words: Path, tmp_path: Path) -> None:
+    path = save(tmp_path, words, gare_state(original("mean")))
+    options = ["--side", "video", "--context", "words", "--sign", "-1"]
+    said = cli_world.run("convert", path, tmp_path / "model", *options)
+    assert said.code == 0, said
+    method = load(str(tmp_path / "model"))
+    assert {name: method.config[name] for name in ("side", "context", "sign")} == {
+        "side": "video", "context": "words", "sign": -1,
+    }  # fmt: skip
+    assert method.head.needs_words
+    assert "has no side" in cli_world.refused(
+        2, "convert", save(tmp_path, words, original("mean").state_dict()), tmp_path / "other", *options
+    )
+    assert "--sign" in cli_world.refused(2, "convert", path, tmp_path / "other", "--sign", "2")
 
 
 # --- refusals ---

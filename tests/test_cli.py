@@ -224,6 +224,65 @@ def test_evaluation_takes_the_run_s_settings_unless_told_otherwise(world: World)
     assert "TRANSDUCTIVE" in other.out
 
 
+@pytest.fixture(scope="module")
+def other_run(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that looks at three frames from first to last, and is to be evaluated with dual softmax."""
+    out = tmp_path_factory.mktemp("other") / "run"
+    words = ["--sample.frames", 3, "--sample.policy", "uniform", "--evaluate.rescoring", "dual_softmax"]
+    assert run(*train_words(world.films, world.cache, out), *words).code == 0
+    return out
+
+
+def test_the_second_model_is_sampled_as_it_was_trained(world: World, other_run: Path, tmp_path: Path) -> None:
+    words = ["evaluate", world.run, "--cache", world.cache, "--against", other_run, "--out", tmp_path]
+    said = run(*words)
+    assert said.code == 0, said
+    first, second = json.loads((tmp_path / "results.json").read_text())["runs"]
+    assert [(row["protocol"]["frames"], row["protocol"]["sampling"]) for row in (first, second)] == [
+        (12, "middle"), (3, "uniform"),
+    ]  # fmt: skip
+    for name, sampled in ((world.run, "12 frames (middle)"), (other_run, "3 frames (uniform)")):
+        line = next(line for line in said.out.splitlines() if line.startswith(f"{name}: films test: "))
+        assert f"; {sampled}; " in line
+    alone = ["evaluate", other_run, "--cache", world.cache, "--evaluate.rescoring", "none", "--out", tmp_path / "alone"]
+    assert run(*alone).code == 0
+    record = json.loads((tmp_path / "alone" / "results.json").read_text())["runs"][0]
+    assert record["metrics"] == second["metrics"]
+    assert record["similarity"] == second["similarity"]
+    assert record["similarity"] != first["similarity"]
+
+
+def test_rules_that_the_second_model_alone_has_are_said(world: World, other_run: Path, tmp_path: Path) -> None:
+    words = ["evaluate", world.run, "--cache", world.cache, "--against", other_run]
+    said = run(*words, "--out", tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert [row["protocol"]["rescoring"] for row in results["runs"]] == ["none", "none"]
+    note = (
+        f"{other_run} alone has evaluate.rescoring dual_softmax, not none: a paired test scores both alike, here as "
+        f"{world.run}."
+    )
+    assert note in said.out.splitlines()
+    assert note in results["notes"]
+    assert "a paired test scores" not in run(*words, "--evaluate.rescoring", "dual_softmax").out
+    assert "a paired test scores" not in run(*words[:-1], "offline").out
+
+
+def test_sampling_that_is_asked_for_holds_for_both(world: World, other_run: Path, tmp_path: Path) -> None:
+    words = ["evaluate", world.run, "--cache", world.cache, "--against", other_run, "--out", tmp_path]
+    assert run(*words, "--sample.frames", 2).code == 0
+    runs = json.loads((tmp_path / "results.json").read_text())["runs"]
+    sampled = [(row["protocol"]["frames"], row["protocol"]["sampling"]) for row in runs]
+    assert sampled == [(2, "middle"), (2, "uniform")]
+
+
+def test_a_model_by_name_is_sampled_as_the_first_one(world: World, other_run: Path, tmp_path: Path) -> None:
+    words = ["evaluate", other_run, "--cache", world.cache, "--against", "offline", "--out", tmp_path]
+    said = run(*words)
+    runs = json.loads((tmp_path / "results.json").read_text())["runs"]
+    assert [row["protocol"]["frames"] for row in runs] == [3, 3]
+    assert len([line for line in said.out.splitlines() if "frames (uniform)" in line]) == 1
+
+
 def test_a_zero_shot_model_is_scored_on_named_data(world: World) -> None:
     words = ["--data.name", "folder", f"--data={world.films}", "--cache", world.cache]
     assert "6 texts and 3 videos found" in run("evaluate", "offline", *words).out

@@ -15,7 +15,7 @@ from reelseek.data.pairs import Pairs
 from reelseek.records import BrokenFile, Preprocess
 from reelseek.video.decode import decode
 from reelseek.video.sample import sample_times
-from reelseek.video.transform import preprocess
+from reelseek.video.transform import cropped, normalised, preprocess
 
 SPEC = Preprocess(resize=32, crop=32, mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
 SAMPLE = SampleConfig(policy="fps", fps=4, frames=12)
@@ -55,12 +55,13 @@ def test_a_clip_is_the_decoded_and_prepared_video(pairs):
     assert isinstance(clip, Clip)
     assert (clip.text, clip.video, clip.caption) == (2, 0, "long two")
     frames = decode(pairs.paths[0], lambda duration: sample_times(duration, SAMPLE))
-    torch.testing.assert_close(clip.pixels_F3SS, preprocess(frames.pixels_FHW3, SPEC))
+    assert clip.pixels_F3SS.dtype == torch.uint8
+    assert torch.equal(normalised(clip.pixels_F3SS, SPEC), preprocess(frames.pixels_FHW3, SPEC))
 
 
 def test_a_span_is_sampled_within_itself(pairs):
     clip = ClipDataset(pairs, sample=SAMPLE, spec=SPEC)[4]
-    grey_F = clip.pixels_F3SS.mean((1, 2, 3)) * 255
+    grey_F = clip.pixels_F3SS.float().mean((1, 2, 3))
     expected_F = 30 + 20 * torch.tensor([1.0, 1.25, 1.5, 1.75])
     torch.testing.assert_close(grey_F, expected_F, atol=3, rtol=0)
 
@@ -87,7 +88,8 @@ def test_a_batch_shrinks_by_its_broken_files_and_pads_with_a_mask(pairs):
     assert batch.pixels_VF3SS.shape == (4, 12, 3, 32, 32)
     for row, text in enumerate(batch.texts):
         torch.testing.assert_close(batch.pixels_VF3SS[row][batch.mask_VF[row]], dataset[text].pixels_F3SS)
-    assert batch.pixels_VF3SS[~batch.mask_VF].abs().max() == 0
+    assert batch.pixels_VF3SS.dtype == torch.uint8
+    assert batch.pixels_VF3SS[~batch.mask_VF].max() == 0
     assert batch.pixels_VF3SS[batch.mask_VF].amin() > 0
 
 
@@ -131,9 +133,9 @@ def test_large_frames_are_resized_as_they_are_read(pairs, monkeypatch):
 
     def spy(pixels_FHW3, spec):
         seen.append(pixels_FHW3.shape)
-        return preprocess(pixels_FHW3, spec)
+        return cropped(pixels_FHW3, spec)
 
-    monkeypatch.setattr(clips, "preprocess", spy)
+    monkeypatch.setattr(clips, "cropped", spy)
     small = SPEC._replace(resize=16, crop=16)
     ClipDataset(pairs, sample=SAMPLE, spec=small)[0]
     assert [shape[1:] for shape in seen] == [(16, 16, 3)]

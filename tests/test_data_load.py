@@ -26,6 +26,19 @@ def test_settings_of_another_dataset_are_refused():
         load(DataConfig(name="folder", noise="typos"))
 
 
+@pytest.mark.parametrize("name", sorted(set(DATASETS) - {"folder", "msvd"}))
+def test_a_captions_file_is_refused_by_readers_that_read_none(name, tmp_path):
+    said = rf"data\.captions is a setting of the datasets 'folder' and 'msvd', not of '{name}'\."
+    with pytest.raises(ConfigError, match=said):
+        load(DataConfig(name=name, root=str(tmp_path), captions="mine.json"))
+
+
+@pytest.mark.parametrize("name", ["folder", "msvd"])
+def test_a_captions_file_is_taken_by_the_others(name, tmp_path):
+    with pytest.raises(DataError):  # for files that are not there, not for the setting
+        load(DataConfig(name=name, root=str(tmp_path), captions=str(tmp_path / "mine.json")))
+
+
 @pytest.mark.parametrize("name", sorted(set(DATASETS) - set(GENERATED)))
 def test_every_benchmark_asks_for_its_folder(name):
     with pytest.raises(DataError, match=f"^{name}: give --data DIR .* folder"):

@@ -193,6 +193,7 @@ def test_towers_of_another_method_are_refused(saved: Path, weights: Path, tmp_pa
     "change",
     [
         {"method": {"name": "unheard-of"}}, {"method": {"name": "gare", "width": "wide"}}, {"method": "gare"},
+        {"method": {"name": "gare", "temporal": "seqLSTM"}},
         {"files": ["../secret.json"]}, {"files": ["gone.json"]}, {"backbone_id": None},
     ],
 )  # fmt: skip

@@ -26,6 +26,9 @@ from reelseek.recipes.relevance import rivals_of
 from reelseek.recipes.run import feature_batch, refuse_seen, train
 from reelseek.records import Videos
 from reelseek.training.batches import Batch, batch_numbers
+from reelseek.video.decode import decode
+from reelseek.video.sample import sample_times
+from reelseek.video.transform import normalised, preprocess
 from test_encoders_clip import tiny_folder
 
 # Workers that decode are forks; one that never touches an index may come from a process that has opened one.
@@ -237,11 +240,60 @@ def test_encoding_a_share_equals_encoding_frame_by_frame(folder: Path, tiny_clip
     assert torch.equal(texts.pooled_TD, method.backbone.encode_texts(batch.captions).pooled_TD)
     for v in range(4):
         for f in range(3):
-            expected = method.encode_frames(batch.pixels_VF3SS[v, f : f + 1])[0]
+            pixels_13SS = normalised(batch.pixels_VF3SS[v, f : f + 1], method.backbone.preprocess)
+            expected = method.encode_frames(pixels_13SS)[0]
             if not batch.mask_VF[v, f]:
                 expected = torch.zeros_like(expected)
             torch.testing.assert_close(videos.frames_VFD[v, f].detach(), expected, atol=1e-5, rtol=1e-4)
     assert torch.equal(batch.relevance_TV, torch.eye(4, dtype=torch.bool))
+
+
+def test_frames_reach_the_towers_as_they_are_prepared_elsewhere(
+    folder: Path, tiny_clip_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_for(folder, str(tiny_clip_folder), backbone_learning_rate=1e-3)
+    method = load(str(tiny_clip_folder))
+    pairs = load_data(config.data).train
+    assert pairs is not None
+    seen = []
+    forward = method.backbone.forward_frames
+    monkeypatch.setattr(method.backbone, "forward_frames", lambda pixels: (seen.append(pixels), forward(pixels))[1])
+    clips = Clips(method, pairs, config, lambda line: None)
+    (batch,) = clips.batches(1, 0)
+    assert batch.pixels_VF3SS.dtype == torch.uint8
+    clips.encode(batch)
+    (pixels_N3SS,) = seen
+    paths = [pairs.paths[pairs.texts.index(caption)] for caption in batch.captions]
+    wanted = [
+        preprocess(decode(path, lambda duration: sample_times(duration, config.sample)).pixels_FHW3, spec)
+        for spec in [method.backbone.preprocess]
+        for path in paths
+    ]
+    torch.testing.assert_close(pixels_N3SS, torch.cat(wanted), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_any_number_of_decoders_gives_the_same_batches(folder: Path, tiny_clip_folder: Path, workers: int) -> None:
+    config = config_for(folder, str(tiny_clip_folder), backbone_learning_rate=1e-3, batch_size=3)
+    pairs = load_data(config.data).train
+    assert pairs is not None
+    paths = tuple(path.with_name("gone.mp4") if at == 1 else path for at, path in enumerate(pairs.paths))
+    method = load(str(tiny_clip_folder))
+    kept = replace(pairs, paths=paths)
+    found = []
+    for number in (0, workers):
+        told: list[str] = []
+        clips = Clips(method, kept, replace(config, train=replace(config.train, workers=number)), told.append)
+        found.append(([batch for epoch in (1, 2) for batch in clips.batches(epoch, 0)], told))
+    (alone, told_alone), (shared, told_shared) = found
+    assert told_alone == told_shared
+    assert len(told_alone) == 1
+    assert len(alone) == len(shared) == 2
+    for one, other in zip(alone, shared, strict=True):
+        assert one.captions == other.captions
+        assert torch.equal(one.pixels_VF3SS, other.pixels_VF3SS)
+        assert torch.equal(one.mask_VF, other.mask_VF)
+        assert not other.pixels_VF3SS.is_shared()
 
 
 def test_a_broken_file_leaves_its_batch_smaller_and_is_told_once(

@@ -57,7 +57,7 @@ def batch_of(seed: int = 0) -> FrameBatch:
     generator = torch.Generator().manual_seed(seed)
     mask_VF = torch.arange(FRAMES) < torch.randint(1, FRAMES + 1, (PAIRS, 1), generator=generator)
     captions = tuple(" ".join(CAPTIONS[: number + 1]) for number in range(PAIRS))
-    pixels = torch.randn(PAIRS, FRAMES, 3, 32, 32, generator=generator)
+    pixels = torch.randint(256, (PAIRS, FRAMES, 3, 32, 32), generator=generator, dtype=torch.uint8)
     return FrameBatch(captions, pixels, mask_VF, torch.eye(PAIRS, dtype=torch.bool))
 
 

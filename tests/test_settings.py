@@ -11,7 +11,8 @@ import pytest
 
 from cli_world import run
 from reelseek import config
-from reelseek.app.settings import ABOVE_ZERO, BELOW_ONE, LEAST, SECTIONS, heading, help_texts
+from reelseek.app.settings import SECTIONS, heading, help_texts
+from reelseek.config_check import ABOVE_ZERO, BELOW_ONE, LEAST
 from reelseek.data import DATASETS
 from reelseek.methods import METHODS
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -61,6 +62,11 @@ def test_every_parameter_is_in_one_group_with_its_rate_and_decay():
         assert group["weight_decay"] == (0.0 if "no decay" in group["name"] else 0.2)
     set_rates(optimizer, 0.5)
     assert {group["lr"] for group in optimizer.param_groups} == {5e-6, 5e-4}
+
+
+def test_another_optimiser_is_refused() -> None:
+    with pytest.raises(ValueError, match='must be "adamw" or "bertadam", not \'adam\''):
+        make_optimizer(nn.Linear(2, 2), replace(CONFIG, optimizer="adam"))
 
 
 def test_a_rate_of_zero_freezes_the_towers():

@@ -174,6 +174,8 @@ class TrainConfig:
     max_logit_scale: bound of the learned logit scale, held after every step.
     freeze_layers: layers of towers that learn, which stay as they are, with the embeddings (-1: whole towers learn).
     chunk: examples that pass the towers at a time; the results are those of the whole batch (0: all at once).
+    workers: processes that decode videos for each training process, where towers learn (-1: as many as its share of the
+        cores and the shared memory allow; 0: it decodes by itself).
     gradient_checkpointing: recompute the towers' layers in the backward pass: less memory, the same results.
     select: the validation metric that chooses the epoch; lower is better for MdR and MnR.
     seed: of first weights, order and dropout.
@@ -194,6 +196,7 @@ class TrainConfig:
     max_logit_scale: float = 100.0
     freeze_layers: int = -1
     chunk: int = 0
+    workers: int = -1
     gradient_checkpointing: bool = False
     select: Literal["R@1", "R@5", "R@10", "R@50", "MdR", "MnR"] = "R@1"
     seed: int = 0

@@ -47,6 +47,15 @@ def usual_options(model: str, sections: Sequence[str]) -> dict[str, object]:
     return flat_dict({section: settings[section] for section in sections})
 
 
+def own_options(model: str, sections: Sequence[str]) -> dict[str, object]:
+    """The same, but nothing for a model by name."""
+    from reelseek.app.settings import flat_dict
+    from reelseek.methods.saved import own_settings
+
+    settings = own_settings(model)
+    return flat_dict({section: settings[section] for section in sections if section in settings})
+
+
 def method_for_index(directory: Path, asked: str, device: str) -> tuple[Method, str]:
     """The method to index with and the name it was loaded by: what was asked for, the index's own, or offline."""
     from reelseek.index.cards import is_index, open_index

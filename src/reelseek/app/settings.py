@@ -5,11 +5,10 @@ Unknown keys and wrong types are refused with the nearest known name (jsonargpar
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from argparse import SUPPRESS, Namespace
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,9 @@ from reelseek.config import (
     SampleConfig,
     TrainConfig,
 )
+from reelseek.config_check import check
 from reelseek.errors import ConfigError
-from reelseek.methods import METHODS
+from reelseek.methods import check_name
 from reelseek.recipes import recipe
 
 SECTIONS = {
@@ -160,29 +160,10 @@ def flat_dict(sections: Mapping[str, Mapping[str, object]]) -> dict[str, object]
     return {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
 
 
-LEAST: dict[str, float] = {
-    **{"data.size": 0, "data.objects": 0, "data.noise_rate": 0},
-    **{"sample.frames": 1, "method.width": 1, "method.layers": 1, "method.dropout": 0},
-    **{"method.heads": 1, "method.increment_layers": 1, "loss.kl_weight": 0, "loss.direction_weight": 0},
-    **{"loss.norm_weight": 0, "loss.norm_bound": 0, "loss.stream_weight": 0},
-    **{"train.epochs": 1, "train.batch_size": 2, "train.backbone_learning_rate": 0, "train.weight_decay": 0},
-    **{"train.schedule_epochs": 0, "train.freeze_layers": -1, "train.chunk": 0, "train.seed": 0, "data.seed": 0},
-    **{"train.warmup": 0, "train.clip_norm": 0, "evaluate.block": 1, "evaluate.bootstrap": 0},
-    **{"evaluate.prior_batch": 1, "evaluate.bank_size": 1, "evaluate.bank_seed": 0, "evaluate.rescoring_scale": 0},
-    **{"evaluate.rescoring_gallery_scale": 0, "evaluate.rescoring_k": 0, "evaluate.rescoring_alpha": 0},
-    **{"evaluate.rescoring_iterations": 0},
-}
-ABOVE_ZERO = (
-    *("sample.fps", "method.frame_temperature", "loss.dual_softmax_temperature", "loss.prior_sigma", "loss.alpha"),
-    *("train.learning_rate", "train.max_logit_scale"),
-)
-BELOW_ONE = ("method.dropout", "train.warmup")
-
-
 def run_config(arguments: Namespace) -> RunConfig:
     """The frozen settings that were parsed; sections without options keep their defaults.
 
-    Raises ConfigError for numbers out of range and unknown methods, before anything is read or computed.
+    Raises ConfigError for values out of range and unknown methods, before anything is read or computed.
     """
     parts: dict[str, Any] = {}
     for name, section in SECTIONS.items():
@@ -191,31 +172,6 @@ def run_config(arguments: Namespace) -> RunConfig:
             raise ConfigError(f"{name} must hold settings by name, not {values!r}.")
         parts[name] = section(**({} if values is None else vars(values)))
     config = RunConfig(**parts)
-    _check(config)
+    check(config)
+    check_name(config.method.name)
     return config
-
-
-def _check(config: RunConfig) -> None:
-    values = flat(config)
-    rules: list[tuple[Iterable[str], Callable[[str, Any], bool], str]] = [
-        (LEAST, lambda name, value: value >= LEAST[name], "at least {}"),
-        (ABOVE_ZERO, lambda _, value: value > 0, "above 0"),
-        (BELOW_ONE, lambda _, value: value < 1, "below 1"),
-    ]
-    for names, holds, words in rules:
-        for name in names:
-            if not holds(name, values[name]):
-                raise ConfigError(f"{name} must be {words.format(LEAST.get(name))}, not {values[name]}.")
-    if config.train.optimizer == "adamw" and 0 < config.train.schedule_epochs < config.train.epochs:
-        raise ConfigError(
-            f"train.schedule_epochs {config.train.schedule_epochs} of {config.train.epochs} epochs: the rate of adamw "
-            "is 0 at its schedule's end. Set it to 0, or train.optimizer to bertadam."
-        )
-    if config.evaluate.bootstrap == 1:
-        raise ConfigError("evaluate.bootstrap must be at least 2, or 0 for no intervals, not 1.")
-    if config.data.noise != "none" and not config.data.noise_rate:
-        raise ConfigError(f"data.noise is {config.data.noise} but data.noise_rate is 0: no caption would be spoilt.")
-    if config.method.name not in METHODS:
-        near = difflib.get_close_matches(config.method.name, METHODS, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"The methods are {', '.join(METHODS)}."
-        raise ConfigError(f"there is no method {config.method.name!r}. {hint}")

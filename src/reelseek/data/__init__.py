@@ -50,10 +50,11 @@ DATASETS: dict[str, str] = {
 GENERATED = ("motions", "babyai")
 """Data sets that are made when they are first asked for."""
 OWNERS = {
-    **{"objects": "motions", "false_negatives": "motions", "noise": "motions", "noise_rate": "motions"},
-    **{"video_column": "hf", "caption_column": "hf"},
+    **dict.fromkeys(["objects", "false_negatives", "noise", "noise_rate"], ("motions",)),
+    **dict.fromkeys(["video_column", "caption_column"], ("hf",)),
+    "captions": ("folder", "msvd"),
 }
-"""Settings that only one dataset has."""
+"""Settings that only some datasets have."""
 
 
 def load(config: DataConfig, progress: Progress = None) -> Splits:
@@ -69,9 +70,12 @@ def load(config: DataConfig, progress: Progress = None) -> Splits:
         close = difflib.get_close_matches(config.name, DATASETS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ConfigError(f"No dataset {config.name!r}. Known: {', '.join(sorted(DATASETS))}.{hint}")
-    for name, owner in OWNERS.items():
-        if config.name != owner and getattr(config, name) != getattr(DataConfig, name):
-            raise ConfigError(f"data.{name} is a setting of the dataset {owner!r}, not of {config.name!r}.")
+    for name, owners in OWNERS.items():
+        if config.name not in owners and getattr(config, name) != getattr(DataConfig, name):
+            known = " and ".join(map(repr, owners))
+            raise ConfigError(
+                f"data.{name} is a setting of the dataset{'s' * (len(owners) > 1)} {known}, not of {config.name!r}."
+            )
     if not config.root and config.name not in GENERATED:
         hub = ", or a name on the hub" if config.name == "hf" else ""
         raise DataError(f"{config.name}: give --data DIR (data.root), the folder with its files{hub}.")

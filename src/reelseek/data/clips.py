@@ -1,5 +1,6 @@
 """Captions with the decoded frames of their videos, for training towers end to end.
 
+Pixels stay uint8, a quarter of the memory, until they are where the towers are.
 Not here: which captions share a batch, and training on stored features (`reelseek.embed`).
 Shapes: T texts, V videos, F frames, 3 S S encoder input.
 """
@@ -20,11 +21,11 @@ from reelseek.errors import UnreadableVideo, VideoError
 from reelseek.records import BrokenFile, Preprocess
 from reelseek.video.decode import decode
 from reelseek.video.sample import sample_times
-from reelseek.video.transform import preprocess
+from reelseek.video.transform import cropped
 
 
 class Clip(NamedTuple):
-    """One text with its video's frames [F, 3, S, S] float32; the numbers are positions in the split."""
+    """One text with its video's frames [F, 3, S, S] uint8; the numbers are positions in the split."""
 
     text: int
     video: int
@@ -35,7 +36,7 @@ class Clip(NamedTuple):
 class ClipBatch(NamedTuple):
     """Texts and their videos, row by row, and the files that were set aside.
 
-    pixels_VF3SS: float32, zero where mask_VF (bool [V, F], True = real frame) is False. texts, videos: positions in
+    pixels_VF3SS: uint8, zero where mask_VF (bool [V, F], True = real frame) is False. texts, videos: positions in
     the split, so that two captions of one video are seen to be so. A batch without a single readable file has V = 0.
     """
 
@@ -75,7 +76,7 @@ class ClipDataset(Dataset[Clip | BrokenFile]):
             )
         except VideoError as error:
             return BrokenFile(path, str(error))
-        return Clip(text, video, self.pairs.texts[text], preprocess(frames.pixels_FHW3, self.spec))
+        return Clip(text, video, self.pairs.texts[text], cropped(frames.pixels_FHW3, self.spec))
 
     def _times(self, video: int, duration: float) -> np.ndarray:
         span = self.pairs.spans[video] if self.pairs.spans is not None else None
@@ -93,7 +94,9 @@ def collate(clips: Sequence[Clip | BrokenFile]) -> ClipBatch:
     good = [clip for clip in clips if isinstance(clip, Clip)]
     broken = tuple(clip for clip in clips if isinstance(clip, BrokenFile))
     if not good:
-        return ClipBatch((), (), (), torch.empty(0, 0, 3, 0, 0), torch.empty(0, 0, dtype=torch.bool), broken)
+        return ClipBatch(
+            (), (), (), torch.empty(0, 0, 3, 0, 0, dtype=torch.uint8), torch.empty(0, 0, dtype=torch.bool), broken
+        )
     longest = max(len(clip.pixels_F3SS) for clip in good)
     pixels_VF3SS = good[0].pixels_F3SS.new_zeros(len(good), longest, *good[0].pixels_F3SS.shape[1:])
     mask_VF = torch.zeros(len(good), longest, dtype=torch.bool)

@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from reelseek.config import MethodConfig
+from reelseek.config_check import check_section
 from reelseek.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,12 +24,21 @@ METHODS: dict[str, str] = {
 }
 
 
+def check_name(name: str) -> None:
+    """Raise ConfigError, with the nearest known one, for a name that no method has."""
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"The methods are {', '.join(METHODS)}."
+        raise ConfigError(f"there is no method {name!r}. {hint}")
+
+
 def build(config: MethodConfig, backbone: Backbone) -> Method:
-    """The method that `config.name` names, with untrained heads, over a backbone. Unknown names raise ConfigError."""
-    if config.name not in METHODS:
-        near = difflib.get_close_matches(config.name, METHODS, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(METHODS)}."
-        raise ConfigError(f"there is no method {config.name!r}. {hint}")
+    """The method that `config.name` names, with untrained heads, over a backbone.
+
+    Raises ConfigError for unknown names and for settings that cannot be, alone or together.
+    """
+    check_name(config.name)
+    check_section("method", config)
     module, function = METHODS[config.name].split(":")
     made: Method = getattr(importlib.import_module(module), function)(config, backbone)
     return made

@@ -48,7 +48,8 @@ class Reading(NamedTuple):
     authors do on MSVD. frame_temperature: 3 in GARE's released script. padding: "masked", or "counted" as GARE's
     released code has it (see `reelseek.config.MethodConfig`); equal where no video is shorter than the others. frames:
     most frames of a video that the weights were trained with, to which counted padding goes; 64 on DiDeMo and
-    ActivityNet.
+    ActivityNet. side, context, sign: GARE's variant (see `reelseek.methods.gare.GareHead`), of which all have the same
+    names and shapes: the paper's setting for ActivityNet is "video" and "words".
     """
 
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
@@ -57,14 +58,17 @@ class Reading(NamedTuple):
     frame_temperature: float = 3.0
     padding: Literal["masked", "counted"] = "masked"
     frames: int = SAMPLE.frames
+    side: Literal["text", "video"] = "text"
+    context: Literal["frames", "words"] = "frames"
+    sign: Literal[1, -1] = 1
 
 
 def load_file(path: Path | str, *, device: str = "cpu", reading: Reading | None = None) -> Method:
     """The method in a weights file: CLIP4Clip with its temporal module, GARE, or zero-shot for CLIP alone.
 
     Raises ModelError for a file that is damaged, lacks tensors, or holds tensors that no method here uses; UnsafeFile
-    for content that is not tensors; HubUnreachable where no tokenizer can be had; ConfigError for a `reading.method`
-    that the layout does not hold.
+    for content that is not tensors; HubUnreachable where no tokenizer can be had; ConfigError for a `reading` with a
+    method that the layout does not hold, or with a variant of GARE for another one.
     """
     path, reading = Path(path), reading or Reading()
     layout, mapped = _mapped(path)
@@ -114,6 +118,10 @@ def _method_config(path: Path, layout: str, mapped: Mapped, reading: Reading) ->
     name = reading.method or held[0]
     if name not in held:
         raise ConfigError(f"{path} has the {layout} layout: it can be read as {' or '.join(held)}, not as {name!r}.")
+    variant = {"side": reading.side, "context": reading.context, "sign": reading.sign}
+    usual = Reading()._asdict()
+    if name != "gare" and (given := [key for key, value in variant.items() if value != usual[key]]):
+        raise ConfigError(f"{path} is read as {name}, which has no {given[0]}: that is for GARE's weights.")
     blocks = {int(found[1]) for found in (re.match(r"blocks\.(\d+)\.", key) for key in mapped.temporal) if found}
     temporal: Literal["mean", "lstm", "transformer"] = "mean"
     if mapped.temporal and reading.temporal:
@@ -124,6 +132,9 @@ def _method_config(path: Path, layout: str, mapped: Mapped, reading: Reading) ->
         temporal=temporal,
         layers=max(blocks, default=MethodConfig().layers - 1) + 1,
         frame_temperature=reading.frame_temperature,
+        side=reading.side,
+        context=reading.context,
+        sign=reading.sign,
         padding=reading.padding,
         counted_frames=reading.frames if reading.padding == "counted" else 0,
     )

@@ -18,7 +18,7 @@ import torch
 
 from reelseek.checkpoint import load_run, save_run
 from reelseek.config import MethodConfig, RunConfig
-from reelseek.errors import CheckpointError, ModelError
+from reelseek.errors import CheckpointError, ConfigError, ModelError
 from reelseek.methods import METHODS, build
 from reelseek.methods.method import Method
 from reelseek.methods.text_head import TextHead, base_of, head_of, is_head, load_head
@@ -98,8 +98,15 @@ def run_settings(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def usual_settings(name: str) -> dict[str, dict[str, Any]]:
-    """The settings to evaluate a model of this name with, by section: a run's own, those that the authors of a weights
-    file used, else the defaults. Raises CheckpointError and ModelError as `load`, but loads no towers.
+    """The settings to evaluate a model of this name with, by section: its own, else the defaults. Errors as
+    `own_settings`.
+    """
+    return asdict(RunConfig()) | own_settings(name)
+
+
+def own_settings(name: str) -> dict[str, dict[str, Any]]:
+    """The settings that a run was trained with, or that the authors of a weights file used, by section; empty for a
+    model that has none. Raises CheckpointError and ModelError as `load`, but loads no towers.
     """
     name = base_of(name)
     if Path(name).is_file():
@@ -107,7 +114,7 @@ def usual_settings(name: str) -> dict[str, dict[str, Any]]:
 
         return file_settings(name)
     folder = _run_folder(name)
-    return asdict(RunConfig()) | (run_settings(folder) if folder else {})
+    return run_settings(folder) if folder else {}
 
 
 def _run_folder(name: str) -> Path | None:
@@ -213,7 +220,10 @@ def load_run_folder(folder: Path, device: str) -> Method:
         )
     if inside:
         settings = settings | {"backbone": str((folder / INSIDE).resolve())}
-    method = build(replace(MethodConfig(), **settings), backbone)
+    try:
+        method = build(replace(MethodConfig(), **settings), backbone)
+    except ConfigError as error:
+        raise CheckpointError(f"{folder}: this version cannot build its method. {error}") from None
     method.text_head = _text_head(tensors, folder)
     method = method.to(device)
     _load_weights(method, tensors, folder, with_backbone=trained)

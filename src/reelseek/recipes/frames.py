@@ -1,33 +1,35 @@
 """Training end to end: batches of decoded frames and captions, through the towers, with gradients.
 
 Every process decodes and encodes its own share of a batch; the loop gathers the shares.
-Shapes: T texts, V videos, F frames, D width, 3 S S encoder input; T = V in a batch.
+Shapes: T texts, V videos, F frames, N real frames of a batch, D width, 3 S S encoder input; T = V in a batch.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from reelseek.config import RunConfig
 from reelseek.data.clips import ClipDataset, collate
 from reelseek.data.pairs import Pairs
 from reelseek.errors import ConfigError
 from reelseek.methods.method import Method
+from reelseek.recipes.decoding import decoders, read_ahead
 from reelseek.recipes.relevance import batch_relevance, rivals_of
 from reelseek.recipes.towers import prepare_towers
 from reelseek.records import Texts, Videos
 from reelseek.training.batches import LEAST, batch_numbers, count_batches
+from reelseek.video.transform import normalised
 
 
 class FrameBatch(NamedTuple):
-    """This process's captions and frames, and which texts match which videos in the whole batch (bool [T, V])."""
+    """This process's captions and uint8 frames, and which texts match which videos in the whole batch (bool [T, V])."""
 
     captions: tuple[str, ...]
     pixels_VF3SS: Tensor
@@ -73,15 +75,11 @@ class Clips:
             if len(part) >= world
         ]
         dataset = ClipDataset(self.pairs, sample=self.config.sample, spec=self.towers.preprocess)
-        workers = min(8, max(0, (os.cpu_count() or 1) // world - 1))
-        loader = DataLoader(
-            dataset,
-            batch_sampler=rows[start:],
-            collate_fn=collate,
-            num_workers=workers,
-            prefetch_factor=1 if workers else None,  # a batch of 128 x 12 frames is near a gigabyte
-        )
-        for clips in loader:
+        clip_bytes = self.config.sample.frames * 3 * self.towers.preprocess.crop**2
+        crew = decoders(self.config.train.workers, clip_bytes=clip_bytes, batch=-(-size // world))
+        decoded = read_ahead(dataset, [text for part in rows[start:] for text in part], crew)
+        for part in rows[start:]:
+            clips = collate(list(islice(decoded, len(part))))
             for broken in clips.broken:
                 if broken.reason not in self._told:
                     self._told.add(broken.reason)
@@ -97,7 +95,8 @@ class Clips:
     def encode(self, batch: FrameBatch) -> tuple[Texts, Videos]:
         """Tower outputs of a share, with gradients; only real frames pass the image tower."""
         texts = self.method.forward_texts(batch.captions)
-        features_ND = self.towers.forward_frames(batch.pixels_VF3SS[batch.mask_VF])
+        pixels_N3SS = batch.pixels_VF3SS[batch.mask_VF].to(self.towers.device)
+        features_ND = self.towers.forward_frames(normalised(pixels_N3SS, self.towers.preprocess))
         frames_VFD = features_ND.new_zeros(*batch.mask_VF.shape, features_ND.shape[-1])
         frames_VFD[batch.mask_VF] = features_ND
         return texts, Videos(frames_VFD, batch.mask_VF)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from reelseek.config import LossConfig
+from reelseek.config_check import check_section
 from reelseek.losses.contrastive import dual_softmax_loss, info_nce
 from reelseek.losses.increments import gare_regularisers
 from reelseek.records import Scores
@@ -25,8 +26,9 @@ def objective(config: LossConfig) -> Objective:
     Methods with streams have a contrastive loss a stream, "fusion" at weight 1 and the others at `stream_weight`.
     Regularisers join for methods with increments: total = contrastive + weights x (kl, direction, norm), each the mean
     over the streams where every stream has its own increments. All in the scores' own precision: mixed precision, if
-    any, ends before.
+    any, ends before. Raises ConfigError for settings that cannot be.
     """
+    check_section("loss", config)
     weights = {"kl": config.kl_weight, "direction": config.direction_weight, "norm": config.norm_weight}
 
     def compute(scores: Scores, logit_scale: Tensor, relevance_TV: Tensor | None = None) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Settings that would do nothing are refused before anything is loaded: a run must be what its settings say.
 
-Light: settings alone. Not here: settings that do not exist (`reelseek.app.settings`).
+Light: settings alone. Not here: settings that cannot be (`reelseek.config_check`).
 """
 
 from __future__ import annotations
@@ -143,12 +143,13 @@ def _refuse_other_padding(config: RunConfig) -> None:
 def _refuse_without_towers(config: TrainConfig) -> None:
     given = {
         "train.chunk": config.chunk > 0,
+        "train.workers": config.workers >= 0,
         "train.gradient_checkpointing": config.gradient_checkpointing,
         "train.freeze_layers": config.freeze_layers >= 0,
     }
     lost = [name for name, is_given in given.items() if is_given]
     if lost and config.backbone_learning_rate == 0:
         raise ConfigError(
-            f"{' and '.join(lost)}: the towers stay frozen here, so there is nothing to save or keep. Leave it out, or "
-            "give the towers a train.backbone_learning_rate."
+            f"{' and '.join(lost)}: the towers stay frozen here, so there is nothing to save, keep or decode. Leave it "
+            "out, or give the towers a train.backbone_learning_rate."
         )

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from reelseek.config import DataConfig, EvaluateConfig, RunConfig
+from reelseek.config_check import check
 from reelseek.data import GENERATED, user_folder
 from reelseek.data import load as load_data
 from reelseek.data.pairs import Pairs
@@ -28,7 +29,7 @@ from reelseek.embed import EmbeddedPairs, Progress, embed_pairs
 from reelseek.errors import ConfigError, DataError
 from reelseek.evaluation import evaluate_embedded
 from reelseek.evaluation_bank import check_rescoring
-from reelseek.methods import build
+from reelseek.methods import build, check_name
 from reelseek.methods.method import Method
 from reelseek.methods.saved import load_backbone, pick_device, save
 from reelseek.recipes.diagnose import epoch_diagnostics
@@ -69,6 +70,8 @@ def train(
     CheckpointError if `out` holds another run.
     """
     out = Path(out)
+    check(config)
+    check_name(config.method.name)
     pick_device(config.train.device)
     refuse_unread(config)
     check_rescoring(config.evaluate)  # `evaluate` would refuse it, hours later

@@ -33,7 +33,7 @@ from reelseek.training.state import BEST, STATE, Position, load_state, load_weig
 from reelseek.training.step import Cut, Encode, Objective, Step, backward_at_once
 
 LOWER_IS_BETTER = frozenset(["MdR", "MnR"])
-PLACES = frozenset(["device", "chunk", "gradient_checkpointing"])
+PLACES = frozenset(["device", "chunk", "workers", "gradient_checkpointing"])
 """Settings that may change between two starts of a run: where it is computed, and in how much memory."""
 
 

@@ -71,7 +71,12 @@ def _decays(module: nn.Module, name: str, parameter: nn.Parameter, config: Train
 
 
 def make_optimizer(method: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW (arXiv 1711.05101) or `BertAdam` over `parameter_groups`, betas and epsilon of CLIP (arXiv 2103.00020)."""
+    """AdamW (arXiv 1711.05101) or `BertAdam` over `parameter_groups`, betas and epsilon of CLIP (arXiv 2103.00020).
+
+    Raises ValueError for another optimiser.
+    """
+    if config.optimizer not in ("adamw", "bertadam"):
+        raise ValueError(f'optimizer must be "adamw" or "bertadam", not {config.optimizer!r}.')
     groups = parameter_groups(method, config)
     if config.optimizer == "bertadam":
         return BertAdam(groups, betas=BETAS, eps=EPSILON)

@@ -24,7 +24,14 @@ CLIP = Preprocess(
 
 
 def preprocess(pixels_FHW3: np.ndarray, spec: Preprocess) -> Tensor:
-    """Encoder input [F, 3, S, S] float32 of RGB uint8 frames [F, H, W, 3]: `resize`, centre crop, (pixel - mean) / std.
+    """Encoder input [F, 3, S, S] float32 of RGB uint8 frames [F, H, W, 3]: `cropped`, then `normalised`. Raises as
+    `cropped`.
+    """
+    return normalised(cropped(pixels_FHW3, spec), spec)
+
+
+def cropped(pixels_FHW3: np.ndarray, spec: Preprocess) -> Tensor:
+    """What an encoder sees of RGB uint8 frames [F, H, W, 3], still uint8 [F, 3, S, S]: `resize`, then the centre crop.
 
     Raises ValueError for pixels of another kind, or a crop larger than the resized frame.
     """
@@ -35,8 +42,13 @@ def preprocess(pixels_FHW3: np.ndarray, spec: Preprocess) -> Tensor:
     crop_FSS3 = small_FHW3[:, top : top + spec.crop, left : left + spec.crop]
     # writable, because torch warns about arrays it may not write to
     crop_F3SS = torch.from_numpy(np.require(crop_FSS3, requirements=["C", "W"])).permute(0, 3, 1, 2)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
-    return crop_F3SS.to(torch.float32, memory_format=torch.contiguous_format).sub_(mean).div_(std)
+    return crop_F3SS.contiguous()
+
+
+def normalised(pixels_F3SS: Tensor, spec: Preprocess) -> Tensor:
+    """(pixel - mean) / std of uint8 pixels [F, 3, S, S], as float32 on their device: four times their memory."""
+    mean, std = (torch.tensor(values, device=pixels_F3SS.device).view(3, 1, 1) for values in (spec.mean, spec.std))
+    return pixels_F3SS.to(torch.float32).sub_(mean).div_(std)
 
 
 def resize(pixels_FHW3: np.ndarray, spec: Preprocess) -> np.ndarray:

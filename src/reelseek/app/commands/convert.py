@@ -50,6 +50,19 @@ def parse(words: Sequence[str]) -> Namespace:
         help="GARE: counted lets padded frames into the mean and the attention, as the released code does",
     )
     options.add_argument(
+        "--side",
+        default="text",
+        choices=["text", "video"],
+        help="GARE: which side the increment corrects, as in training: the video on ActivityNet, by the paper",
+    )
+    options.add_argument(
+        "--context",
+        default="frames",
+        choices=["frames", "words"],
+        help="GARE: what the increment's attention looks at, as in training: words on ActivityNet, by the paper",
+    )
+    options.add_argument("--sign", type=int, default=1, choices=[1, -1], help="GARE: sign of the gap, as in training")
+    options.add_argument(
         "--frames",
         type=int,
         default=12,
@@ -75,6 +88,9 @@ def run(arguments: Namespace) -> int:
         frame_temperature=arguments.temperature,
         padding=arguments.padding,
         frames=arguments.frames,
+        side=arguments.side,
+        context=arguments.context,
+        sign=arguments.sign,
     )
     report = convert_file(arguments.source, arguments.target, reading=reading)
     print(f"{arguments.source}: {report.layout} layout, written to {arguments.target}")

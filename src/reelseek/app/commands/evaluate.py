@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reelseek.app.models import load_method, usual_options
+from reelseek.app.models import load_method, own_options, usual_options
 from reelseek.app.settings import add_cache, parse_over, run_config, settings_parser
 from reelseek.app.terminal import progress, table, tell_broken
-from reelseek.config import RunConfig
+from reelseek.config import EvaluateConfig, RunConfig
 from reelseek.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -30,11 +31,15 @@ METRICS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR")
 
 
 def parse(words: Sequence[str]) -> Namespace:
-    """MODEL [--data DIR] [--split test] [--against MODEL] [--out DIR]."""
+    """MODEL [--data DIR] [--split test] [--against MODEL] [--out DIR].
+
+    `alone` holds the settings that the model of --against would be evaluated with by itself, on the same data.
+    """
     options = settings_parser(
         "evaluate",
         "Score a run of `train`, trained weights of CLIP4Clip or GARE, or a zero-shot model by name, on the test split "
-        "of its data. Data, sampling and tie rule are the run's own unless changed by their dotted names.",
+        "of its data. Data, sampling and tie rule are the run's own unless changed by their dotted names. With "
+        "--against both are scored on the first one's data by its rules, each with its own sampling.",
         sections=SECTIONS,
     )
     options.usage = (
@@ -57,7 +62,13 @@ def parse(words: Sequence[str]) -> Namespace:
     add_cache(options)
     options.add_argument("--out", default="", metavar="DIR", help="write results.json, metrics.csv, TREC run and qrels")
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
-    return parse_over(options, words, "model", lambda model: usual_options(model, SECTIONS))
+    arguments = parse_over(options, words, "model", lambda model: usual_options(model, SECTIONS))
+
+    def settings_against(model: str) -> dict[str, object]:
+        return usual_options(model, SECTIONS) | own_options(arguments.against, ("sample", "evaluate"))
+
+    arguments.alone = parse_over(options, words, "model", settings_against) if arguments.against else arguments
+    return arguments
 
 
 def run(arguments: Namespace) -> int:
@@ -67,7 +78,7 @@ def run(arguments: Namespace) -> int:
     from reelseek.index.cards import CARD
     from reelseek.report import write_report
 
-    config = run_config(arguments)
+    config, alone = run_config(arguments), run_config(arguments.alone)
     check_rescoring(config.evaluate)
     if arguments.out and Path(arguments.out).exists() and not Path(arguments.out).is_dir():
         raise ConfigError(f"--out {arguments.out}: it is a file, not a folder.")
@@ -81,9 +92,10 @@ def run(arguments: Namespace) -> int:
     # Models first: one that cannot be had should be said before any data is read or made.
     methods = [load_method(name, arguments.device) for name in names]
     pairs, bank = _splits(config, arguments, methods)
+    samples = [config.sample, alone.sample][: len(names)]
     found = [
-        (_evaluate(name, method, pairs, bank, config, arguments), method)
-        for name, method in zip(names, methods, strict=True)
+        (_evaluate(name, method, pairs, bank, replace(config, sample=sample), arguments), method)
+        for name, method, sample in zip(names, methods, samples, strict=True)
     ]
     results = results_record("reelseek evaluate " + " ".join(names))
     results["notes"] += [f"{pairs.name}: {note}" for note in pairs.notes]
@@ -93,6 +105,9 @@ def run(arguments: Namespace) -> int:
         results["broken"] += [{"path": str(b.path), "reason": b.reason} for b in evaluation.broken]
     show([(name, evaluation) for name, (evaluation, _) in zip(names, found, strict=True)])
     if len(found) == 2:
+        if note := scored_alike(names[0], config.evaluate, names[1], alone.evaluate):
+            results["notes"].append(note)
+            print(note)
         for metric in ("R@1", "R@5", "R@10", "MnR"):
             results["comparisons"].append(comparison(names[0], found[0][0], names[1], found[1][0], metric))
         show_comparisons(results["comparisons"])
@@ -141,6 +156,18 @@ def _evaluate(
     return evaluation
 
 
+def scored_alike(first: str, ours: EvaluateConfig, second: str, theirs: EvaluateConfig) -> str:
+    """That the second model alone would be scored by other rules than both are; empty where it would not."""
+    differing = [
+        f"evaluate.{entry.name} {getattr(theirs, entry.name)}, not {getattr(ours, entry.name)}"
+        for entry in fields(ours)
+        if entry.name not in ("block", "bootstrap") and getattr(theirs, entry.name) != getattr(ours, entry.name)
+    ]
+    if not differing:
+        return ""
+    return f"{second} alone has {'; '.join(differing)}: a paired test scores both alike, here as {first}."
+
+
 def show(named: Sequence[tuple[str, Evaluation]]) -> None:
     """Metrics of several runs on one split, both ways, with contrasts, protocol and the split's notes below."""
     first = named[0][1]
@@ -160,7 +187,10 @@ def show(named: Sequence[tuple[str, Evaluation]]) -> None:
             print(
                 f"{name}: {contrast} right in {percent:.1f} % of {count:,} contrasts, before rescoring; ties are wrong."
             )
-    for line in dict.fromkeys(protocol_line(evaluation.protocol) for _, evaluation in named):
+    lines = {name: protocol_line(evaluation.protocol) for name, evaluation in named}
+    if len(set(lines.values())) > 1:
+        lines = {name: f"{name}: {line}" for name, line in lines.items()}
+    for line in dict.fromkeys(lines.values()):
         print(line)
     for note in first.pairs.notes:
         print(f"{first.pairs.name}: {note}.")
