@@ -34,6 +34,16 @@ class Parser(jsonargparse.ArgumentParser):
         print(f"{self.prog}: {printable(sentence)}", file=sys.stderr)
         raise SystemExit(2)
 
+    def parse_args(self, args: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
+        """The options that words give. One with hyphens may be spelled with underscores, as settings are."""
+        return super().parse_args([self._hyphened(word) for word in args])
+
+    def _hyphened(self, word: str) -> str:
+        name, equals, value = word.partition("=")
+        meant = name.replace("_", "-")
+        known = self._option_string_actions
+        return f"{meant}{equals}{value}" if name not in known and meant in known else word
+
     def option_names(self) -> list[str]:
         """Every long option of this parser that can be given."""
         return [name for name in self._option_string_actions if name.startswith("--")]

@@ -48,14 +48,7 @@ def parse(words: Sequence[str]) -> Namespace:
     options.add_argument("--index", required=True, metavar="DIR", help="where the index is or shall be")
     options.add_argument("--model", default="", help="offline, a CLIP or SigLIP name or folder, or a run of `train`")
     options.add_argument("--fps", type=float, default=None, help="frames looked at a second (new indexes: 1)")
-    options.add_argument(
-        "--segment-frames",
-        "--segment_frames",
-        dest="segment_frames",
-        type=int,
-        default=None,
-        help="frames of a segment (new indexes: 12)",
-    )
+    options.add_argument("--segment-frames", type=int, default=None, help="frames of a segment (new indexes: 12)")
     options.add_argument(
         "--segments",
         choices=["windows", "shots"],

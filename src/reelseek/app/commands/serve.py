@@ -30,13 +30,7 @@ def parse(words: Sequence[str]) -> Namespace:
         "--against", default="", metavar="DIR", help="an index of the same videos by another model, to compare with"
     )
     options.add_argument("--model", default="", help="the model that made the index, if it has moved")
-    options.add_argument(
-        "--against-model",
-        "--against_model",
-        dest="against_model",
-        default="",
-        help="the model of --against, if it has moved",
-    )
+    options.add_argument("--against-model", default="", help="the model of --against, if it has moved")
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     return options.parse_args(list(words))
 
