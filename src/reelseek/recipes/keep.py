@@ -1,10 +1,11 @@
-"""The settings of a run beside its state: what was asked for, and that a stopped run goes on with nothing else.
+"""What a run was asked for and on which data, beside its state: a stopped run goes on with nothing else.
 
 The training loop itself watches over its own settings (`reelseek.training.state`); here are all the others.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,36 +13,59 @@ from typing import Any
 import yaml
 
 from reelseek.checkpoint.runs import write_whole
-from reelseek.config import RunConfig
+from reelseek.config import DataConfig, RunConfig
+from reelseek.data.pairs import Splits, digest
 from reelseek.errors import CheckpointError
 from reelseek.training import loop
 
-SETTINGS = "settings.yaml"
+SETTINGS, DATA = "settings.yaml", "data.json"
 PLACES = {"data.root", "data.captions", *(f"train.{name}" for name in loop.PLACES)}
 """Settings that may change between two starts of one run: where things are, not what they are."""
 AFTERWARDS = ("evaluate",)
 """Sections of which training reads nothing that decides its weights."""
 
 
-def keep_settings(config: RunConfig, out: Path) -> None:
-    """Write settings.yaml, as `--config` reads it, into a run folder that is new.
+def keep_settings(config: RunConfig, splits: Splits, out: Path) -> None:
+    """Write settings.yaml, as `--config` reads it, and data.json, a digest of each split that training reads.
 
-    Raises CheckpointError if the folder holds a run with other settings, or cannot be written.
+    Raises CheckpointError if the folder holds a run with other settings or on other data, or cannot be written.
     """
     wanted = asdict(config)
-    file = out / SETTINGS
+    data = {"train": digest([splits.train]), "val": digest([splits.val])}
     try:
-        if file.exists() and (out / "state.safetensors").exists():
-            _refuse_others(yaml.safe_load(file.read_text(encoding="utf-8")), wanted, out)
+        if (out / loop.STATE).exists():
+            _refuse_other_settings(_read(out / SETTINGS), wanted, out)
+            _refuse_other_data(_read(out / DATA), data, config.data, out)
         out.mkdir(parents=True, exist_ok=True)
-        write_whole(file, yaml.safe_dump(wanted, sort_keys=False).encode())
+        write_whole(out / SETTINGS, yaml.safe_dump(wanted, sort_keys=False).encode())
+        write_whole(out / DATA, json.dumps(data).encode())
     except OSError as error:
         raise CheckpointError(f"{out}: the run cannot be written there ({error.strerror or error}).") from None
-    except yaml.YAMLError:
+
+
+def _read(file: Path) -> Any:
+    """What a file of YAML or JSON holds, None where there is no such file. CheckpointError for a damaged one."""
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+    except (yaml.YAMLError, UnicodeDecodeError):
         raise CheckpointError(f"{file} is damaged. Give the run another folder, or delete this one.") from None
 
 
-def _refuse_others(kept: Any, wanted: dict[str, dict[str, Any]], out: Path) -> None:
+def _refuse_other_data(kept: Any, wanted: dict[str, str], data: DataConfig, out: Path) -> None:
+    if kept is None:  # a run from before digests were kept goes on as it did
+        return
+    changed = [name for name in wanted if not isinstance(kept, dict) or kept.get(name) != wanted[name]]
+    if changed:
+        raise CheckpointError(
+            f"{out} holds a run on other data: the texts or videos of {data.root or data.name} ({changed[0]} split) "
+            "are not those that it began with. Give this run another folder with --out, or delete that one to start "
+            "anew."
+        )
+
+
+def _refuse_other_settings(kept: Any, wanted: dict[str, dict[str, Any]], out: Path) -> None:
+    if kept is None:
+        return
     sections = kept if isinstance(kept, dict) else {}
     # A setting that came later than the run had its default.
     before = {name: values | (sections.get(name) or {}) for name, values in asdict(RunConfig()).items()}

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from reelseek.checkpoint.runs import CONFIG
 from reelseek.config import DataConfig, EvaluateConfig, RunConfig
 from reelseek.data import GENERATED, user_folder
 from reelseek.data import load as load_data
@@ -30,7 +31,7 @@ from reelseek.evaluation import evaluate_embedded
 from reelseek.evaluation_bank import check_rescoring
 from reelseek.methods import build
 from reelseek.methods.method import Method
-from reelseek.methods.saved import load_backbone, pick_device, save
+from reelseek.methods.saved import is_run, load_backbone, pick_device, save
 from reelseek.recipes.diagnose import epoch_diagnostics
 from reelseek.recipes.keep import keep_settings
 from reelseek.recipes.objective import objective
@@ -87,7 +88,7 @@ def train(
     seed_all(config.train.seed)
     method = build(config.method, load_backbone(config.method.backbone, device=device)).to(device)
     _refuse_nothing_to_train(method, config)
-    keep_settings(config, out)
+    keep_settings(config, splits, out)
     cache = Path(cache) if cache else cache_folder()
     for pairs in (splits.train, splits.val):
         say(pairs.describe())
@@ -102,13 +103,25 @@ def train(
                 _embed(method, pairs, config, cache, progress, say) for pairs in (splits.train, splits.val)
             )
         result, seen = _train_features(method, train_set, val_set, config, out, progress)
-    method.trained_on = f"{seen.name}: {len(seen.video_ids):,} videos, {len(seen.texts):,} texts"
-    if int(os.environ.get("RANK", "0")) == 0:
+    kept = _kept(out) if result.resumed_at == result.steps else None
+    if kept is not None:
+        method.trained_on, seen_videos = kept
+    else:
+        method.trained_on = f"{seen.name}: {len(seen.video_ids):,} videos, {len(seen.texts):,} texts"
         chosen_on = splits.val.video_ids if splits.val.corpus == seen.corpus else ()
         seen_videos = json.dumps({"corpus": seen.corpus, "videos": seen.video_ids, "validation": chosen_on})
+    if int(os.environ.get("RANK", "0")) == 0:
         method.run = asdict(config) | {"files": {SEEN: seen_videos}}
         save(method, out, run=method.run, extra=method.run["files"])
     return Outcome(method, result, out)
+
+
+def _kept(out: Path) -> tuple[str, str] | None:
+    """What a run that was finished before says of its training data, in words and in seen.json, if it said it."""
+    if not is_run(out) or not (out / SEEN).exists():
+        return None
+    words = json.loads((out / CONFIG).read_text(encoding="utf-8")).get("trained_on", "unknown")
+    return words, (out / SEEN).read_text(encoding="utf-8")
 
 
 def _tell_what_is_made(data: DataConfig, say: Say) -> None:
