@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -51,14 +53,23 @@ def config_for(folder: Path, captions: str = "", **train_settings: float) -> Run
     )
 
 
+def while_training(config: RunConfig, out: Path, cache: Path, act: Callable[[], None]) -> None:
+    """Train, and do something after every step."""
+
+    def told(done: int, total: int) -> None:
+        act()
+
+    train(config, out, cache=cache, progress=lambda stage: nullcontext(told if "training" in stage else _pass))
+
+
 def stop_at_once(config: RunConfig, out: Path, cache: Path) -> None:
     """Leave a run after its first step."""
 
-    def stop(done: int, total: int) -> None:
+    def stop() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(config, out, cache=cache, progress=lambda stage: nullcontext(stop if "training" in stage else _pass))
+        while_training(config, out, cache, stop)
 
 
 def _pass(done: int, total: int) -> None:
@@ -143,3 +154,34 @@ def test_a_digest_holds_texts_videos_and_what_belongs_together(folder: Path) -> 
     assert len({digest([split]) for split in (pairs, *others)}) == 5
     assert digest([pairs, None]) != digest([None, pairs])
     assert digest([replace(pairs, paths=tuple(Path("moved") / p.name for p in pairs.paths))]) == digest([pairs])
+
+
+def test_a_second_training_in_the_folder_is_refused(folder: Path, tmp_path: Path) -> None:
+    config, run, cache = config_for(folder), tmp_path / "run", tmp_path / "cache"
+    refused: list[bool] = []
+
+    def start_again() -> None:
+        before = bytes_of(run)
+        with pytest.raises(CheckpointError, match=f"process {os.getpid()} on .* is training in this folder"):
+            train(config, run, cache=cache)
+        refused.append(bytes_of(run) == before)
+
+    while_training(config, run, cache, start_again)
+    assert refused == [True] * 4
+    assert train(config, run, cache=cache).fit.resumed_at == 4
+
+
+def test_a_file_system_without_locks_is_told(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("reelseek.lock.fcntl.flock", no_locks)
+    told: list[str] = []
+    assert train(config_for(folder), tmp_path / "run", cache=tmp_path / "cache", say=told.append).fit.steps == 4
+    assert f"{tmp_path}/run lies on a file system without locks: nothing keeps a second training out of it." in told
+
+
+def test_a_run_folder_that_cannot_be_made(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match=r"file/run: the run cannot be written there \(Not a directory\)"):
+        train(config_for(folder), tmp_path / "file" / "run", cache=tmp_path / "cache")

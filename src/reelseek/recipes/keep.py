@@ -1,4 +1,4 @@
-"""What a run was asked for and on which data, beside its state: a stopped run goes on with nothing else.
+"""A run folder belongs to one run: what it was asked for and on which data, and the one process that trains in it.
 
 The training loop itself watches over its own settings (`reelseek.training.state`); here are all the others.
 """
@@ -6,7 +6,10 @@ The training loop itself watches over its own settings (`reelseek.training.state
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from errno import ENOLCK, ENOSYS, ENOTSUP
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,40 @@ from reelseek.checkpoint.runs import write_whole
 from reelseek.config import DataConfig, RunConfig
 from reelseek.data.pairs import Splits, digest
 from reelseek.errors import CheckpointError
+from reelseek.lock import held
 from reelseek.training import loop
+from reelseek.training.state import STATE
 
-SETTINGS, DATA = "settings.yaml", "data.json"
+SETTINGS, DATA, LOCK = "settings.yaml", "data.json", "train.lock"
 PLACES = {"data.root", "data.captions", *(f"train.{name}" for name in loop.PLACES)}
 """Settings that may change between two starts of one run: where things are, not what they are."""
 AFTERWARDS = ("evaluate",)
 """Sections of which training reads nothing that decides its weights."""
+NO_LOCKS = (ENOSYS, ENOTSUP, ENOLCK)
+
+
+@contextmanager
+def alone(out: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Be the one process that trains in a run folder, which is made if missing.
+
+    Raises CheckpointError almost at once where another one does, naming it, or where nothing can be written. Tells
+    `say` of a file system that knows no locks.
+    """
+    with ExitStack() as stack:
+        holder = ""
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            holder = stack.enter_context(held(out / LOCK))
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise _unwritable(out, error) from None
+            say(f"{out} lies on a file system without locks: nothing keeps a second training out of it.")
+        if holder:
+            raise CheckpointError(
+                f"{out}: {holder} is training in this folder. Wait for its end, or give this run another folder with "
+                "--out."
+            )
+        yield
 
 
 def keep_settings(config: RunConfig, splits: Splits, out: Path) -> None:
@@ -33,14 +63,17 @@ def keep_settings(config: RunConfig, splits: Splits, out: Path) -> None:
     wanted = asdict(config)
     data = {"train": digest([splits.train]), "val": digest([splits.val])}
     try:
-        if (out / loop.STATE).exists():
+        if (out / STATE).exists():
             _refuse_other_settings(_read(out / SETTINGS), wanted, out)
             _refuse_other_data(_read(out / DATA), data, config.data, out)
-        out.mkdir(parents=True, exist_ok=True)
         write_whole(out / SETTINGS, yaml.safe_dump(wanted, sort_keys=False).encode())
         write_whole(out / DATA, json.dumps(data).encode())
     except OSError as error:
-        raise CheckpointError(f"{out}: the run cannot be written there ({error.strerror or error}).") from None
+        raise _unwritable(out, error) from None
+
+
+def _unwritable(out: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(f"{out}: the run cannot be written there ({error.strerror or error}).")
 
 
 def _read(file: Path) -> Any:

@@ -33,7 +33,7 @@ from reelseek.methods import build
 from reelseek.methods.method import Method
 from reelseek.methods.saved import is_run, load_backbone, pick_device, save
 from reelseek.recipes.diagnose import epoch_diagnostics
-from reelseek.recipes.keep import keep_settings
+from reelseek.recipes.keep import alone, keep_settings
 from reelseek.recipes.objective import objective
 from reelseek.recipes.refuse import refuse_unread
 from reelseek.recipes.relevance import batch_relevance, rivals_of
@@ -67,7 +67,7 @@ def train(
 
     Best weights are chosen on the validation split; the test split is not read. progress: one bar for every stage.
     Raises DataError for data that is not there, ConfigError for wrong settings,
-    CheckpointError if `out` holds another run.
+    CheckpointError if `out` holds another run, or another process trains in it.
     """
     out = Path(out)
     pick_device(config.train.device)
@@ -88,32 +88,39 @@ def train(
     seed_all(config.train.seed)
     method = build(config.method, load_backbone(config.method.backbone, device=device)).to(device)
     _refuse_nothing_to_train(method, config)
-    keep_settings(config, splits, out)
-    cache = Path(cache) if cache else cache_folder()
-    for pairs in (splits.train, splits.val):
-        say(pairs.describe())
-    if config.train.backbone_learning_rate > 0:
-        if method.sentences is not None:
-            with fabric.rank_zero_first(local=True), progress(f"nouns and verbs of {splits.train.name}") as tell:
-                method.read_ahead(splits.train.texts, cache, tell)
-        result, seen = _train_frames(method, splits.train, splits.val, config, out, progress, say)
-    else:
-        with fabric.rank_zero_first(local=True):
-            train_set, val_set = (
-                _embed(method, pairs, config, cache, progress, say) for pairs in (splits.train, splits.val)
-            )
-        result, seen = _train_features(method, train_set, val_set, config, out, progress)
-    kept = _kept(out) if result.resumed_at == result.steps else None
+    with alone(out, say) if fabric.is_global_zero else nullcontext():
+        if fabric.is_global_zero:
+            keep_settings(config, splits, out)
+        cache = Path(cache) if cache else cache_folder()
+        for pairs in (splits.train, splits.val):
+            say(pairs.describe())
+        if config.train.backbone_learning_rate > 0:
+            if method.sentences is not None:
+                with fabric.rank_zero_first(local=True), progress(f"nouns and verbs of {splits.train.name}") as tell:
+                    method.read_ahead(splits.train.texts, cache, tell)
+            result, seen = _train_frames(method, splits.train, splits.val, config, out, progress, say)
+        else:
+            with fabric.rank_zero_first(local=True):
+                train_set, val_set = (
+                    _embed(method, pairs, config, cache, progress, say) for pairs in (splits.train, splits.val)
+                )
+            result, seen = _train_features(method, train_set, val_set, config, out, progress)
+        _write(method, seen, splits.val, config, out, finished_before=result.resumed_at == result.steps)
+    return Outcome(method, result, out)
+
+
+def _write(method: Method, seen: Pairs, val: Pairs, config: RunConfig, out: Path, *, finished_before: bool) -> None:
+    """Let a trained method say what it saw, and write it into its run folder, which the first process does."""
+    kept = _kept(out) if finished_before else None
     if kept is not None:
         method.trained_on, seen_videos = kept
     else:
         method.trained_on = f"{seen.name}: {len(seen.video_ids):,} videos, {len(seen.texts):,} texts"
-        chosen_on = splits.val.video_ids if splits.val.corpus == seen.corpus else ()
+        chosen_on = val.video_ids if val.corpus == seen.corpus else ()
         seen_videos = json.dumps({"corpus": seen.corpus, "videos": seen.video_ids, "validation": chosen_on})
     if int(os.environ.get("RANK", "0")) == 0:
         method.run = asdict(config) | {"files": {SEEN: seen_videos}}
         save(method, out, run=method.run, extra=method.run["files"])
-    return Outcome(method, result, out)
 
 
 def _kept(out: Path) -> tuple[str, str] | None:
