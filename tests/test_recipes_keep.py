@@ -185,3 +185,23 @@ def test_a_run_folder_that_cannot_be_made(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match=r"file/run: the run cannot be written there \(Not a directory\)"):
         train(config_for(folder), tmp_path / "file" / "run", cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "README.md"])
+def test_a_folder_of_something_else_is_left_alone(folder: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / name).write_text("mine")
+    with pytest.raises(CheckpointError, match=rf"model holds something else: {name}, .* no state\.safetensors"):
+        train(config_for(folder), tmp_path / "model", cache=tmp_path / "cache")
+    assert bytes_of(tmp_path / "model") == {name: b"mine"}
+
+
+def test_a_finished_run_without_its_state_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(config_for(folder), run, cache=tmp_path / "cache")
+    (run / "state.safetensors").unlink()
+    before = bytes_of(run)
+    for config in (config_for(folder), config_for(folder, learning_rate=0.5)):
+        with pytest.raises(CheckpointError, match=r"run holds something else: config\.json"):
+            train(config, run, cache=tmp_path / "cache")
+    assert bytes_of(run) == before

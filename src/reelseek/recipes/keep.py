@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from reelseek.checkpoint.runs import write_whole
+from reelseek.checkpoint.runs import CONFIG, WEIGHTS, write_whole
 from reelseek.config import DataConfig, RunConfig
 from reelseek.data.pairs import Splits, digest
 from reelseek.errors import CheckpointError
@@ -29,6 +29,16 @@ PLACES = {"data.root", "data.captions", *(f"train.{name}" for name in loop.PLACE
 AFTERWARDS = ("evaluate",)
 """Sections of which training reads nothing that decides its weights."""
 NO_LOCKS = (ENOSYS, ENOTSUP, ENOLCK)
+
+
+def refuse_something_else(out: Path) -> None:
+    """Refuse a folder with files that a run writes at its end and without a state to go on from: CheckpointError."""
+    there = [name for name in (CONFIG, WEIGHTS, "README.md") if (out / name).exists()]
+    if there and not (out / STATE).exists():
+        raise CheckpointError(
+            f"{out} holds something else: {there[0]}, which this run would write over, and no {STATE} to go on from. "
+            "Give this run another folder with --out, or delete that one to train anew."
+        )
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from reelseek.methods import build
 from reelseek.methods.method import Method
 from reelseek.methods.saved import is_run, load_backbone, pick_device, save
 from reelseek.recipes.diagnose import epoch_diagnostics
-from reelseek.recipes.keep import alone, keep_settings
+from reelseek.recipes.keep import alone, keep_settings, refuse_something_else
 from reelseek.recipes.objective import objective
 from reelseek.recipes.refuse import refuse_unread
 from reelseek.recipes.relevance import batch_relevance, rivals_of
@@ -67,7 +67,7 @@ def train(
 
     Best weights are chosen on the validation split; the test split is not read. progress: one bar for every stage.
     Raises DataError for data that is not there, ConfigError for wrong settings,
-    CheckpointError if `out` holds another run, or another process trains in it.
+    CheckpointError if `out` holds another run or something else, or another process trains in it.
     """
     out = Path(out)
     pick_device(config.train.device)
@@ -88,6 +88,7 @@ def train(
     seed_all(config.train.seed)
     method = build(config.method, load_backbone(config.method.backbone, device=device)).to(device)
     _refuse_nothing_to_train(method, config)
+    refuse_something_else(out)
     with alone(out, say) if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
             keep_settings(config, splits, out)
