@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from reelseek.errors import CheckpointError
 from reelseek.records import Texts, Videos
 from reelseek.training.batches import Batch
 from reelseek.training.distributed import gather_of, gather_rows, gather_texts, gather_videos, make_fabric, share
@@ -62,6 +64,17 @@ def train(folder):
     return method, result
 
 
+def train_apart(folder, name):
+    """Two processes with a run folder each, as on two machines that share no disk; what they are told."""
+    rank = int(os.environ["RANK"])
+    told = "nothing"
+    try:
+        train(folder / f"{name}{rank}")
+    except CheckpointError as error:
+        told = str(error)
+    (folder / f"told {name} {rank}").write_text(told)
+
+
 def note_group(path):
     path.write_text("open" if torch.distributed.is_initialized() else "left")
 
@@ -77,6 +90,11 @@ def worker(folder):
     method, result = train(folder / "run")
     save_file(dict(method.state_dict()), folder / f"weights{fabric.global_rank}.safetensors")
     (folder / f"best{fabric.global_rank}").write_text(f"{result.best_epoch} {result.best_value}")
+    if fabric.is_global_zero:
+        shutil.copytree(folder / "run", folder / "resumed0")
+    fabric.barrier()
+    train_apart(folder, "fresh")
+    train_apart(folder, "resumed")
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +137,22 @@ def test_a_whole_run_is_that_of_one_process(two, tmp_path):
         if one["kind"] == "step":
             assert one["loss/total"] == pytest.approx(other["loss/total"], rel=1e-4)
             assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["fresh", "resumed"])
+def test_processes_with_a_folder_each_are_refused_before_the_first_step(two, name):
+    for rank in range(2):
+        folder = two / f"{name}{rank}"
+        assert (two / f"told {name} {rank}").read_text() == (
+            f"{folder}: 1 of 2 processes do not see what the first one writes there. "
+            "--out must be one folder that all machines see."
+        )
+    assert not list((two / f"{name}1").iterdir())
+    assert {path.name for path in (two / f"{name}0").iterdir()} == (
+        {path.name for path in (two / "run").iterdir()} if name == "resumed" else set()
+    )
+    if name == "resumed":
+        assert (two / "resumed0" / "log.jsonl").read_bytes() == (two / "run" / "log.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])

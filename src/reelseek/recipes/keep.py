@@ -31,23 +31,14 @@ AFTERWARDS = ("evaluate",)
 NO_LOCKS = (ENOSYS, ENOTSUP, ENOLCK)
 
 
-def refuse_something_else(out: Path) -> None:
-    """Refuse a folder with files that a run writes at its end and without a state to go on from: CheckpointError."""
-    there = [name for name in (CONFIG, WEIGHTS, "README.md") if (out / name).exists()]
-    if there and not (out / STATE).exists():
-        raise CheckpointError(
-            f"{out} holds something else: {there[0]}, which this run would write over, and no {STATE} to go on from. "
-            "Give this run another folder with --out, or delete that one to train anew."
-        )
-
-
 @contextmanager
 def alone(out: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Be the one process that trains in a run folder, which is made if missing.
 
-    Raises CheckpointError almost at once where another one does, naming it, or where nothing can be written. Tells
-    `say` of a file system that knows no locks.
+    Raises CheckpointError almost at once where another one does, naming it; for a folder without a state that holds
+    files which a run writes at its end; where nothing can be written. Tells `say` of a file system without locks.
     """
+    _refuse_something_else(out)
     with ExitStack() as stack:
         holder = ""
         try:
@@ -80,6 +71,15 @@ def keep_settings(config: RunConfig, splits: Splits, out: Path) -> None:
         write_whole(out / DATA, json.dumps(data).encode())
     except OSError as error:
         raise _unwritable(out, error) from None
+
+
+def _refuse_something_else(out: Path) -> None:
+    there = [name for name in (CONFIG, WEIGHTS, "README.md") if (out / name).exists()]
+    if there and not (out / STATE).exists():
+        raise CheckpointError(
+            f"{out} holds something else: {there[0]}, which this run would write over, and no {STATE} to go on from. "
+            "Give this run another folder with --out, or delete that one to train anew."
+        )
 
 
 def _unwritable(out: Path, error: OSError) -> CheckpointError:

@@ -33,12 +33,12 @@ from reelseek.methods import build
 from reelseek.methods.method import Method
 from reelseek.methods.saved import is_run, load_backbone, pick_device, save
 from reelseek.recipes.diagnose import epoch_diagnostics
-from reelseek.recipes.keep import alone, keep_settings, refuse_something_else
+from reelseek.recipes.keep import alone, keep_settings
 from reelseek.recipes.objective import objective
 from reelseek.recipes.refuse import refuse_unread
 from reelseek.recipes.relevance import batch_relevance, rivals_of
 from reelseek.training.batches import Batch, batch_numbers, count_batches
-from reelseek.training.distributed import make_fabric
+from reelseek.training.distributed import make_fabric, refuse_own_folders
 from reelseek.training.loop import FitResult, fit, seed_all
 
 Say = Callable[[str], None]
@@ -88,10 +88,10 @@ def train(
     seed_all(config.train.seed)
     method = build(config.method, load_backbone(config.method.backbone, device=device)).to(device)
     _refuse_nothing_to_train(method, config)
-    refuse_something_else(out)
     with alone(out, say) if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
             keep_settings(config, splits, out)
+        refuse_own_folders(fabric, out)  # before hours of embedding
         cache = Path(cache) if cache else cache_folder()
         for pairs in (splits.train, splits.val):
             say(pairs.describe())

@@ -15,8 +15,11 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import cast
+from uuid import uuid4
 
 import torch
 from lightning_fabric import Fabric
@@ -25,6 +28,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from reelseek.config import TrainConfig
+from reelseek.errors import CheckpointError
 from reelseek.records import Texts, Videos
 from reelseek.training.batches import Batch
 
@@ -62,6 +66,29 @@ def _leave() -> None:
     # one run of three ended so. At exit rather than after training, as a recipe goes on to evaluate in step.
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def refuse_own_folders(fabric: Fabric, folder: Path) -> None:
+    """Raise CheckpointError on every process unless all see what the first one writes into the run folder.
+
+    Processes with a folder each would start from different weights, and miss the best ones at the end.
+    """
+    if fabric.world_size == 1:
+        return
+    with suppress(OSError):  # a folder that cannot be made is one that the first process's file is not in
+        folder.mkdir(parents=True, exist_ok=True)
+    file = folder / fabric.broadcast(f".{uuid4().hex}")
+    if fabric.is_global_zero:
+        file.touch()
+    fabric.barrier()
+    seen = cast(Tensor, fabric.all_gather(torch.tensor(int(file.exists()))))
+    if fabric.is_global_zero:
+        file.unlink()
+    if not seen.all():
+        raise CheckpointError(
+            f"{folder}: {int((seen == 0).sum())} of {fabric.world_size} processes do not see what the first one writes "
+            "there. --out must be one folder that all machines see."
+        )
 
 
 def gather_of(fabric: Fabric) -> Gather | None:
