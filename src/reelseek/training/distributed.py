@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from reelseek.config import TrainConfig
-from reelseek.errors import CheckpointError
+from reelseek.errors import CheckpointError, ConfigError
 from reelseek.records import Texts, Videos
 from reelseek.training.batches import Batch
 
@@ -42,11 +42,17 @@ PATIENCE = timedelta(days=1)
 def make_fabric(config: TrainConfig) -> Fabric:
     """The device and precision of a run, launched: one process, or those that torchrun started.
 
-    "auto" takes a CUDA device where there is one, else the CPU; Apple's is taken when it is asked for.
+    "auto" takes a CUDA device where there is one, else the CPU; Apple's is taken when it is asked for. Raises
+    ConfigError for a precision that the device does not have.
     """
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if config.precision == "16-mixed" and device != "cuda":
+        # Fabric would take bfloat16 and no gradient scaling instead, under the other name.
+        raise ConfigError(
+            f"train.precision 16-mixed needs a CUDA device, and this run is on {device}: take bf16-mixed or 32-true."
+        )
     world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     fabric = Fabric(
         accelerator=device,

@@ -159,7 +159,8 @@ class _Run:
         path = self.folder / STATE
         if path.exists():
             self.position = load_state(path, self.method, self.optimizer, self.settings)
-            if self.scaler is not None:
+            # A run that began without scaling has nothing of it to take up.
+            if self.scaler is not None and self.position.scaler:
                 self.scaler.load_state_dict(self.position.scaler)
         return self.position
 
