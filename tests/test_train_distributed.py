@@ -22,6 +22,8 @@ from reelseek.training.loop import fit
 from reelseek.training.step import Step
 from train_toy import CONFIG, Toy, batches_of, dataset, objective, read_log, recall
 
+SLURM = {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "7", "SLURM_PROCID": "3"}
+"""What a batch job of four tasks finds in its environment."""
 PLAIN = replace(CONFIG, epochs=2, batch_size=7)
 
 
@@ -102,7 +104,8 @@ def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     code = f"from test_train_distributed import worker; worker({str(folder)!r})"
     (folder / "main.py").write_text(code)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    environment = os.environ | SLURM | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command.append(str(folder / "main.py"))
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150)
@@ -118,6 +121,13 @@ def test_loss_and_gradients_are_those_of_one_process(two):
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             assert torch.allclose(found[name], value, rtol=1e-5, atol=1e-6), name
+
+
+def test_one_process_in_a_job_of_several_tasks(monkeypatch):
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    fabric = make_fabric(CONFIG)
+    assert (fabric.world_size, fabric.global_rank) == (1, 0)
 
 
 def test_processes_leave_their_group_before_they_end(two):

@@ -23,6 +23,7 @@ from uuid import uuid4
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 from torch.nn import functional
@@ -60,6 +61,8 @@ def make_fabric(config: TrainConfig) -> Fabric:
         num_nodes=max(1, world // local),
         strategy=DDPStrategy(timeout=PATIENCE) if world > 1 else "auto",
         precision=config.precision,
+        # Left to itself it takes a batch job of Slurm for a start of as many processes as the job has tasks.
+        plugins=[TorchElasticEnvironment() if world > 1 else LightningEnvironment()],
     )
     fabric.launch()
     if world > 1:
