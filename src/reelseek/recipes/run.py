@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
@@ -38,7 +38,7 @@ from reelseek.recipes.objective import objective
 from reelseek.recipes.refuse import refuse_unread
 from reelseek.recipes.relevance import batch_relevance, rivals_of
 from reelseek.training.batches import Batch, batch_numbers, count_batches
-from reelseek.training.distributed import make_fabric, refuse_own_folders
+from reelseek.training.distributed import first_alone, make_fabric, refuse_own_folders
 from reelseek.training.loop import FitResult, fit, seed_all
 
 Say = Callable[[str], None]
@@ -88,9 +88,13 @@ def train(
     seed_all(config.train.seed)
     method = build(config.method, load_backbone(config.method.backbone, device=device)).to(device)
     _refuse_nothing_to_train(method, config)
-    with alone(out, say) if fabric.is_global_zero else nullcontext():
-        if fabric.is_global_zero:
+    with ExitStack() as stack:
+
+        def begin() -> None:
+            stack.enter_context(alone(out, say))
             keep_settings(config, splits, out)
+
+        first_alone(fabric, begin)
         refuse_own_folders(fabric, out)  # before hours of embedding
         cache = Path(cache) if cache else cache_folder()
         for pairs in (splits.train, splits.val):

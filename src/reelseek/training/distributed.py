@@ -23,7 +23,8 @@ from uuid import uuid4
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 from torch.nn import functional
@@ -75,6 +76,19 @@ def _leave() -> None:
     # one run of three ended so. At exit rather than after training, as a recipe goes on to evaluate in step.
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def first_alone(fabric: Fabric, act: Callable[[], None]) -> None:
+    """Do something on the first process; a CheckpointError there is raised on all, which would wait for it else."""
+    refusal = None
+    if fabric.is_global_zero:
+        try:
+            act()
+        except CheckpointError as error:
+            refusal = error
+    refusal = fabric.broadcast(refusal)
+    if refusal is not None:
+        raise refusal
 
 
 def refuse_own_folders(fabric: Fabric, folder: Path) -> None:
