@@ -20,7 +20,7 @@ from reelseek.data import load as load_data
 from reelseek.data.pairs import digest
 from reelseek.errors import CheckpointError, DataError
 from reelseek.methods.saved import load
-from reelseek.recipes.keep import DATA
+from reelseek.recipes.keep import SPLITS
 from reelseek.recipes.run import SEEN, refuse_seen, train
 
 SHADES = range(40, 240, 20)
@@ -112,7 +112,7 @@ def test_data_that_moved_are_the_same_data(folder: Path, tmp_path: Path) -> None
 def test_a_run_of_before_digests_goes_on_and_keeps_what_it_says_it_saw(folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     first = train(config_for(folder), run, cache=tmp_path / "cache").method
-    (run / DATA).unlink()
+    (run / SPLITS).unlink()
     seen = (run / SEEN).read_bytes()
     swapped = config_for(folder, "swapped.csv")
     again = train(swapped, run, cache=tmp_path / "cache").method
@@ -137,8 +137,8 @@ def test_a_finished_run_that_was_not_written_out_says_what_it_saw(folder: Path, 
 
 def test_a_damaged_digest_is_named(folder: Path, tmp_path: Path) -> None:
     stop_at_once(config_for(folder), tmp_path / "run", tmp_path / "cache")
-    (tmp_path / "run" / DATA).write_text('{"train": ')
-    with pytest.raises(CheckpointError, match=r"data\.json is damaged"):
+    (tmp_path / "run" / SPLITS).write_text('{"train": ')
+    with pytest.raises(CheckpointError, match=r"splits\.json is damaged"):
         train(config_for(folder), tmp_path / "run", cache=tmp_path / "cache")
 
 

@@ -23,7 +23,7 @@ from reelseek.lock import held
 from reelseek.training import loop
 from reelseek.training.state import STATE
 
-SETTINGS, DATA, LOCK = "settings.yaml", "data.json", "train.lock"
+SETTINGS, SPLITS, LOCK = "settings.yaml", "splits.json", "run.lock"
 PLACES = {"data.root", "data.captions", *(f"train.{name}" for name in loop.PLACES)}
 """Settings that may change between two starts of one run: where things are, not what they are."""
 AFTERWARDS = ("evaluate",)
@@ -57,7 +57,7 @@ def alone(out: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def keep_settings(config: RunConfig, splits: Splits, out: Path) -> None:
-    """Write settings.yaml, as `--config` reads it, and data.json, a digest of each split that training reads.
+    """Write settings.yaml, as `--config` reads it, and splits.json, a digest of each split that training reads.
 
     Raises CheckpointError if the folder holds a run with other settings or on other data, or cannot be written.
     """
@@ -66,9 +66,9 @@ def keep_settings(config: RunConfig, splits: Splits, out: Path) -> None:
     try:
         if (out / STATE).exists():
             _refuse_other_settings(_read(out / SETTINGS), wanted, out)
-            _refuse_other_data(_read(out / DATA), data, config.data, out)
+            _refuse_other_data(_read(out / SPLITS), data, config.data, out)
         write_whole(out / SETTINGS, yaml.safe_dump(wanted, sort_keys=False).encode())
-        write_whole(out / DATA, json.dumps(data).encode())
+        write_whole(out / SPLITS, json.dumps(data).encode())
     except OSError as error:
         raise _unwritable(out, error) from None
 
