@@ -8,6 +8,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "reelseek"
 FREE = {"records", "errors", "config"}
 ALLOWED: dict[str, set[str]] = {
+    "lock": set(),
     "checkpoint": set(),
     "video": set(),
     "encoders": set(),
@@ -20,10 +21,10 @@ ALLOWED: dict[str, set[str]] = {
     "losses": {"score"},
     "embed": {"data", "video"},
     "evaluation": {"data", "embed", "score", "rank"},
-    "index": {"embed", "video", "score", "rank"},
+    "index": {"embed", "video", "score", "rank", "lock"},
     "recipes": {
         "data", "embed", "encoders", "methods", "losses", "training", "evaluation", "score", "rank", "checkpoint",
-        "diagnostics", "video",
+        "diagnostics", "lock", "video",
     },
     "report": {"rank"},
     "adapt": {"data", "embed", "index", "losses", "methods", "rank"},

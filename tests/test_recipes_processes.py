@@ -9,11 +9,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from recipe_miniatures import small, write_benchmark
 from reelseek.embed import embed_pairs
+from reelseek.errors import CheckpointError
 from reelseek.recipes import run as module
 from test_encoders_clip import tiny_folder
 
@@ -42,6 +44,13 @@ def work(folder: Path, world: int) -> None:
     module.embed_pairs = counting
     try:
         module.train(config, folder / f"run{world}", cache=folder / f"cache{world}")
+        if world == 2:
+            other = replace(config, sample=replace(config.sample, frames=1))
+            with pytest.raises(CheckpointError, match=r"other settings: sample\.frames"):  # told to all processes
+                module.train(other, folder / "run2", cache=folder / "none")
+            # as on two machines that share no disk, and before anything is embedded
+            with pytest.raises(CheckpointError, match="--out must be one folder that all machines see"):
+                module.train(config, folder / f"apart{os.environ['RANK']}", cache=folder / "none")
     finally:
         module.embed_pairs = embed_pairs
     (folder / f"told{world}-{os.environ.get('RANK', 0)}").write_text(json.dumps(told))
@@ -66,6 +75,7 @@ def test_the_first_process_embeds_for_all(tmp_path: Path) -> None:
     assert first == alone
     assert first[0] > 0
     assert second == [0, 0]
+    assert not (tmp_path / "none").exists()
     one, two = (load_file(tmp_path / f"run{world}" / "best.safetensors") for world in (1, 2))
     for name, value in one.items():
         assert torch.allclose(two[name], value, rtol=1e-3, atol=1e-5), name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from reelseek.errors import CheckpointError
 from reelseek.records import Texts, Videos
 from reelseek.training.batches import Batch
 from reelseek.training.distributed import gather_of, gather_rows, gather_texts, gather_videos, make_fabric, share
@@ -20,6 +22,8 @@ from reelseek.training.loop import fit
 from reelseek.training.step import Step
 from train_toy import CONFIG, Toy, batches_of, dataset, objective, read_log, recall
 
+SLURM = {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "7", "SLURM_PROCID": "3"}
+"""What a batch job of four tasks finds in its environment."""
 PLAIN = replace(CONFIG, epochs=2, batch_size=7)
 
 
@@ -62,6 +66,17 @@ def train(folder):
     return method, result
 
 
+def train_apart(folder, name):
+    """Two processes with a run folder each, as on two machines that share no disk; what they are told."""
+    rank = int(os.environ["RANK"])
+    told = "nothing"
+    try:
+        train(folder / f"{name}{rank}")
+    except CheckpointError as error:
+        told = str(error)
+    (folder / f"told {name} {rank}").write_text(told)
+
+
 def note_group(path):
     path.write_text("open" if torch.distributed.is_initialized() else "left")
 
@@ -77,6 +92,11 @@ def worker(folder):
     method, result = train(folder / "run")
     save_file(dict(method.state_dict()), folder / f"weights{fabric.global_rank}.safetensors")
     (folder / f"best{fabric.global_rank}").write_text(f"{result.best_epoch} {result.best_value}")
+    if fabric.is_global_zero:
+        shutil.copytree(folder / "run", folder / "resumed0")
+    fabric.barrier()
+    train_apart(folder, "fresh")
+    train_apart(folder, "resumed")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +104,8 @@ def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     code = f"from test_train_distributed import worker; worker({str(folder)!r})"
     (folder / "main.py").write_text(code)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    environment = os.environ | SLURM | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command.append(str(folder / "main.py"))
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150)
@@ -100,6 +121,13 @@ def test_loss_and_gradients_are_those_of_one_process(two):
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             assert torch.allclose(found[name], value, rtol=1e-5, atol=1e-6), name
+
+
+def test_one_process_in_a_job_of_several_tasks(monkeypatch):
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    fabric = make_fabric(CONFIG)
+    assert (fabric.world_size, fabric.global_rank) == (1, 0)
 
 
 def test_processes_leave_their_group_before_they_end(two):
@@ -119,6 +147,22 @@ def test_a_whole_run_is_that_of_one_process(two, tmp_path):
         if one["kind"] == "step":
             assert one["loss/total"] == pytest.approx(other["loss/total"], rel=1e-4)
             assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["fresh", "resumed"])
+def test_processes_with_a_folder_each_are_refused_before_the_first_step(two, name):
+    for rank in range(2):
+        folder = two / f"{name}{rank}"
+        assert (two / f"told {name} {rank}").read_text() == (
+            f"{folder}: 1 of 2 processes do not see what the first one writes there. "
+            "--out must be one folder that all machines see."
+        )
+    assert not list((two / f"{name}1").iterdir())
+    assert {path.name for path in (two / f"{name}0").iterdir()} == (
+        {path.name for path in (two / "run").iterdir()} if name == "resumed" else set()
+    )
+    if name == "resumed":
+        assert (two / "resumed0" / "log.jsonl").read_bytes() == (two / "run" / "log.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])

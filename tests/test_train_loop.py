@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from reelseek.errors import TrainingError
+from reelseek.errors import ConfigError, TrainingError
 from reelseek.records import Texts, Videos
 from reelseek.training.batches import Batch
 from reelseek.training.loop import fit
@@ -205,6 +205,14 @@ def test_relevance_reaches_the_objective(tmp_path):
 
     train(tmp_path, Toy(), objective=looking, batches=lambda epoch, start: [doubled][start:], steps_per_epoch=1)
     assert shapes == [((12, 6), True)] * 3
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto", "mps"])
+def test_half_precision_without_cuda_is_refused(tmp_path, monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"train\.precision 16-mixed needs a CUDA device.* on (cpu|mps)"):
+        train(tmp_path, Toy(), replace(CONFIG, device=device, precision="16-mixed"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_mixed_precision_learns_too(tmp_path):

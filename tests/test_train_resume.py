@@ -23,6 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from reelseek.errors import CheckpointError
 from reelseek.records import Texts, Videos
 from reelseek.training.batches import Batch
+from reelseek.training.distributed import make_fabric
 from reelseek.training.interrupt import interrupt_held
 from reelseek.training.loop import fit
 from train_toy import CONFIG, Toy, batches_of, dataset, objective, read_log, recall
@@ -287,6 +288,30 @@ def test_a_state_of_before_a_setting_was_there_goes_on(whole, tmp_path):
     del header["settings"]["optimizer"], header["settings"]["freeze_layers"]
     save_file(load_file(path), path, {"reelseek": json.dumps(header)})
     assert_same(whole, tmp_path, *run(tmp_path))
+
+
+def test_a_run_that_began_without_scaled_gradients_goes_on_with_them(tmp_path, monkeypatch):
+    def stop(record):
+        if record.get("step") == at:
+            raise KeyboardInterrupt
+
+    scales = [16.0, 1.0]
+
+    def with_scaler(config):
+        fabric = make_fabric(config)
+        fabric.strategy.precision.scaler = scaler = torch.amp.GradScaler("cpu", init_scale=scales.pop(0))
+        used.append(scaler)
+        return fabric
+
+    used, at = [], 4
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, progress=stop)
+    monkeypatch.setattr("reelseek.training.loop.make_fabric", with_scaler)
+    at = 5
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, progress=stop)
+    assert run(tmp_path)[1].resumed_at == 5
+    assert used[1].state_dict()["scale"] == 16.0
 
 
 def test_nothing_is_pickled(tmp_path):

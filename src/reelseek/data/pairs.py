@@ -6,6 +6,8 @@ Shapes: T texts, V videos.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -232,6 +234,12 @@ class Splits(NamedTuple):
     def describe(self) -> str:
         """One line a split."""
         return "\n".join(split.describe() for split in self if split is not None)
+
+
+def digest(splits: Iterable[Pairs | None]) -> str:
+    """What some splits are, as 32 characters: their texts, video ids and which belong together, wherever files lie."""
+    facts = [None if pairs is None else (pairs.texts, pairs.video_ids, pairs.video_of_T.tolist()) for pairs in splits]
+    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
 
 
 def pair_up(captions: Sequence[tuple[str, str]], video_ids: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:

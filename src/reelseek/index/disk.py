@@ -8,10 +8,9 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +18,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from reelseek.errors import IndexError_, IndexLocked
+from reelseek.lock import held
 
 LOCK = "write.lock"
 PROGRESS = "progress.json"
@@ -36,26 +36,19 @@ def locked(directory: Path) -> Iterator[None]:
         str(directory.absolute()).encode()
     except UnicodeEncodeError:
         raise IndexError_(f"{directory}: its name is no UTF-8 text, which an index needs. Name another one.") from None
-    with writes(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        if not _taken(handle):
-            holder = os.read(handle, 1000).decode(errors="replace").strip() or "another process"
-            raise IndexLocked(f"{directory}: {holder} is writing to this index. Try again when it is done.")
-        since = time.strftime("%Y-%m-%d %H:%M:%S")
+    with ExitStack() as stack:
         with writes(directory):
-            (directory / PROGRESS).unlink(missing_ok=True)
-            os.truncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()} (since {since})".encode(), 0)
+            directory.mkdir(parents=True, exist_ok=True)
+            holder = stack.enter_context(held(directory / LOCK))
+            if not holder:
+                (directory / PROGRESS).unlink(missing_ok=True)
+        if holder:
+            raise IndexLocked(f"{directory}: {holder} is writing to this index. Try again when it is done.")
         try:
             yield
         finally:
             with suppress(OSError):
                 (directory / PROGRESS).unlink(missing_ok=True)
-        os.truncate(handle, 0)
-    finally:
-        os.close(handle)
 
 
 def is_written(directory: Path) -> bool:
@@ -70,18 +63,6 @@ def is_written(directory: Path) -> bool:
         return True
     finally:
         os.close(handle)
-    return False
-
-
-def _taken(handle: int) -> bool:
-    # Whoever asks `is_written` holds the lock for some microseconds: that is no writer.
-    for wait in (0.01, 0.05, 0.1, 0.0):
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(wait)
-        else:
-            return True
     return False
 
 

@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from reelseek.checkpoint.runs import CONFIG
 from reelseek.config import DataConfig, EvaluateConfig, RunConfig
 from reelseek.config_check import check
 from reelseek.data import GENERATED, user_folder
@@ -31,14 +32,14 @@ from reelseek.evaluation import evaluate_embedded
 from reelseek.evaluation_bank import check_rescoring
 from reelseek.methods import build, check_name
 from reelseek.methods.method import Method
-from reelseek.methods.saved import load_backbone, pick_device, save
+from reelseek.methods.saved import is_run, load_backbone, pick_device, save
 from reelseek.recipes.diagnose import epoch_diagnostics
-from reelseek.recipes.keep import keep_settings
+from reelseek.recipes.keep import alone, keep_settings
 from reelseek.recipes.objective import objective
 from reelseek.recipes.refuse import refuse_unread
 from reelseek.recipes.relevance import batch_relevance, rivals_of
 from reelseek.training.batches import Batch, batch_numbers, count_batches
-from reelseek.training.distributed import make_fabric
+from reelseek.training.distributed import first_alone, make_fabric, refuse_own_folders
 from reelseek.training.loop import FitResult, fit, seed_all
 
 Say = Callable[[str], None]
@@ -67,7 +68,7 @@ def train(
 
     Best weights are chosen on the validation split; the test split is not read. progress: one bar for every stage.
     Raises DataError for data that is not there, ConfigError for wrong settings,
-    CheckpointError if `out` holds another run.
+    CheckpointError if `out` holds another run or something else, or another process trains in it.
     """
     out = Path(out)
     check(config)
@@ -90,28 +91,52 @@ def train(
     seed_all(config.train.seed)
     method = build(config.method, load_backbone(config.method.backbone, device=device)).to(device)
     _refuse_nothing_to_train(method, config)
-    keep_settings(config, out)
-    cache = Path(cache) if cache else cache_folder()
-    for pairs in (splits.train, splits.val):
-        say(pairs.describe())
-    if config.train.backbone_learning_rate > 0:
-        if method.sentences is not None:
-            with fabric.rank_zero_first(local=True), progress(f"nouns and verbs of {splits.train.name}") as tell:
-                method.read_ahead(splits.train.texts, cache, tell)
-        result, seen = _train_frames(method, splits.train, splits.val, config, out, progress, say)
+    with ExitStack() as stack:
+
+        def begin() -> None:
+            stack.enter_context(alone(out, say))
+            keep_settings(config, splits, out)
+
+        first_alone(fabric, begin)
+        refuse_own_folders(fabric, out)  # before hours of embedding
+        cache = Path(cache) if cache else cache_folder()
+        for pairs in (splits.train, splits.val):
+            say(pairs.describe())
+        if config.train.backbone_learning_rate > 0:
+            if method.sentences is not None:
+                with fabric.rank_zero_first(local=True), progress(f"nouns and verbs of {splits.train.name}") as tell:
+                    method.read_ahead(splits.train.texts, cache, tell)
+            result, seen = _train_frames(method, splits.train, splits.val, config, out, progress, say)
+        else:
+            with fabric.rank_zero_first(local=True):
+                train_set, val_set = (
+                    _embed(method, pairs, config, cache, progress, say) for pairs in (splits.train, splits.val)
+                )
+            result, seen = _train_features(method, train_set, val_set, config, out, progress)
+        _write(method, seen, splits.val, config, out, finished_before=result.resumed_at == result.steps)
+    return Outcome(method, result, out)
+
+
+def _write(method: Method, seen: Pairs, val: Pairs, config: RunConfig, out: Path, *, finished_before: bool) -> None:
+    """Let a trained method say what it saw, and write it into its run folder, which the first process does."""
+    kept = _kept(out) if finished_before else None
+    if kept is not None:
+        method.trained_on, seen_videos = kept
     else:
-        with fabric.rank_zero_first(local=True):
-            train_set, val_set = (
-                _embed(method, pairs, config, cache, progress, say) for pairs in (splits.train, splits.val)
-            )
-        result, seen = _train_features(method, train_set, val_set, config, out, progress)
-    method.trained_on = f"{seen.name}: {len(seen.video_ids):,} videos, {len(seen.texts):,} texts"
-    if int(os.environ.get("RANK", "0")) == 0:
-        chosen_on = splits.val.video_ids if splits.val.corpus == seen.corpus else ()
+        method.trained_on = f"{seen.name}: {len(seen.video_ids):,} videos, {len(seen.texts):,} texts"
+        chosen_on = val.video_ids if val.corpus == seen.corpus else ()
         seen_videos = json.dumps({"corpus": seen.corpus, "videos": seen.video_ids, "validation": chosen_on})
+    if int(os.environ.get("RANK", "0")) == 0:
         method.run = asdict(config) | {"files": {SEEN: seen_videos}}
         save(method, out, run=method.run, extra=method.run["files"])
-    return Outcome(method, result, out)
+
+
+def _kept(out: Path) -> tuple[str, str] | None:
+    """What a run that was finished before says of its training data, in words and in seen.json, if it said it."""
+    if not is_run(out) or not (out / SEEN).exists():
+        return None
+    words = json.loads((out / CONFIG).read_text(encoding="utf-8")).get("trained_on", "unknown")
+    return words, (out / SEEN).read_text(encoding="utf-8")
 
 
 def _tell_what_is_made(data: DataConfig, say: Say) -> None:

@@ -8,7 +8,6 @@ Not here: one run (`reelseek.study.run`), what the runs show (`reelseek.study.su
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import signal
@@ -24,6 +23,7 @@ from typing import Any, NamedTuple
 
 from reelseek.config import DataConfig
 from reelseek.data import GENERATED, load
+from reelseek.data.pairs import digest
 from reelseek.embed import Progress
 from reelseek.errors import CheckpointError, ReelseekError
 from reelseek.rank.export import write_json
@@ -174,7 +174,7 @@ def _digests(plan: Plan) -> dict[str, str]:
         # written without the videos.
         if data.name not in GENERATED:
             with suppress(ReelseekError, ValueError):
-                found[name] = _digest(data)
+                found[name] = digest(load(data))
     for run in plan.runs:
         name = benchmark_of(plan.study, run.arm)
         begun = (plan.place.out / run.folder / "log.jsonl").exists()
@@ -184,13 +184,6 @@ def _digests(plan: Plan) -> dict[str, str]:
                 f"{plan.place.data[name].root}. Give the study another folder."
             )
     return {**kept, **found}
-
-
-def _digest(data: DataConfig) -> str:
-    facts = [
-        None if pairs is None else (pairs.texts, pairs.video_ids, pairs.video_of_T.tolist()) for pairs in load(data)
-    ]
-    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
 
 
 def _until(deadline: float, parent: int) -> Stages:

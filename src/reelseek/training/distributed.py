@@ -15,16 +15,22 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import cast
+from uuid import uuid4
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 from torch.nn import functional
 
 from reelseek.config import TrainConfig
+from reelseek.errors import CheckpointError, ConfigError
 from reelseek.records import Texts, Videos
 from reelseek.training.batches import Batch
 
@@ -38,11 +44,17 @@ PATIENCE = timedelta(days=1)
 def make_fabric(config: TrainConfig) -> Fabric:
     """The device and precision of a run, launched: one process, or those that torchrun started.
 
-    "auto" takes a CUDA device where there is one, else the CPU; Apple's is taken when it is asked for.
+    "auto" takes a CUDA device where there is one, else the CPU; Apple's is taken when it is asked for. Raises
+    ConfigError for a precision that the device does not have.
     """
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if config.precision == "16-mixed" and device != "cuda":
+        # Fabric would take bfloat16 and no gradient scaling instead, under the other name.
+        raise ConfigError(
+            f"train.precision 16-mixed needs a CUDA device, and this run is on {device}: take bf16-mixed or 32-true."
+        )
     world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     fabric = Fabric(
         accelerator=device,
@@ -50,6 +62,8 @@ def make_fabric(config: TrainConfig) -> Fabric:
         num_nodes=max(1, world // local),
         strategy=DDPStrategy(timeout=PATIENCE) if world > 1 else "auto",
         precision=config.precision,
+        # Left to itself it takes a batch job of Slurm for a start of as many processes as the job has tasks.
+        plugins=[TorchElasticEnvironment() if world > 1 else LightningEnvironment()],
     )
     fabric.launch()
     if world > 1:
@@ -62,6 +76,42 @@ def _leave() -> None:
     # one run of three ended so. At exit rather than after training, as a recipe goes on to evaluate in step.
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def first_alone(fabric: Fabric, act: Callable[[], None]) -> None:
+    """Do something on the first process; a CheckpointError there is raised on all, which would wait for it else."""
+    refusal = None
+    if fabric.is_global_zero:
+        try:
+            act()
+        except CheckpointError as error:
+            refusal = error
+    refusal = fabric.broadcast(refusal)
+    if refusal is not None:
+        raise refusal
+
+
+def refuse_own_folders(fabric: Fabric, folder: Path) -> None:
+    """Raise CheckpointError on every process unless all see what the first one writes into the run folder.
+
+    Processes with a folder each would start from different weights, and miss the best ones at the end.
+    """
+    if fabric.world_size == 1:
+        return
+    with suppress(OSError):  # a folder that cannot be made is one that the first process's file is not in
+        folder.mkdir(parents=True, exist_ok=True)
+    file = folder / fabric.broadcast(f".{uuid4().hex}")
+    if fabric.is_global_zero:
+        file.touch()
+    fabric.barrier()
+    seen = cast(Tensor, fabric.all_gather(torch.tensor(int(file.exists()))))
+    if fabric.is_global_zero:
+        file.unlink()
+    if not seen.all():
+        raise CheckpointError(
+            f"{folder}: {int((seen == 0).sum())} of {fabric.world_size} processes do not see what the first one writes "
+            "there. --out must be one folder that all machines see."
+        )
 
 
 def gather_of(fabric: Fabric) -> Gather | None:

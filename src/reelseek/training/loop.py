@@ -25,7 +25,7 @@ from reelseek.config import TrainConfig
 from reelseek.errors import TrainingError
 from reelseek.training.batches import LEAST, Batch
 from reelseek.training.cached import backward_in_parts
-from reelseek.training.distributed import gather_of, make_fabric, share
+from reelseek.training.distributed import gather_of, make_fabric, refuse_own_folders, share
 from reelseek.training.interrupt import interrupt_held
 from reelseek.training.log import RunLog
 from reelseek.training.optim import clamp_scale, freeze_towers, make_optimizer, rate_at, set_rates
@@ -90,13 +90,14 @@ def fit(
     Files: state.safetensors (last weights, moments, position), best.safetensors, log.jsonl, tensorboard/.
     Ctrl-C ends the step, saves the state and raises KeyboardInterrupt.
     Raises TrainingError for a loss or gradient that is not finite, CheckpointError for a folder that holds another
-    run, ValueError for wrong settings.
+    run, or that not all processes see, ValueError for wrong settings.
     """
     _check(config, steps_per_epoch)
     if cut is not None and encode is None:
         raise ValueError("cut is for batches that pass towers: give encode too")
     folder = Path(folder)
     fabric = make_fabric(config)
+    refuse_own_folders(fabric, folder)
     freeze_towers(method, config)
     method.to(fabric.device)
     clamp_scale(method, config.max_logit_scale)
@@ -158,7 +159,8 @@ class _Run:
         path = self.folder / STATE
         if path.exists():
             self.position = load_state(path, self.method, self.optimizer, self.settings)
-            if self.scaler is not None:
+            # A run that began without scaling has nothing of it to take up.
+            if self.scaler is not None and self.position.scaler:
                 self.scaler.load_state_dict(self.position.scaler)
         return self.position
 

@@ -109,7 +109,7 @@ def load_state(
             raise CheckpointError(
                 f"{path.parent} holds a run with other settings: "
                 f"{name} was {before.get(name)}, now {settings[name]}. "
-                f"Give it another folder, or delete {path.name} there to start anew"
+                "Give it another folder, or delete that one to start anew"
             )
     weights = {name.removeprefix("weight."): value for name, value in tensors.items() if name.startswith("weight.")}
     load_trained(method, weights, path)
@@ -156,5 +156,7 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["reelseek"])
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read as a training state: {error}. Delete it to start anew") from error
+        raise CheckpointError(
+            f"{path} cannot be read as a training state: {error}. Delete {path.parent} to start anew"
+        ) from error
     return tensors, header
