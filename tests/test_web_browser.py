@@ -148,6 +148,15 @@ def test_all_of_it_works_with_the_keyboard(page_at: Open) -> None:
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
 
 
+def test_a_player_that_closes_takes_the_focus_from_nobody(page_at: Open) -> None:
+    page = page_at()
+    look_for(page, "green")
+    page.locator(".card").nth(1).press("Enter")
+    expect(page.locator("#player")).to_be_visible()
+    page.evaluate("new Promise((done) => { player.addEventListener('close', done); player.close(); query.focus(); })")
+    expect(page.locator("#query")).to_be_focused()
+
+
 @pytest.mark.parametrize("width", [320, 390])
 def test_a_phone_scrolls_one_way_only(page_at: Open, width: int) -> None:
     page = page_at(viewport={"width": width, "height": 720}, is_mobile=True, has_touch=True)

@@ -211,8 +211,10 @@ player.addEventListener("close", () => {
   stopVideo();
   showWhy(false);
   const back = cardOf(at) || opener;
+  // this comes after the browser gave the focus back: who has used a key since then is elsewhere
+  const waiting = [opener, document.body].includes(document.activeElement);
   [items, at, opener] = [[], -1, null];
-  if (back) back.focus();
+  if (back && waiting) back.focus();
 });
 
 // Where the focus goes: to the card of what was watched last, not to the first that was opened.
