@@ -367,6 +367,7 @@ def test_weights_that_are_none(world: World, tmp_path: Path) -> None:
 
 def test_serving_where_it_cannot(world: World) -> None:
     assert "Give a token" in refused(2, "serve", "--index", world.index, "--host", "0.0.0.0")
+    assert "a header cannot carry" in refused(2, "serve", "--index", "nowhere", "--token", "пароль")
     assert "99999 is no port" in refused(2, "serve", "--index", world.index, "--port", 99999)
     assert "nowhere.csv: cannot be read" in refused(1, "serve", "--index", world.index, "--metadata", "nowhere.csv")
     assert "there is no index here" in refused(1, "serve", "--index", world.index, "--against", world.films)

@@ -38,6 +38,7 @@ def parse(words: Sequence[str]) -> Namespace:
 def run(arguments: Namespace) -> int:
     """Load model and index, then serve until Ctrl-C."""
     from reelseek.app.service import Service, open_service
+    from reelseek.app.token import check_token
     from reelseek.app.web import create_app, serve
     from reelseek.index.filters import read_metadata
     from reelseek.video.files import thumbnail
@@ -53,6 +54,7 @@ def run(arguments: Namespace) -> int:
         )
 
     token = arguments.token or os.environ.get("REELSEEK_TOKEN", "")
+    check_token(token)  # before minutes of loading
     first = service(arguments.index, arguments.model)
     against = service(arguments.against, arguments.against_model) if arguments.against else None
     app = create_app(first, against=against, thumbnail=thumbnail, token=token or None)
