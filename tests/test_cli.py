@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,13 @@ import yaml
 
 from cli_world import COLOURS, Said, World, build, gradient, refused, run, train_words
 from index_fakes import CARD, FakeMethod, clip, update
-from reelseek import __version__
+from reelseek import __version__, embed
 from reelseek.app.cli import COMMANDS
 from reelseek.index.switch import switch
 from reelseek.methods.saved import load
 from reelseek.recipes import RECIPES
 from reelseek.recipes.parts import BENCHMARK_PARTS, METHOD_PARTS
+from reelseek.records import BrokenFile
 from test_checkpoint_layouts import OriginalClip
 
 
@@ -250,6 +252,28 @@ def test_the_second_model_is_sampled_as_it_was_trained(world: World, other_run: 
     assert record["metrics"] == second["metrics"]
     assert record["similarity"] == second["similarity"]
     assert record["similarity"] != first["similarity"]
+
+
+def test_what_one_models_sampling_cannot_read_is_missing_for_both(
+    world: World, other_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, damaged = embed.embed_files, []
+
+    def some(method: object, paths: list[Path], *rest: object, sampling_key: str, **named: object) -> Iterator[object]:
+        damaged.append(paths[0])
+        for path, found in zip(paths, real(method, paths, *rest, sampling_key=sampling_key, **named), strict=True):
+            whole = path != damaged[0] or not sampling_key.startswith("uniform")
+            yield found if whole else BrokenFile(path, f"{path}: its end is damaged")
+
+    monkeypatch.setattr(embed, "embed_files", some)
+    said = run("evaluate", world.run, "--cache", world.cache, "--against", other_run, "--out", tmp_path)
+    assert said.code == 0, said
+    results = json.loads((tmp_path / "results.json").read_text())
+    for row in results["runs"]:
+        counts = [row["protocol"][name] for name in ("videos_found", "texts_found", "videos_missing", "texts_missing")]
+        assert counts == [2, 4, 1, 2]
+    assert [file["path"] for file in results["broken"]] == [str(damaged[0])]
+    assert "Videos that either model's sampling could not read are missing for both." in results["notes"]
 
 
 def test_rules_that_the_second_model_alone_has_are_said(world: World, other_run: Path, tmp_path: Path) -> None:

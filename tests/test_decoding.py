@@ -85,3 +85,9 @@ def test_a_number_that_is_asked_for_is_taken(machine) -> None:
     assert decoders(0, clip_bytes=TWELVE, batch=128).workers == 0
     assert decoders(12, clip_bytes=TWELVE, batch=128) == Crew(12, 10)
     assert decoders(12, clip_bytes=SIXTY_FOUR, batch=128) == Crew(12, 9)
+
+
+def test_a_number_that_is_asked_for_keeps_the_bound(machine) -> None:
+    machine(cores=16, free=64 * MB)
+    assert decoders(12, clip_bytes=SIXTY_FOUR, batch=128) == Crew(3, 1)
+    assert decoders(12, clip_bytes=TWELVE, batch=2) == Crew(2, 1)

@@ -187,6 +187,21 @@ def test_what_leaves_the_index_leaves_every_models_tables(index: Path, videos: P
     assert not any(key.encode() in held for key in gone)
 
 
+def test_what_leaves_in_an_update_that_is_killed_leaves_every_models_tables(index: Path, videos: Path) -> None:
+    switch(index, NEW, model_card=CARD)
+    (videos / "red.mp4").unlink()
+    clip(videos / "white.mp4", ["white"])
+
+    def die(done: int, total: int) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        build.update(index, [videos], NEW, model_card=CARD, config=CONFIG, progress=die)
+    update(index, videos, method=NEW)
+    roll_back(index)
+    assert {row.path.name for row in store.list_files(index) if row.status == "ok"} == {"green.mp4", "blue.mp4"}
+
+
 def test_a_file_that_moved_stays_known_to_the_earlier_model(index: Path, videos: Path) -> None:
     switch(index, NEW, model_card=CARD)
     (videos / "red.mp4").rename(videos / "rouge.mp4")

@@ -29,7 +29,9 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"rank"},
     "adapt": {"data", "embed", "index", "losses", "methods", "rank"},
     "diagnostics": {"score", "losses"},
-    "study": {"config", "data", "embed", "methods", "recipes", "evaluation", "rank", "report", "score", "diagnostics"},
+    "study": {
+        "config", "data", "embed", "lock", "methods", "recipes", "evaluation", "rank", "report", "score", "diagnostics",
+    },
     "client": {"app"},
     "app": {
         "checkpoint", "video", "encoders", "score", "rank", "training", "data", "methods",

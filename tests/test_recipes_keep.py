@@ -123,6 +123,8 @@ def test_a_run_of_before_digests_goes_on_and_keeps_what_it_says_it_saw(folder: P
     for method in (again, load(str(run))):
         with pytest.raises(DataError, match="4 of its 4 videos were in the training set"):
             refuse_seen(method, test)
+    assert not (run / SPLITS).exists()
+    train(config_for(folder), run, cache=tmp_path / "cache")
 
 
 def test_a_finished_run_that_was_not_written_out_says_what_it_saw(folder: Path, tmp_path: Path) -> None:
@@ -185,6 +187,8 @@ def test_a_run_folder_that_cannot_be_made(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match=r"file/run: the run cannot be written there \(Not a directory\)"):
         train(config_for(folder), tmp_path / "file" / "run", cache=tmp_path / "cache")
+    with pytest.raises(CheckpointError, match="the run cannot be written there"):
+        train(config_for(folder), tmp_path / ("x" * 300), cache=tmp_path / "cache")
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "README.md"])

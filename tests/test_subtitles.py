@@ -152,6 +152,14 @@ def test_a_file_that_cannot_be_read_now_is_tried_again(videos, tmp_path, monkeyp
     report = update(index, videos)
     assert (report.subtitles_read, list(report.subtitles_broken)) == (2, [])
     assert held(index).keys() == {"a.srt", "b.en.vtt"}
+    known = held(index)
+    (videos / "a.srt").write_text(SRT.replace("general", "admiral"))
+    with monkeypatch.context() as patch:
+        patch.setattr(subtitles, "read", fail)
+        assert len(update(index, videos).subtitles_broken) == 1
+    assert held(index) == known
+    assert update(index, videos).subtitles_read == 1
+    assert "admiral" in held(index)["a.srt"][0]
 
 
 def test_an_update_follows_subtitles_without_decoding(videos, tmp_path, monkeypatch) -> None:

@@ -172,11 +172,12 @@ def embed_pairs(
     if broken:
         kept_T = np.isin(pairs.video_of_T, good)
         texts = texts.each(itemgetter(torch.from_numpy(kept_T)))
-        pairs = _without_broken(pairs, good)
+        pairs = with_missing(pairs, good)
     return EmbeddedPairs(pairs, texts, pad_videos(rows), broken)
 
 
-def _without_broken(pairs: Pairs, good: Sequence[int]) -> Pairs:
+def with_missing(pairs: Pairs, good: Sequence[int]) -> Pairs:
+    """A split with the videos of these numbers; the others, and their captions, count as missing."""
     kept = pairs.subset([pairs.video_ids[number] for number in good])
     left = set(kept.video_ids)
     lost = tuple(video for video in pairs.video_ids if video not in left)

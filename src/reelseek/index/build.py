@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -113,10 +114,8 @@ def update(
             elif keep_frames:
                 (directory / kept.FOLDER).mkdir(exist_ok=True)
         told = telling(directory, progress)
-        before = store.read_files(index.tables)
-        report = bring_up(index, method, places, files=files, progress=told)
+        report = bring_up(index, method, places, files=files, progress=told, everywhere=True)
         rows = store.read_files(index.tables)
-        forget_elsewhere(index, before, rows)
         drop_frames(index)
         said = subtitles.follow(directory, rows, places)
     return report._replace(
@@ -135,12 +134,18 @@ def bring_up(
     *,
     files: Sequence[Path] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    everywhere: bool = False,
 ) -> IndexReport:
-    """`update` of an index's tables, under the lock that the caller holds. files: what to index instead of `places`."""
+    """`update` of an index's tables, under the lock that the caller holds.
+
+    files: what to index instead of `places`. everywhere: what leaves these tables leaves those of other models too.
+    """
     tables = index.tables
     known = store.read_files(tables)
     found = find(places, known) if files is None else files
     plan = make_plan(known, found, store.contents(tables), places)
+    if everywhere:  # before these tables forget it: whoever is killed in between finds it again
+        forget_elsewhere(index, known, [*plan.kept, *plan.ready, *chain.from_iterable(plan.groups)])
     if plan.ready or len(plan.kept) != len(known):
         store.write_files(tables, plan.kept + plan.ready, replace=True)
     report = _embed(index, method, plan, progress)

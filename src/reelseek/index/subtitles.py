@@ -153,6 +153,7 @@ def follow(directory: Path, rows: Sequence[IndexedFile], places: Sequence[Path])
     folder = directory / FOLDER
     there = set(os.listdir(folder)) if folder.is_dir() else set()
     read_now = damaged = 0
+    unread: set[str] = set()
     broken: list[BrokenFile] = []
     with writes(directory):
         for name in sorted(wanted.keys() - there):
@@ -163,7 +164,8 @@ def follow(directory: Path, rows: Sequence[IndexedFile], places: Sequence[Path])
                 record["cues"] = [list(cue) for cue in cues]
             except ReelseekError as error:
                 broken.append(BrokenFile(file, str(error)))
-            except OSError as error:  # says nothing of what it holds: the next update tries again
+            except OSError as error:  # the next update tries again, and what is known stays
+                unread |= {old for old in there if old.startswith(f"{_digest(video)}-{_digest(file)}-")}
                 broken.append(BrokenFile(file, f"{file}: the subtitles cannot be read ({error.strerror or error})."))
                 continue
             read_now += 1
@@ -172,7 +174,7 @@ def follow(directory: Path, rows: Sequence[IndexedFile], places: Sequence[Path])
             part = folder / f"{name}.part"
             part.write_text(json.dumps(record), encoding="ascii")
             part.replace(folder / name)
-        for name in there - wanted.keys():
+        for name in there - wanted.keys() - unread:
             if name.split("-")[0] not in kept or name.endswith(".part"):
                 (folder / name).unlink(missing_ok=True)
     return Followed(len(wanted), read_now, damaged, broken)

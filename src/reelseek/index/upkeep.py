@@ -91,8 +91,8 @@ def drop_frames(index: IndexCard) -> None:
 
 
 def named(rows: Sequence[IndexedFile]) -> set[str]:
-    """The contents that files have which were read."""
-    return {row.content_hash for row in rows if row.status == "ok"}
+    """The contents that files have which were read, and known to have."""
+    return {row.content_hash for row in rows if row.status == "ok" and row.content_hash}
 
 
 def drop_leftovers(tables: Path) -> None:

@@ -37,13 +37,13 @@ class Crew(NamedTuple):
 def decoders(asked: int, *, clip_bytes: int, batch: int) -> Crew:
     """The crew of this process, one of $LOCAL_WORLD_SIZE on its machine.
 
-    asked: `train.workers`; at -1 a share of the cores that this process may use, less one, at most `MOST_DECODERS`, and
-    no more than shared memory holds clips for. batch: clips of a step, beyond which none runs ahead.
+    asked: `train.workers`; at -1 a share of the cores that this process may use, less one, at most `MOST_DECODERS`. In
+    either case no more than shared memory holds clips for. batch: clips of a step, beyond which none runs ahead.
     """
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     room = min(AHEAD, shutil.disk_usage(SHARED).free // 2) if SHARED.is_dir() else AHEAD
     waiting = min(room // (local * clip_bytes), batch, MOST_FILES)
-    workers = asked if asked >= 0 else min(MOST_DECODERS, max(0, cores() // local - 1), waiting)
+    workers = min(asked if asked >= 0 else min(MOST_DECODERS, max(0, cores() // local - 1)), waiting)
     return Crew(workers, max(1, waiting // max(1, workers)))
 
 

@@ -38,10 +38,10 @@ def alone(out: Path, say: Callable[[str], None]) -> Iterator[None]:
     Raises CheckpointError almost at once where another one does, naming it; for a folder without a state that holds
     files which a run writes at its end; where nothing can be written. Tells `say` of a file system without locks.
     """
-    _refuse_something_else(out)
     with ExitStack() as stack:
         holder = ""
         try:
+            _refuse_something_else(out)
             out.mkdir(parents=True, exist_ok=True)
             holder = stack.enter_context(held(out / LOCK))
         except OSError as error:
@@ -64,11 +64,14 @@ def keep_settings(config: RunConfig, splits: Splits, out: Path) -> None:
     wanted = asdict(config)
     data = {"train": digest([splits.train]), "val": digest([splits.val])}
     try:
-        if (out / STATE).exists():
+        begun = (out / STATE).exists()
+        if begun:
             _refuse_other_settings(_read(out / SETTINGS), wanted, out)
             _refuse_other_data(_read(out / SPLITS), data, config.data, out)
         write_whole(out / SETTINGS, yaml.safe_dump(wanted, sort_keys=False).encode())
-        write_whole(out / SPLITS, json.dumps(data).encode())
+        # what a run from before digests were kept began with is not known
+        if not begun or (out / SPLITS).exists():
+            write_whole(out / SPLITS, json.dumps(data).encode())
     except OSError as error:
         raise _unwritable(out, error) from None
 

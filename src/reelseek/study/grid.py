@@ -7,7 +7,6 @@ Not here: one run (`reelseek.study.run`), what the runs show (`reelseek.study.su
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -26,6 +25,7 @@ from reelseek.data import GENERATED, load
 from reelseek.data.pairs import digest
 from reelseek.embed import Progress
 from reelseek.errors import CheckpointError, ReelseekError
+from reelseek.lock import held
 from reelseek.rank.export import write_json
 from reelseek.recipes.run import Stages
 from reelseek.study.plan import Run, Study, benchmark_of, runs_of
@@ -149,8 +149,9 @@ def work(plan: Plan, deadline: float, ended: Callable[[], None], parent: int = 0
     splits: dict[str, Splits] = {}
     for run in plan.runs:
         folder = plan.place.out / run.folder
-        with _held(folder) as mine:
-            if not mine or is_finished(plan.study, run, plan.place):
+        folder.mkdir(parents=True, exist_ok=True)
+        with held(folder / HELD) as holder:
+            if holder or is_finished(plan.study, run, plan.place):
                 continue
             try:
                 finish(plan.study, run, plan.place, splits, progress=_until(deadline, parent))
@@ -211,22 +212,6 @@ def _with_deadline(progress: Stages, deadline: float) -> Stages:
             yield both
 
     return stage
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[bool]:
-    """Whether this process now holds a run; the system lets go of it however the process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / HELD, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(handle)
 
 
 def _run_processes(plan: Plan, jobs: int, deadline: float, tell: Callable[[Status], None]) -> None:

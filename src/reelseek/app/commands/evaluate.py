@@ -74,6 +74,7 @@ def parse(words: Sequence[str]) -> Namespace:
 def run(arguments: Namespace) -> int:
     """Print the metrics with their protocol, and the comparison; write files if asked."""
     from reelseek.app.results import comparison, results_record, run_record
+    from reelseek.embed import with_missing
     from reelseek.evaluation_bank import check_rescoring
     from reelseek.index.cards import CARD
     from reelseek.report import write_report
@@ -93,16 +94,28 @@ def run(arguments: Namespace) -> int:
     methods = [load_method(name, arguments.device) for name in names]
     pairs, bank = _splits(config, arguments, methods)
     samples = [config.sample, alone.sample][: len(names)]
-    found = [
-        (_evaluate(name, method, pairs, bank, replace(config, sample=sample), arguments), method)
-        for name, method, sample in zip(names, methods, samples, strict=True)
-    ]
+
+    def scored(pairs: Pairs) -> list[Evaluation]:
+        return [
+            _evaluate(name, method, pairs, bank, replace(config, sample=sample), arguments)
+            for name, method, sample in zip(names, methods, samples, strict=True)
+        ]
+
+    evaluations = scored(pairs)
     results = results_record("reelseek evaluate " + " ".join(names))
+    broken = {file.path: file for evaluation in evaluations for file in evaluation.broken}
+    read = set(pairs.video_ids).intersection(*(evaluation.pairs.video_ids for evaluation in evaluations))
+    if any(len(evaluation.pairs.video_ids) > len(read) for evaluation in evaluations):
+        # what one sampling can read of a damaged file another cannot, and only the same queries compare
+        evaluations = scored(with_missing(pairs, [at for at, video in enumerate(pairs.video_ids) if video in read]))
+        results["notes"].append("Videos that either model's sampling could not read are missing for both.")
+        print(results["notes"][-1])
+    results["broken"] = [{"path": str(file.path), "reason": file.reason} for file in broken.values()]
+    found = list(zip(evaluations, methods, strict=True))
     results["notes"] += [f"{pairs.name}: {note}" for note in pairs.notes]
     for name, (evaluation, method) in zip(names, found, strict=True):
         folder = Path(name) if (Path(name) / "log.jsonl").exists() else None
         results["runs"].append(run_record(name, evaluation, method, folder=folder))
-        results["broken"] += [{"path": str(b.path), "reason": b.reason} for b in evaluation.broken]
     show([(name, evaluation) for name, (evaluation, _) in zip(names, found, strict=True)])
     if len(found) == 2:
         if note := scored_alike(names[0], config.evaluate, names[1], alone.evaluate):
