@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from reelseek.evaluation import Evaluation, project_in_blocks
 from reelseek.methods.method import Method
 from reelseek.rank.compare import Metric, PairedResult, paired_difference
 from reelseek.rank.ranking import top_k
+from reelseek.recipes.decoding import cores
 from reelseek.records import Hit
 from reelseek.score.similarity import masked_mean, unit
 from reelseek.video.files import thumbnail
@@ -58,8 +58,7 @@ def machine() -> dict[str, Any]:
         cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
     except OSError:  # not Linux
         pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cpu": cpu, "cores": cores, "torch": torch.__version__, "threads": torch.get_num_threads()}
+    return {"cpu": cpu, "cores": cores(), "torch": torch.__version__, "threads": torch.get_num_threads()}
 
 
 def run_record(

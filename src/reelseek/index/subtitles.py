@@ -165,7 +165,7 @@ def follow(directory: Path, rows: Sequence[IndexedFile], places: Sequence[Path])
             except ReelseekError as error:
                 broken.append(BrokenFile(file, str(error)))
             except OSError as error:  # the next update tries again, and what is known stays
-                unread |= {old for old in there if old.startswith(f"{_digest(video)}-{_digest(file)}-")}
+                unread |= {old for old in there if old.startswith(_owner(video, file))}
                 broken.append(BrokenFile(file, f"{file}: the subtitles cannot be read ({error.strerror or error})."))
                 continue
             read_now += 1
@@ -268,4 +268,9 @@ def _digest(path: Path) -> str:
 
 
 def _name(video: Path, file: Path, stat: os.stat_result) -> str:
-    return f"{_digest(video)}-{_digest(file)}-{stat.st_size:x}-{stat.st_mtime_ns % (1 << 64):x}.json"
+    return f"{_owner(video, file)}{stat.st_size:x}-{stat.st_mtime_ns % (1 << 64):x}.json"
+
+
+def _owner(video: Path, file: Path) -> str:
+    """How the names of all records of a video's subtitle file begin, whatever its content was."""
+    return f"{_digest(video)}-{_digest(file)}-"

@@ -68,8 +68,8 @@ def forget_elsewhere(index: IndexCard, before: Sequence[IndexedFile], now: Seque
     that is what was indexed since.
     """
     # by content first: a file that moved is known to the other model under its old path, and not embedded again
-    contents, paths = named(now), {row.path for row in now}
-    gone_contents, gone_paths = named(before) - contents, {row.path for row in before} - paths
+    contents, paths = _named(now), {row.path for row in now}
+    gone_contents, gone_paths = _named(before) - contents, {row.path for row in before} - paths
     if not gone_contents and not gone_paths:
         return
     for tables in [tables for tables in store.all_tables(index.directory) if tables != index.tables]:
@@ -90,7 +90,7 @@ def drop_frames(index: IndexCard) -> None:
     kept.Keeper(index.directory, index.config).tidy(named_by_any)
 
 
-def named(rows: Sequence[IndexedFile]) -> set[str]:
+def _named(rows: Sequence[IndexedFile]) -> set[str]:
     """The contents that files have which were read, and known to have."""
     return {row.content_hash for row in rows if row.status == "ok" and row.content_hash}
 

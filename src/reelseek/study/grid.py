@@ -27,6 +27,7 @@ from reelseek.embed import Progress
 from reelseek.errors import CheckpointError, ReelseekError
 from reelseek.lock import held
 from reelseek.rank.export import write_json
+from reelseek.recipes.decoding import cores
 from reelseek.recipes.run import Stages
 from reelseek.study.plan import Run, Study, benchmark_of, runs_of
 from reelseek.study.run import RESULT, Place, embed_ahead, finish, is_finished
@@ -215,7 +216,7 @@ def _with_deadline(progress: Stages, deadline: float) -> Stages:
 
 
 def _run_processes(plan: Plan, jobs: int, deadline: float, tell: Callable[[Status], None]) -> None:
-    threads = str(max(1, len(os.sched_getaffinity(0)) // jobs))
+    threads = str(max(1, cores() // jobs))
     words = [sys.executable, "-m", "reelseek.study.worker", str(plan.place.out), str(deadline), str(os.getpid())]
     environment = os.environ | {"OMP_NUM_THREADS": threads}
     workers = [subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) for _ in range(jobs)]

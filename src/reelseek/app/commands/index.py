@@ -310,13 +310,12 @@ def _look_after(directory: Path, verb: str, paths: list[Path], *, as_json: bool)
 
 def _roll_back(directory: Path, say: Callable[..., None]) -> None:
     from reelseek.index.cards import open_index
-    from reelseek.index.store import list_files
+    from reelseek.index.store import named_contents
     from reelseek.index.switch import roll_back
-    from reelseek.index.upkeep import named
 
-    old, held = open_index(directory), named(list_files(directory))
+    old = open_index(directory)
     new = roll_back(directory)
-    lacking = len(held - named(list_files(directory)))
+    lacking = len(named_contents(old.tables) - named_contents(new.tables))
     say(
         f"{directory}: answers from {_changed(new, old)} again; once more goes forward.",
         model=new.model["name"],
