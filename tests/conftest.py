@@ -35,6 +35,9 @@ class FakeMethod:
         self.frames_encoded += len(pixels_N3HW)
         return pixels_N3HW.mean(dim=(2, 3)) @ self.lift_3D
 
+    def frames_in_torch(self, pixels_N3HW: Tensor) -> Tensor:
+        return self.encode_frames(pixels_N3HW)
+
     def encode_texts(self, captions: Sequence[str]) -> Texts:
         self.texts_encoded += len(captions)
         return Texts(torch.stack([self._colour(caption) for caption in captions]) @ self.lift_3D)

@@ -29,15 +29,15 @@ def work(folder: Path, world: int) -> None:
 
     def counting(method, *arguments, **options):
         decoded = [0]
-        encode = type(method).encode_frames
+        encode = type(method).frames_in_torch
 
-        def encode_frames(pixels):
+        def frames_in_torch(pixels):
             decoded[0] += len(pixels)
             return encode(method, pixels)
 
-        method.encode_frames = encode_frames
+        method.frames_in_torch = frames_in_torch
         found = embed_pairs(method, *arguments, **options)
-        del method.encode_frames
+        del method.frames_in_torch
         told.append(decoded[0])
         return found
 

@@ -58,6 +58,7 @@ def embed_files(
     cache: Path | None = None,
     workers: int | None = None,
     differences: bool = False,
+    repeatable: bool = False,
     source: Source | None = None,
 ) -> Iterator[EmbeddedVideo | BrokenFile]:
     """Tower outputs of every file, in input order; a file that cannot be read yields a BrokenFile and the rest go on.
@@ -65,14 +66,20 @@ def embed_files(
     choose: from a duration in seconds to the times [N] of the frames wanted. sampling_key: names `choose` in the cache.
     spans: for each file the (start, end) in seconds that stands for it, or None for the whole file.
     cache: folder, or None to keep nothing. workers: threads, see `embed_pipeline.running`, as for
-    differences (which the sampling key must name) and source.
+    differences (which the sampling key must name), repeatable and source.
     """
     folder = None if cache is None else cache / embed_cache.key(method, sampling_key, keyframes)
     files = len(paths) if isinstance(paths, Sized) else None
     waiting = zip(paths, repeat(None) if spans is None else spans, strict=False)
     under_way: deque[tuple[Path, Any]] = deque()
     with running(
-        method, keyframes=keyframes, folder=folder, workers=workers, differences=differences, source=source
+        method,
+        keyframes=keyframes,
+        folder=folder,
+        workers=workers,
+        differences=differences,
+        repeatable=repeatable,
+        source=source,
     ) as pipeline:
         spare = max(1, pipeline.workers // files) if files else 1
         while True:
@@ -158,6 +165,7 @@ def embed_pairs(
         spans=pairs.spans,
         keyframes=sample.keyframes,
         cache=cache,
+        repeatable=True,  # training makes points of R@1 out of the last bits of its features
     )
     for number, result in enumerate(found):
         if isinstance(result, BrokenFile):

@@ -74,7 +74,8 @@ class Pipeline:
     """Threads that turn files into vectors. Use `running`.
 
     folder: where `embed_cache` keeps what was made before, or None. threads: of torch, for each worker.
-    differences: whether each frame is compared with the one before it, too.
+    differences: whether each frame is compared with the one before it, too. repeatable: torch encodes, so that every
+    run gives the same bits; otherwise the fastest engine that gives nearly the same, which may change on the way.
     """
 
     def __init__(
@@ -87,9 +88,11 @@ class Pipeline:
         workers: int,
         threads: int,
         differences: bool,
+        repeatable: bool,
         source: Source,
     ) -> None:
         self.method = method
+        self.encode = method.frames_in_torch if repeatable else method.encode_frames
         self.spec = method.preprocess
         self.keyframes = keyframes
         self.folder = folder
@@ -184,7 +187,7 @@ class Pipeline:
         decoded = time.perf_counter()
         with self.turn, torch.no_grad():
             torch.set_num_threads(threads())
-            frames_FD = self.method.encode_frames(pixels_F3HW).float().cpu()
+            frames_FD = self.encode(pixels_F3HW).float().cpu()
         seconds = decoded - begun, time.perf_counter() - decoded
         return _Piece(frames_FD, frames.times_F, frames.duration, seconds, seen)
 
@@ -204,12 +207,13 @@ def running(
     folder: Path | None,
     workers: int | None,
     differences: bool = False,
+    repeatable: bool = False,
     source: Source | None = None,
 ) -> Iterator[Pipeline]:
     """A pipeline whose threads end with the block, after the pieces that they are at.
 
-    differences: as for `Pipeline`. source: where frames come from; None: video files. workers: threads; None takes as
-    many as torch has, at most `MOST_WORKERS`. torch's threads are divided among them.
+    differences, repeatable: as for `Pipeline`. source: where frames come from; None: video files. workers: threads;
+    None takes as many as torch has, at most `MOST_WORKERS`. torch's threads are divided among them.
     """
     threads = torch.get_num_threads()
     count = min(threads, MOST_WORKERS) if workers is None else workers
@@ -223,6 +227,7 @@ def running(
             workers=count,
             threads=each,
             differences=differences,
+            repeatable=repeatable,
             source=source or Source(decode, content_hash),
         )
         try:

@@ -174,6 +174,10 @@ class Backbone(Protocol):
         """Frame vectors [N, frame_width] of normalised pixels (see `reelseek.video.transform.preprocess`)."""
         ...
 
+    def frames_in_torch(self, pixels_N3HW: Tensor) -> Tensor:
+        """`encode_frames` by torch alone, whatever faster engine is there: the same bits at every run."""
+        ...
+
 
 class Method(Protocol):
     """A retrieval method: towers, trained projection and temporal module, and a score for every pair."""
@@ -201,6 +205,10 @@ class Method(Protocol):
 
     def encode_frames(self, pixels_N3HW: Tensor) -> Tensor:
         """Frozen image tower."""
+        ...
+
+    def frames_in_torch(self, pixels_N3HW: Tensor) -> Tensor:
+        """Frozen image tower by torch alone, whatever faster engine is there: the same bits at every run."""
         ...
 
     def project(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:

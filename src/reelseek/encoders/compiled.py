@@ -1,4 +1,4 @@
-"""A frame tower compiled by OpenVINO for the processor: used where it is installed, is faster here and gives the same.
+"""A frame tower compiled by OpenVINO for the processor: where it is installed, faster here, and gives the same vectors.
 
 OpenVINO is optional (`pip install 'reelseek[openvino]'`). Its model is made from the torch module in memory, after so
 many frames that making it pays; until then, and wherever anything speaks against it, torch computes.

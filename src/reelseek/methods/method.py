@@ -118,6 +118,10 @@ class Method(nn.Module):
         """Frozen image tower: frame vectors [N, frame_width] of normalised pixels."""
         return self.backbone.encode_frames(pixels_N3HW)
 
+    def frames_in_torch(self, pixels_N3HW: Tensor) -> Tensor:
+        """`encode_frames` by torch alone, for features that are trained on or measured."""
+        return self.backbone.frames_in_torch(pixels_N3HW)
+
     def forward_texts(self, captions: Sequence[str]) -> Texts:
         """`encode_texts` with gradients through the tower, for training end to end."""
         towers = cast(Any, self.backbone)
