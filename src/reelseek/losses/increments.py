@@ -27,6 +27,9 @@ from reelseek.score.increments import (
 # Elements of a tensor that the direction term works on: small enough for the cache, and without effect on the result.
 BLOCK_ELEMENTS = 1 << 18
 
+# Texts whose increments are formed together: with one, the products with a video's basis are too thin to be fast.
+LEAST_TEXTS = 4
+
 
 def gare_regularisers(
     increments: Increments,
@@ -132,22 +135,27 @@ class _FactorisedDirection(torch.autograd.Function):
         wanted = any(ctx.needs_input_grad[:3])
         gradients = [torch.zeros_like(part) for part in (coefficients_VKT, basis_VKD, offset_D)] if wanted else []
         total = coefficients_VKT.new_zeros(())
-        block = max(1, BLOCK_ELEMENTS // (videos * max(videos, width)))
+        few = max(1, BLOCK_ELEMENTS // (videos * max(videos, width)))
+        block = max(few, LEAST_TEXTS)
         for start in range(0, texts, block):
             chosen_VKB = coefficients_VKT[:, :, start : start + block]
             unit_VBD = chosen_VKB.mT @ basis_VKD + offset_D
             length_VB1 = torch.linalg.vector_norm(unit_VBD, dim=2, keepdim=True).clamp_min(1e-12)
             unit_BVD = unit_VBD.div_(length_VB1).transpose(0, 1).contiguous()
-            likeness_BVV = torch.bmm(unit_BVD, unit_BVD.mT).sub_(1).mul_(alpha).exp_()
-            mean_B11 = likeness_BVV.mean(dim=(1, 2), keepdim=True).add_(1e-8)
-            total += mean_B11.log().sum()
+            pull_BVD = torch.empty_like(unit_BVD)
+            for low in range(0, len(unit_BVD), few):
+                part_BVD = unit_BVD[low : low + few]
+                likeness_BVV = torch.bmm(part_BVD, part_BVD.mT).sub_(1).mul_(alpha).exp_()
+                mean_B11 = likeness_BVV.mean(dim=(1, 2), keepdim=True).add_(1e-8)
+                total += mean_B11.log().sum()
+                if wanted:
+                    # d loss / d cos, twice since cos_jk and cos_kj are one number.
+                    slope_BVV = likeness_BVV.mul_(mean_B11.reciprocal_().mul_(2 * alpha / (texts * videos * videos)))
+                    torch.bmm(slope_BVV, part_BVD, out=pull_BVD[low : low + few])
             if wanted:
-                # d loss / d cos, twice since cos_jk and cos_kj are one number.
-                slope_BVV = likeness_BVV.mul_(mean_B11.reciprocal_().mul_(2 * alpha / (texts * videos * videos)))
-                pull_VBD = torch.bmm(slope_BVV, unit_BVD).transpose(0, 1)
-                unit_VBD = unit_BVD.transpose(0, 1)
+                pull_VBD, unit_VBD = pull_BVD.transpose(0, 1), unit_BVD.transpose(0, 1)
                 along_VB1 = (pull_VBD * unit_VBD).sum(dim=2, keepdim=True)
-                pull_VBD = torch.addcmul(pull_VBD, along_VB1, unit_VBD, value=-1).div_(length_VB1)
+                pull_VBD.addcmul_(along_VB1, unit_VBD, value=-1).div_(length_VB1)
                 gradients[0][:, :, start : start + block] = basis_VKD @ pull_VBD.mT
                 gradients[1].baddbmm_(chosen_VKB, pull_VBD)
                 gradients[2].add_(pull_VBD.sum(dim=(0, 1)))
