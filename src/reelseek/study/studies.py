@@ -40,7 +40,11 @@ _INCREMENT_ARMS: dict[str, Arm] = {
     "as released, same temperature": {**GARE, "preset": "as-released", "method.frame_temperature": 10.0},
     "dropout a pair": {**GARE, "method.dropout_kind": "pair"},
     "no dropout": {**GARE, "method.dropout": 0.0},
+    "a quarter of the KL": {**GARE, "loss.kl_weight": 2.5e-5},
+    "a sixteenth of the KL": {**GARE, "loss.kl_weight": 6.25e-6},
+    "without KL": {**GARE, "loss.kl_weight": 0.0},
 }
+_KL_WEIGHTS = ("a quarter of the KL", "a sixteenth of the KL", "without KL")
 _OTHER_RATES: dict[str, Arm] = {
     "baseline, slower": {**BASELINE, "train.learning_rate": SLOWER},
     "baseline, faster": {**BASELINE, "train.learning_rate": FASTER},
@@ -97,6 +101,10 @@ def _increment(name: str, benchmark: str, arms: tuple[str, ...], metrics: tuple[
     families = {f"{arm} at its rate": (arm, f"{arm}, slower", f"{arm}, faster") for arm in ("baseline", "GARE")}
     chosen = {arm: _INCREMENT_ARMS[arm] for arm in arms} | _OTHER_RATES
     pairs = [("GARE at its rate", "baseline at its rate")]
+    weights = tuple(arm for arm in arms if arm in _KL_WEIGHTS)
+    if weights:
+        families["GARE at its KL weight"] = ("GARE", *weights)
+        pairs += [("GARE at its KL weight", arm) for arm in ("baseline", "increment", "GARE")]
     pairs += [(arm, "baseline") for arm in ("increment", "GARE", "as described", "as released") if arm in arms]
     pairs += [(arm, "increment") for arm in ("+ KL", "+ direction", "+ norm", "GARE") if arm in arms]
     pairs += [(arm, "GARE") for arm in ("dropout a pair", "no dropout") if arm in arms]
