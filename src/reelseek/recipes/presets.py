@@ -41,8 +41,8 @@ def as_described(run: RunConfig) -> RunConfig:
 def as_released(run: RunConfig) -> RunConfig:
     """GARE by its released code (version of 2026-05-31).
 
-    KL: summed over the dimensions, weight 1e-4, which is 0.0512 on their mean at D = 512, 0.0256 at D = 256. The first release had the
-    paper's 0.07 on the mean.
+    KL: summed over the dimensions, weight 1e-4, which is 0.0512 on their mean at D = 512 and 0.0256 at D = 256. The
+    first release had the paper's 0.07 on the mean.
     Initialisation: normal with deviation 0.02, because the model's own initialisation overwrites the module's identity.
     Padding: counted. Padded frames enter the mean frame and the attention, and frame weights are masked after their
     softmax, so that they do not sum to 1. Every video is padded to the run's frames a video.
