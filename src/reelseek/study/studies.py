@@ -98,7 +98,9 @@ _BATCHES = (32, 128, 512)
 
 
 def _increment(name: str, benchmark: str, arms: tuple[str, ...], metrics: tuple[str, ...], **rest: Any) -> Study:
-    families = {f"{arm} at its rate": (arm, f"{arm}, slower", f"{arm}, faster") for arm in ("baseline", "GARE")}
+    families: dict[str, tuple[str, ...]] = {
+        f"{arm} at its rate": (arm, f"{arm}, slower", f"{arm}, faster") for arm in ("baseline", "GARE")
+    }
     chosen = {arm: _INCREMENT_ARMS[arm] for arm in arms} | _OTHER_RATES
     pairs = [("GARE at its rate", "baseline at its rate")]
     weights = tuple(arm for arm in arms if arm in _KL_WEIGHTS)
