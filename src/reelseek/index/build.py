@@ -26,7 +26,7 @@ from reelseek.errors import IndexError_, IndexMismatch
 from reelseek.index import cards, kept, store, subtitles
 from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked, writes
-from reelseek.index.plan import Emptied, Plan, as_planned, find, is_below, make_plan
+from reelseek.index.plan import Emptied, Plan, as_planned, below, find, is_below, make_plan
 from reelseek.index.progress import telling
 from reelseek.index.segments import any_text, blank_video, cut_segments
 from reelseek.index.store import IndexedFile
@@ -150,12 +150,8 @@ def bring_up(
         store.write_files(tables, plan.kept + plan.ready, replace=True)
     report = _embed(index, method, plan, progress)
     drop_leftovers(tables)
-    asked = None if files is None else set(files)
-    broken = [
-        BrokenFile(row.path, row.reason)
-        for row in store.read_files(tables, status="broken")
-        if (is_below(row.path, places) if asked is None else row.path in asked)
-    ]
+    asked = below(places) if files is None else set(files).__contains__
+    broken = [BrokenFile(row.path, row.reason) for row in store.read_files(tables, status="broken") if asked(row.path)]
     return report._replace(broken=broken)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,14 +48,14 @@ def find(places: Sequence[Path], known: Sequence[IndexedFile]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for place in places:
-        below = [place] if place.is_file() else find_videos(place)
-        lost = [row for row in known if is_below(row.path, [place])]
-        if lost and not below:
+        videos = [place] if place.is_file() else find_videos(place)
+        lost = [] if videos else [row for row in known if is_below(row.path, [place])]
+        if lost:
             raise IndexError_(
                 f"{place}: holds no video now, but the index knows {len(lost)} below it. Is a disk not mounted? "
                 f"If they were deleted, run `reelseek index remove {place}`."
             )
-        found |= dict.fromkeys(below)
+        found |= dict.fromkeys(videos)
     return list(found)
 
 
@@ -77,7 +77,8 @@ def make_plan(
     fresh = [row for row in looked if not _same(rows.get(row.path), row, stored)]
     still = {row.path for row in looked} - {row.path for row in fresh}
     present = {row.path for row in looked} | set(hidden)
-    gone = {row.path for row in known if row.path not in present and is_below(row.path, places) and _is_gone(row.path)}
+    inside = below(places)
+    gone = {row.path for row in known if row.path not in present and inside(row.path) and _is_gone(row.path)}
     for place in places:
         _check_still_there(place, gone, found)
     leaving = gone | {row.path for row in fresh}
@@ -114,8 +115,10 @@ def make_plan(
 
 def _check_still_there(place: Path, gone: Collection[Path], found: Sequence[Path]) -> None:
     """A disk may be taken away while its folders are walked; then all that was found on it is not there any more."""
-    below = [path for path in found if is_below(path, [place])]
-    if below and any(is_below(path, [place]) for path in gone) and all(map(_is_gone, below)):
+    if not any(is_below(path, [place]) for path in gone):
+        return
+    there = [path for path in found if is_below(path, [place])]
+    if there and all(map(_is_gone, there)):
         raise IndexError_(
             f"{place}: went away while it was read. The index stays as it is; run the same command when it is there "
             "again."
@@ -174,6 +177,12 @@ def as_planned(row: IndexedFile) -> bool:
     return (now.size, now.mtime_ns) == (row.size, row.mtime_ns)
 
 
-def is_below(path: Path, places: Sequence[Path]) -> bool:
+def below(places: Iterable[Path]) -> Callable[[Path], bool]:
+    """Whether a path is one of `places` or lies below one, as a function of the path; quick for thousands of places."""
+    prefixes = tuple(str(place).rstrip("/") + "/" for place in places)
+    return lambda path: f"{path}/".startswith(prefixes)
+
+
+def is_below(path: Path, places: Iterable[Path]) -> bool:
     """Whether a path is one of `places` or lies below one."""
-    return any(path == place or str(path).startswith(str(place).rstrip("/") + "/") for place in places)
+    return below(places)(path)

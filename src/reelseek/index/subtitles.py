@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from reelseek.errors import ReelseekError
 from reelseek.index.disk import writes
-from reelseek.index.plan import is_below
+from reelseek.index.plan import below
 from reelseek.index.store import IndexedFile
 from reelseek.records import BrokenFile
 
@@ -145,7 +145,7 @@ def follow(directory: Path, rows: Sequence[IndexedFile], places: Sequence[Path])
     those that the index no longer holds lose it. Raises IndexError_ where the disk does not take them.
     """
     good = [row.path for row in rows if row.status == "ok"]
-    seen = beside([path for path in good if is_below(path, places)])
+    seen = beside(list(filter(below(places), good)))
     kept = {_digest(path) for path in good if path not in seen}
     wanted = {
         _name(video, file, stat): (video, file) for video, files in seen.items() for file, stat in files

@@ -14,7 +14,7 @@ from reelseek.errors import IndexError_
 from reelseek.index import cards, kept, store, subtitles
 from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked
-from reelseek.index.plan import is_below
+from reelseek.index.plan import below, is_below
 from reelseek.index.store import IndexedFile
 
 
@@ -33,7 +33,8 @@ def remove(directory: Path, paths: Sequence[Path]) -> int:
         for place in places:
             if not any(is_below(row.path, [place]) for row in rows):
                 raise IndexError_(f"{place}: the index holds no such file. `reelseek index list` shows what it holds.")
-        left = [row for row in rows if not is_below(row.path, places)]
+        inside = below(places)
+        left = [row for row in rows if not inside(row.path)]
         forget_elsewhere(index, rows, left)
         store.write_files(index.tables, left, replace=True)
         drop_leftovers(index.tables)
