@@ -29,7 +29,7 @@ from reelseek.training.distributed import gather_of, make_fabric, refuse_own_fol
 from reelseek.training.interrupt import interrupt_held
 from reelseek.training.log import RunLog
 from reelseek.training.optim import clamp_scale, freeze_towers, make_optimizer, rate_at, set_rates
-from reelseek.training.state import BEST, STATE, Position, load_state, load_weights, save_state, save_weights
+from reelseek.training.state import BEST, STATE, Position, load_state, load_weights, save_best, save_state, settle_best
 from reelseek.training.step import Cut, Encode, Objective, Step, backward_at_once
 
 LOWER_IS_BETTER = frozenset(["MdR", "MnR"])
@@ -162,6 +162,8 @@ class _Run:
             # A run that began without scaling has nothing of it to take up.
             if self.scaler is not None and self.position.scaler:
                 self.scaler.load_state_dict(self.position.scaler)
+        if self.fabric.is_global_zero:
+            settle_best(self.folder, self.position.best_epoch)
         return self.position
 
     def train(
@@ -204,7 +206,8 @@ class _Run:
                 if values:
                     report(record)
         except KeyboardInterrupt:
-            # A second Ctrl-C may have cut an update in half; the last saved state is then the one to go on from.
+            # A second Ctrl-C may have cut an update, or the end of an epoch, in half; the last saved state is then the
+            # one to go on from.
             if not self.updating:
                 self.save(log)
             raise
@@ -284,13 +287,15 @@ class _Run:
         """Move on to the next epoch, and keep this one's weights if they are the best so far."""
         position = self.position
         value = values.get(self.config.select)
+        self.updating = True
         if value is None or position.best_value is None or self._better(value, position.best_value):
-            position.best_epoch, position.best_value = epoch, value
             if self.fabric.is_global_zero:
-                save_weights(self.folder / BEST, self.method)
+                save_best(self.folder, self.method, epoch)
+            position.best_epoch, position.best_value = epoch, value
         if values:
             position.history.append({"epoch": epoch, "step": position.step, **values})
         position.epoch, position.batch, position.drawn = epoch, 0, 0
+        self.updating = False
 
     def save(self, log: RunLog | None) -> None:
         """Replace the state on disk; the first process does it, which is the one with a log."""
@@ -300,6 +305,7 @@ class _Run:
         self.position.log_lines = log.lines
         self.position.scaler = {} if self.scaler is None else self.scaler.state_dict()
         save_state(self.folder / STATE, self.method, self.optimizer, self.position, self.settings)
+        settle_best(self.folder, self.position.best_epoch)
 
     def _better(self, value: float, best: float) -> bool:
         return value < best if self.config.select in LOWER_IS_BETTER else value > best
