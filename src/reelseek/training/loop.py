@@ -36,6 +36,11 @@ LOWER_IS_BETTER = frozenset(["MdR", "MnR"])
 PLACES = frozenset(["device", "chunk", "workers", "gradient_checkpointing"])
 """Settings that may change between two starts of a run: where it is computed, and in how much memory."""
 
+OVERFLOWS = 25
+"""So many gradients in a row that are not finite are no fault of the gradient scaler, which starts at 2^16 and halves
+its scale at each of them.
+"""
+
 
 Batches = Callable[[int, int], Iterable[Any]]
 """From an epoch (from 1) and a number to the epoch's batches behind so many: a run that goes on makes none twice.
@@ -89,8 +94,9 @@ def fit(
 
     Files: state.safetensors (last weights, moments, position), best.safetensors, log.jsonl, tensorboard/.
     Ctrl-C ends the step, saves the state and raises KeyboardInterrupt.
-    Raises TrainingError for a loss or gradient that is not finite, CheckpointError for a folder that holds another
-    run, or that not all processes see, ValueError for wrong settings.
+    Raises TrainingError for a loss or gradient that is not finite (under 16-mixed for `OVERFLOWS` such gradients in a
+    row), CheckpointError for a folder that holds another run, or that not all processes see, ValueError for wrong
+    settings.
     """
     _check(config, steps_per_epoch)
     if cut is not None and encode is None:
@@ -148,6 +154,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.position = Position()
         self.updating = False
+        self.skipped = 0
         self.scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         # What decides the weights: another device or less memory may round otherwise, but it is the same run.
         settings = {name: value for name, value in asdict(self.config).items() if name not in PLACES}
@@ -227,8 +234,9 @@ class _Run:
             self.module, self.wrapped_optimizer, max_norm=config.clip_norm or math.inf, error_if_nonfinite=False
         )
         grad_norm = float(cast(Tensor, norm))
+        self.skipped = 0 if math.isfinite(grad_norm) else self.skipped + 1
         # With a gradient scaler an overflow is expected now and then: it skips the update and scales less.
-        if not math.isfinite(grad_norm) and self.scaler is None:
+        if self.skipped >= (1 if self.scaler is None else OVERFLOWS):
             raise TrainingError(_not_finite("gradient", number, position.epoch + 1, values))
         self.updating = True
         self.wrapped_optimizer.step()
