@@ -103,6 +103,36 @@ def test_mixed_precision_ends_before_the_score(name: str, towers: ClipBackbone) 
     assert halved_TV.dtype == torch.float32
 
 
+SCORED = {
+    "clip4clip": {},
+    "gare-baseline": {},
+    "gare": {},
+    "gare of words": {"context": "words"},
+    "camoe": {"fusion_aggregation": "attention", "entity_aggregation": "se", "gate": "full", "inference": "sum"},
+    "camoe-gare": {"fusion_aggregation": "attention", "action_aggregation": "se", "gate": "multi"},
+}
+
+
+@pytest.mark.parametrize("mixed", [False, True], ids=["whole", "autocast"])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", SCORED)
+def test_prepared_videos_are_scored_as_score_does(
+    name: str, kind: torch.dtype, mixed: bool, towers: ClipBackbone
+) -> None:
+    torch.manual_seed(0)
+    method = build(MethodConfig(name=name.split()[0], **SCORED[name]), towers).eval()
+    for parameter in method.head.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    texts, videos = inputs(4)
+    texts, videos = (side.each(lambda x: x if x.dtype == torch.bool else x.to(kind)) for side in (texts, videos))
+    texts.pooled_TD.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        found_TV, wanted_TV = method.prepare(videos)(texts), method.score(texts, videos).matrix_TV
+    assert found_TV.dtype == wanted_TV.dtype == torch.float32
+    assert not found_TV.requires_grad
+    torch.testing.assert_close(found_TV, wanted_TV, atol=1e-6, rtol=0)
+
+
 def test_the_temporal_transformer_of_other_towers_keeps_its_own_positions() -> None:
     class Towers(nn.Module):
         id = name = "towers"

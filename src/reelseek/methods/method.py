@@ -191,18 +191,24 @@ class Method(nn.Module):
 
         Mixed precision ends here: a cosine in half precision, times a scale of 100, would be off by whole logits.
         """
-        texts, videos = self._in_whole(texts, videos)
         with torch.autocast(self.log_scale.device.type, enabled=False):
-            return cast(Head, self.head).score(texts, videos)
+            return cast(Head, self.head).score(texts.each(self._whole), videos.each(self._whole))
 
     def prepare(self, videos: Videos) -> Callable[[Texts], Tensor]:
-        """A function from projected texts to their scores [T, V] with these videos; what depends on the videos alone is
-        computed once. Without gradients.
+        """A function from projected texts to the matrix [T, V] that `score` gives in evaluation with these videos; what
+        depends on the videos alone is computed once. Without gradients.
         """
         prepare = getattr(self.head, "prepare", None)
         if prepare is None:
-            return lambda texts: self.score(texts, videos).matrix_TV
-        return cast(Callable[[Texts], Tensor], prepare(videos))
+            return torch.no_grad()(lambda texts: self.score(texts, videos).matrix_TV)
+        with torch.autocast(self.log_scale.device.type, enabled=False):
+            scorer = cast(Callable[[Texts], Tensor], prepare(videos.each(self._whole)))
+
+        def score(texts: Texts) -> Tensor:
+            with torch.autocast(self.log_scale.device.type, enabled=False):
+                return scorer(texts.each(self._whole))
+
+        return score
 
     def explain(self, texts: Texts, videos: Videos) -> Parts | None:
         """The scores of projected texts and videos taken apart (see `reelseek.score.parts`), without gradients.
@@ -214,7 +220,7 @@ class Method(nn.Module):
         if explain is None:
             return None
         with torch.no_grad(), torch.autocast(self.log_scale.device.type, enabled=False):
-            return cast(Parts, explain(*self._in_whole(texts, videos)))
+            return cast(Parts, explain(texts.each(self._whole), videos.each(self._whole)))
 
     def kept_words(self, caption: str) -> dict[str, Spans]:
         """For every further sentence of a caption the characters (start, end) it was made of, the whole where no word
@@ -224,8 +230,6 @@ class Method(nn.Module):
             return {}
         return kept_words(self.sentences, caption, token_spans=self.backbone.token_spans)
 
-    def _in_whole(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:
-        def whole(tensor: Tensor) -> Tensor:
-            return tensor if tensor.dtype == torch.bool else tensor.to(self.log_scale.dtype)
-
-        return texts.each(whole), videos.each(whole)
+    def _whole(self, tensor: Tensor) -> Tensor:
+        """A vector of texts or videos in the weights' precision; a mask as it is."""
+        return tensor if tensor.dtype == torch.bool else tensor.to(self.log_scale.dtype)
