@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -131,6 +135,32 @@ def test_prepared_videos_are_scored_as_score_does(
     assert found_TV.dtype == wanted_TV.dtype == torch.float32
     assert not found_TV.requires_grad
     torch.testing.assert_close(found_TV, wanted_TV, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", SCORED)
+def test_weights_in_half_precision_are_refused_in_words(name: str, kind: torch.dtype, towers: ClipBackbone) -> None:
+    method = build(MethodConfig(name=name.split()[0], **SCORED[name]), copy.deepcopy(towers)).to(kind).eval()
+    batch = inputs(4)
+    for score in (method.project, method.score, lambda texts, videos: method.prepare(videos)(texts), method.explain):
+        with pytest.raises(ValueError, match=r"the weights are torch\.b?float16, .* call float\(\) on the method"):
+            score(*batch)
+    scores = method.float().score(*method.project(*batch))
+    assert torch.isfinite(scores.matrix_TV).all()
+
+
+def test_an_id_is_of_the_weights_bytes_in_any_precision(towers: ClipBackbone) -> None:
+    torch.manual_seed(0)
+    method = build(MethodConfig(name="gare"), copy.deepcopy(towers))
+    digest = hashlib.blake2b(digest_size=8)
+    config = {key: value for key, value in method.config.items() if key != "backbone"}
+    digest.update(json.dumps([method.name, method.backbone.id, config], sort_keys=True).encode())
+    for key, value in sorted(method.state_dict().items()):
+        if not key.startswith("backbone."):
+            digest.update(key.encode() + value.numpy().tobytes())
+    whole = method.id
+    assert whole == digest.hexdigest()
+    assert len({whole, method.bfloat16().id, method.half().id}) == 3
 
 
 def test_the_temporal_transformer_of_other_towers_keeps_its_own_positions() -> None:

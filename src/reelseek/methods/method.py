@@ -22,7 +22,7 @@ from reelseek.language.words import Progress, read_ahead
 from reelseek.methods.text_head import TextHead
 from reelseek.records import Backbone, Preprocess, Scores, Texts, Videos
 from reelseek.score.parts import Parts
-from reelseek.score.similarity import masked_mean
+from reelseek.score.similarity import check_precision, masked_mean
 
 
 class Head(Protocol):
@@ -86,7 +86,8 @@ class Method(nn.Module):
         for key, value in sorted(self.state_dict().items()):
             if not key.startswith("backbone."):
                 digest.update(key.encode())
-                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+                # As bytes, because NumPy knows no bfloat16.
+                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
     @property
@@ -156,7 +157,8 @@ class Method(nn.Module):
     def project(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:
         """Trained projection, temporal module and text head: tower outputs to one width D, on the method's device.
 
-        Raises ConfigError for videos of more frames than the temporal module or the head has places for.
+        Raises ConfigError for videos of more frames than the temporal module or the head has places for, ValueError for
+        weights in half precision.
         """
         texts, videos = self.project_without_head(texts, videos)
         return texts if self.text_head is None else self.text_head(texts), videos
@@ -170,6 +172,7 @@ class Method(nn.Module):
                     f"the {what} of {self.name} takes up to {most} frames, not {frames}: "
                     "lower sample.frames, or the frames of an index's segments."
                 )
+        check_precision(self.log_scale)
         device = self.log_scale.device
         texts, videos = texts.each(lambda tensor: tensor.to(device)), videos.each(lambda tensor: tensor.to(device))
         if self.projection is not None:
@@ -190,6 +193,7 @@ class Method(nn.Module):
         """Scores of every pair of projected texts and videos, in the weights' own precision.
 
         Mixed precision ends here: a cosine in half precision, times a scale of 100, would be off by whole logits.
+        ValueError for weights in half precision.
         """
         with torch.autocast(self.log_scale.device.type, enabled=False):
             return cast(Head, self.head).score(texts.each(self._whole), videos.each(self._whole))
@@ -232,4 +236,5 @@ class Method(nn.Module):
 
     def _whole(self, tensor: Tensor) -> Tensor:
         """A vector of texts or videos in the weights' precision; a mask as it is."""
+        check_precision(self.log_scale)
         return tensor if tensor.dtype == torch.bool else tensor.to(self.log_scale.dtype)
