@@ -137,6 +137,30 @@ def test_prepared_videos_are_scored_as_score_does(
     torch.testing.assert_close(found_TV, wanted_TV, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("stuff", [float("nan"), 3e38])
+@pytest.mark.parametrize("layer", ["none", "lstm", "transformer"])
+@pytest.mark.parametrize("temporal", ["mean", "lstm", "transformer"])
+@pytest.mark.parametrize("name", ["clip4clip", "gare"])
+def test_what_stands_in_padding_reaches_neither_scores_nor_gradients(
+    name: str, temporal: str, layer: str, stuff: float, towers: ClipBackbone
+) -> None:
+    torch.manual_seed(0)
+    method = build(MethodConfig(name=name, temporal=temporal, text_layer=layer, layers=2), towers).eval()
+    texts, videos = inputs(4)
+    mask_TL, mask_VF = (torch.arange(count) < torch.tensor([[count], [2]]) for count in (3, 4))
+    found = []
+    for value in (0.0, stuff):
+        method.zero_grad()
+        tokens_TLD = texts.tokens_TLD.masked_fill(~mask_TL[..., None], value)
+        frames_VFD = videos.frames_VFD.masked_fill(~mask_VF[..., None], value)
+        batch = method.project(Texts(texts.pooled_TD, tokens_TLD, mask_TL), Videos(frames_VFD, mask_VF))
+        matrix_TV = method.score(*batch).matrix_TV
+        (matrix_TV.square().sum() * method.logit_scale).backward()
+        trained = [weight.grad.clone() for weight in method.parameters() if weight.grad is not None]
+        found.append([matrix_TV.detach(), *trained])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", SCORED)
 def test_weights_in_half_precision_are_refused_in_words(name: str, kind: torch.dtype, towers: ClipBackbone) -> None:
