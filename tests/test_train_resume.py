@@ -166,7 +166,8 @@ run(sys.argv[1], progress=slow, save_seconds=0.0)
 
 def start(folder):
     threads = str(torch.get_num_threads())  # sums are split by threads: another number rounds otherwise
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": threads}
+    paths = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": threads}
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(folder)], env=environment, stdout=subprocess.PIPE, text=True
     )
