@@ -196,6 +196,39 @@ def test_a_variant_of_gare_is_refused_for_other_methods(variant: dict[str, Any],
             load_file(path, reading=Reading(method=name, **variant))
 
 
+@pytest.mark.parametrize(
+    ("name", "variant", "said"),
+    [
+        ("clip4clip", {"frame_temperature": 5.0}, "clip4clip, which has no temperature to set: leave it out"),
+        ("clip4clip", {"padding": "counted", "frames": 64}, "clip4clip, which has no padding to set"),
+        ("gare-baseline", {"padding": "counted", "frame_temperature": 5.0}, "gare-baseline, which has no padding to"),
+    ],
+)
+def test_what_a_method_has_not_is_refused(
+    name: str, variant: dict[str, Any], said: str, words: Path, tmp_path: Path
+) -> None:
+    path = save(tmp_path, words, original("mean").state_dict())
+    with pytest.raises(ConfigError, match=said):
+        load_file(path, reading=Reading(method=name, **variant))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--temperature", 5], "which has no temperature to set"),
+        (["--padding", "counted"], "which has no padding to set"),
+        (["--frames", 64, "--no-temporal"], "which has no temporal module and no frames to set"),
+        (["--sign", -1], "which has no sign to set"),
+        (["--method", "gare"], "can be read as zero-shot, not as 'gare'"),
+    ],
+    ids=str,
+)
+def test_convert_refuses_what_clip_alone_has_not(options: list[Any], said: str, words: Path, tmp_path: Path) -> None:
+    path = save(tmp_path, words, OriginalClip().state_dict())
+    assert said in cli_world.refused(2, "convert", path, tmp_path / "other", *options)
+    assert not (tmp_path / "other").exists()
+
+
 def test_gare_s_baseline_is_asked_for_by_name(words: Path, clips: list[Path], tmp_path: Path) -> None:
     model = original("transformer")
     path = save(tmp_path, words, model.state_dict())

@@ -63,6 +63,10 @@ def test_numbers_keep_their_bounds(dotted: str) -> None:
     check(with_setting(dotted, LEAST.get(dotted, 0.5)))
 
 
+def test_a_bound_below_which_nothing_is_rewarded_is_refused() -> None:
+    assert refusal("loss.norm_bound", 0.0) == "loss.norm_bound must be above 0, not 0.0."
+
+
 @pytest.mark.parametrize(("section", "settings", "reason"), [
     ("train", TrainConfig(epochs=2, schedule_epochs=1), "the rate of adamw is 0 at its schedule's end"),
     ("evaluate", EvaluateConfig(bootstrap=1), "must be at least 2, or 0"),

@@ -109,6 +109,21 @@ def test_padding_and_what_stands_in_it_change_nothing(temporal: nn.Module) -> No
     torch.testing.assert_close(found[:, :4][mask_VF], wanted[mask_VF], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("stuff", [math.nan, math.inf, 3e38])
+def test_padding_that_is_no_number_changes_neither_values_nor_gradients(temporal: nn.Module, stuff: float) -> None:
+    given_VFD, mask_VF = torch.randn(2, 4, WIDTH), torch.tensor([[True] * 4, [True, True, False, False]])
+    found = []
+    for value in (0.0, stuff):
+        temporal.zero_grad()
+        frames_VFD = given_VFD.masked_fill(~mask_VF[..., None], value).requires_grad_()
+        real_ND = temporal(frames_VFD, mask_VF)[mask_VF]
+        real_ND.square().sum().backward()
+        assert frames_VFD.grad is not None
+        found.append([real_ND.detach(), frames_VFD.grad, *(weight.grad.clone() for weight in temporal.parameters())])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    assert all(torch.isfinite(tensor).all() for tensor in found[0])
+
+
 def test_videos_do_not_see_each_other(temporal: nn.Module) -> None:
     frames_VFD, mask_VF = torch.randn(3, 4, WIDTH), torch.ones(3, 4, dtype=torch.bool)
     with torch.no_grad():

@@ -330,6 +330,15 @@ def test_half_precision_towers_and_autocast_are_scored_in_the_weights_type():
     assert torch.equal(scores.matrix_TV, expected.matrix_TV)
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_head_in_half_precision_is_refused_in_words(kind, count):
+    head, (texts, videos) = lively(16).eval().to(kind), inputs(count, 3, 5, 16)
+    for score in (head.score, head.score_reference, lambda texts, videos: head.prepare(videos)(texts)):
+        with torch.no_grad(), pytest.raises(ValueError, match="scores need them in float32 or float64"):
+            score(texts, videos)
+
+
 @pytest.mark.parametrize("path", ["score", "score_reference"])
 def test_bad_input_is_named(path):
     head, (texts, videos) = lively(16), inputs(4, 3, 5, 16)

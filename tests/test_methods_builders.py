@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -101,6 +105,86 @@ def test_mixed_precision_ends_before_the_score(name: str, towers: ClipBackbone) 
         halved_TV = method.score(Texts(texts.pooled_TD.bfloat16()), videos).matrix_TV
     assert torch.equal(mixed_TV, plain_TV)
     assert halved_TV.dtype == torch.float32
+
+
+SCORED = {
+    "clip4clip": {},
+    "gare-baseline": {},
+    "gare": {},
+    "gare of words": {"context": "words"},
+    "camoe": {"fusion_aggregation": "attention", "entity_aggregation": "se", "gate": "full", "inference": "sum"},
+    "camoe-gare": {"fusion_aggregation": "attention", "action_aggregation": "se", "gate": "multi"},
+}
+
+
+@pytest.mark.parametrize("mixed", [False, True], ids=["whole", "autocast"])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", SCORED)
+def test_prepared_videos_are_scored_as_score_does(
+    name: str, kind: torch.dtype, mixed: bool, towers: ClipBackbone
+) -> None:
+    torch.manual_seed(0)
+    method = build(MethodConfig(name=name.split()[0], **SCORED[name]), towers).eval()
+    for parameter in method.head.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    texts, videos = inputs(4)
+    texts, videos = (side.each(lambda x: x if x.dtype == torch.bool else x.to(kind)) for side in (texts, videos))
+    texts.pooled_TD.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        found_TV, wanted_TV = method.prepare(videos)(texts), method.score(texts, videos).matrix_TV
+    assert found_TV.dtype == wanted_TV.dtype == torch.float32
+    assert not found_TV.requires_grad
+    torch.testing.assert_close(found_TV, wanted_TV, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("stuff", [float("nan"), 3e38])
+@pytest.mark.parametrize("layer", ["none", "lstm", "transformer"])
+@pytest.mark.parametrize("temporal", ["mean", "lstm", "transformer"])
+@pytest.mark.parametrize("name", ["clip4clip", "gare"])
+def test_what_stands_in_padding_reaches_neither_scores_nor_gradients(
+    name: str, temporal: str, layer: str, stuff: float, towers: ClipBackbone
+) -> None:
+    torch.manual_seed(0)
+    method = build(MethodConfig(name=name, temporal=temporal, text_layer=layer, layers=2), towers).eval()
+    texts, videos = inputs(4)
+    mask_TL, mask_VF = (torch.arange(count) < torch.tensor([[count], [2]]) for count in (3, 4))
+    found = []
+    for value in (0.0, stuff):
+        method.zero_grad()
+        tokens_TLD = texts.tokens_TLD.masked_fill(~mask_TL[..., None], value)
+        frames_VFD = videos.frames_VFD.masked_fill(~mask_VF[..., None], value)
+        batch = method.project(Texts(texts.pooled_TD, tokens_TLD, mask_TL), Videos(frames_VFD, mask_VF))
+        matrix_TV = method.score(*batch).matrix_TV
+        (matrix_TV.square().sum() * method.logit_scale).backward()
+        trained = [weight.grad.clone() for weight in method.parameters() if weight.grad is not None]
+        found.append([matrix_TV.detach(), *trained])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", SCORED)
+def test_weights_in_half_precision_are_refused_in_words(name: str, kind: torch.dtype, towers: ClipBackbone) -> None:
+    method = build(MethodConfig(name=name.split()[0], **SCORED[name]), copy.deepcopy(towers)).to(kind).eval()
+    batch = inputs(4)
+    for score in (method.project, method.score, lambda texts, videos: method.prepare(videos)(texts), method.explain):
+        with pytest.raises(ValueError, match=r"the weights are torch\.b?float16, .* call float\(\) on the method"):
+            score(*batch)
+    scores = method.float().score(*method.project(*batch))
+    assert torch.isfinite(scores.matrix_TV).all()
+
+
+def test_an_id_is_of_the_weights_bytes_in_any_precision(towers: ClipBackbone) -> None:
+    torch.manual_seed(0)
+    method = build(MethodConfig(name="gare"), copy.deepcopy(towers))
+    digest = hashlib.blake2b(digest_size=8)
+    config = {key: value for key, value in method.config.items() if key != "backbone"}
+    digest.update(json.dumps([method.name, method.backbone.id, config], sort_keys=True).encode())
+    for key, value in sorted(method.state_dict().items()):
+        if not key.startswith("backbone."):
+            digest.update(key.encode() + value.numpy().tobytes())
+    whole = method.id
+    assert whole == digest.hexdigest()
+    assert len({whole, method.bfloat16().id, method.half().id}) == 3
 
 
 def test_the_temporal_transformer_of_other_towers_keeps_its_own_positions() -> None:

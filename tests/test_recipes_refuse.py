@@ -4,17 +4,24 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+import torch
 
 from reelseek.config import DataConfig, LossConfig, MethodConfig, RunConfig, SampleConfig
 from reelseek.errors import ConfigError
 from reelseek.methods import METHODS
+from reelseek.methods.gare import GareHead
 from reelseek.recipes import RECIPES, recipe
 from reelseek.recipes.forms import FORMS
 from reelseek.recipes.parts import CLIP_B32
 from reelseek.recipes.presets import PRESETS, preset
 from reelseek.recipes.refuse import METHOD_SETTINGS, refuse_unread
+from reelseek.records import Texts, Videos
 from reelseek.study.plan import Run, Study, arm_config
 from reelseek.study.studies import STUDIES
+
+NO_FRAME_READ = {"name": "gare", "side": "text", "context": "words", "query": "text"}
+FRAME_READ = (("side", "video"), ("context", "frames"), ("query", "gap"))
+PADDING = {"padding": "counted", "counted_frames": 12}
 
 
 def run_of(method: dict[str, Any], loss: dict[str, Any] | None = None) -> RunConfig:
@@ -60,6 +67,8 @@ def test_no_recipe_holds_a_setting_that_nobody_reads(form: str, name_of_preset: 
         ({"name": "gare", "temporal": "mean", "layers": 9}, {}, "method.layers"),
         ({"name": "clip4clip", "temporal": "lstm", "text_layer": "transformer", "layers": 9}, {}, "method.layers"),
         ({"name": "gare", "counted_frames": 9}, {}, "method.counted_frames"),
+        (NO_FRAME_READ | PADDING, {}, r"method\.padding and method\.counted_frames"),
+        (NO_FRAME_READ | {"name": "camoe-gare", "padding": "counted"}, {}, r"method\.padding"),
         ({"name": "gare", "dropout": 0.0, "dropout_kind": "pair"}, {}, "method.dropout_kind"),
         ({"name": "camoe", "streams": "fusion", "sentences": "rkw"}, {}, "method.sentences"),
         ({"name": "camoe", "streams": "fusion", "inference": "sum"}, {}, "method.inference"),
@@ -90,6 +99,7 @@ def test_what_would_do_nothing_is_refused(method: dict[str, Any], loss: dict[str
         ({"name": "clip4clip"}, {"contrastive": "dual_softmax", "dual_softmax_temperature": 10.0}),
         ({"name": "gare", "width": 512, "temporal": "transformer", "layers": 9, "dropout_kind": "pair"}, {}),
         ({"name": "gare", "backbone": CLIP_B32, "layers": 4, "padding": "counted", "counted_frames": 12}, {}),
+        *((NO_FRAME_READ | PADDING | {name: value}, {}) for name, value in FRAME_READ),
         ({"name": "clip4clip", "temporal": "lstm", "text_layer": "lstm"}, {}),
         ({"name": "camoe", "sentences": "rkw", "inference": "sum"}, {"stream_weight": 0.5}),
         ({"name": "gare"}, {"direction": "orthogonality", "kl_reduction": "mean", "prior_sigma": 2.0}),
@@ -99,6 +109,23 @@ def test_what_would_do_nothing_is_refused(method: dict[str, Any], loss: dict[str
 )
 def test_what_is_read_passes(method: dict[str, Any], loss: dict[str, Any]) -> None:
     refuse_unread(run_of(method, loss))
+
+
+@pytest.mark.parametrize("change", [(), *FRAME_READ], ids=str)
+def test_counted_padding_moves_scores_where_it_is_not_refused(change: tuple[str, Any]) -> None:
+    torch.manual_seed(0)
+    settings = {"side": "text", "context": "words", "query": "text"} | dict([change] if change else [])
+    counted, masked = (
+        GareHead(16, temperature=3.0, **settings, **padding).eval()
+        for padding in ({"padding": "counted", "counted_frames": 12}, {})
+    )
+    for weight in counted.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    masked.load_state_dict(counted.state_dict())
+    texts = Texts(torch.randn(3, 16), torch.randn(3, 4, 16), torch.ones(3, 4, dtype=torch.bool))
+    videos = Videos(torch.randn(5, 6, 16), torch.ones(5, 6, dtype=torch.bool))
+    one_TV, other_TV = (head.score(texts, videos).matrix_TV for head in (counted, masked))
+    assert torch.allclose(one_TV, other_TV, atol=1e-6) is (change == ())
 
 
 @pytest.mark.parametrize("counted", [0, 12])

@@ -53,7 +53,8 @@ def test_towers_train_over_two_processes_as_over_one(tmp_path: Path) -> None:
         f"test.train(pathlib.Path({str(tmp_path)!r}), int(os.environ['RANK']), int(os.environ['WORLD_SIZE']))\n"
     )
     (tmp_path / "main.py").write_text(code)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [*command, str(tmp_path / "main.py")], env=environment, capture_output=True, text=True, timeout=150

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision.amp import MixedPrecision
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -147,6 +149,43 @@ def test_a_gradient_that_is_no_number_stops_before_the_weights_change(tmp_path):
     with pytest.raises(TrainingError, match="gradient is not finite at step 1"):
         train(tmp_path, method, objective=broken)
     assert torch.equal(method.texts.weight, before)
+
+
+def scaled_fabric(config):
+    """16-mixed on a processor, which `make_fabric` refuses."""
+    precision = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu"))
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=[precision])
+    fabric.launch()
+    return fabric
+
+
+def test_scaled_gradients_that_are_never_numbers_stop_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("reelseek.training.loop.make_fabric", scaled_fabric)
+    method = Toy()
+    before = method.texts.weight.detach().clone()
+
+    def broken(scores, logit_scale, relevance_TV=None):
+        return {"total": (scores.matrix_TV.sum() * 0).sqrt()}
+
+    with pytest.raises(TrainingError, match="gradient is not finite at step 25 "):
+        train(tmp_path, method, replace(CONFIG, epochs=20), objective=broken)
+    assert len(read_log(tmp_path)) == 24
+    assert torch.equal(method.texts.weight, before)
+
+
+def test_scaled_gradients_that_overflow_now_and_then_are_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr("reelseek.training.loop.make_fabric", scaled_fabric)
+    method, calls = Toy(), []
+
+    def now_and_then(scores, logit_scale, relevance_TV=None):
+        calls.append(1)
+        parts = objective(scores, logit_scale)
+        return parts if len(calls) % 20 == 0 else {"total": parts["total"] + (scores.matrix_TV.sum() * 0).sqrt()}
+
+    result = train(tmp_path, method, replace(CONFIG, epochs=20), objective=now_and_then)
+    norms = [record["grad_norm"] for record in read_log(tmp_path)]
+    assert result.steps == len(norms) == 60
+    assert [number for number, norm in enumerate(norms, 1) if norm is not None] == [20, 40, 60]
 
 
 def test_frozen_towers_stay_as_they_are(tmp_path):

@@ -26,6 +26,7 @@ from reelseek.training.batches import Batch
 from reelseek.training.distributed import make_fabric
 from reelseek.training.interrupt import interrupt_held
 from reelseek.training.loop import fit
+from reelseek.training.state import Position, save_state
 from train_toy import CONFIG, Toy, batches_of, dataset, objective, read_log, recall
 
 
@@ -165,7 +166,8 @@ run(sys.argv[1], progress=slow, save_seconds=0.0)
 
 def start(folder):
     threads = str(torch.get_num_threads())  # sums are split by threads: another number rounds otherwise
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": threads}
+    paths = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": threads}
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(folder)], env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -195,6 +197,97 @@ def test_many_kills_go_on_bit_for_bit(whole, tmp_path):
         folder = tmp_path / str(trial)
         kill_at(folder, rng.randint(1, 8), rng.random() * 0.05)
         assert_same(whole, folder, *run(folder))
+
+
+def test_a_kill_before_or_after_any_move_of_a_file_goes_on_bit_for_bit(whole, tmp_path, monkeypatch):
+    moved, replace_file, kill_at_move = [], os.replace, None
+
+    def moving(source, target):
+        moved.append(Path(target).name)
+        if kill_at_move == (len(moved), "before"):
+            raise SystemExit("killed")
+        replace_file(source, target)
+        if kill_at_move == (len(moved), "after"):
+            raise SystemExit("killed")
+
+    monkeypatch.setattr("reelseek.training.state.os.replace", moving)
+    run(tmp_path / "moves")
+    moves = len(moved)
+    assert moved[:3] == ["best.1.safetensors", "state.safetensors", "best.safetensors"]
+    for at in range(1, moves + 1):
+        for side in ("before", "after"):
+            folder = tmp_path / f"{at} {side}"
+            moved.clear()
+            kill_at_move = (at, side)
+            with pytest.raises(SystemExit):
+                run(folder)
+            kill_at_move = None
+            assert_same(whole, folder, *run(folder))
+            files = {path.name for path in folder.iterdir()}
+            assert files == {"state.safetensors", "best.safetensors", "log.jsonl", "tensorboard"}
+
+
+def scripted(folder, values, config=CONFIG):
+    """A run whose validation gives these values, and the weights at each of them."""
+    method, seen = Toy(dropout=0.3), []
+    texts, videos = dataset()
+    batches, steps = batches_of(texts, videos, config)
+
+    def validate():
+        seen.append({name: value.clone() for name, value in method.state_dict().items()})
+        return {"R@1": values[len(seen) - 1]}
+
+    def go():
+        return fit(method, batches, objective, config=config, steps_per_epoch=steps, folder=folder, validate=validate)
+
+    return method, seen, go
+
+
+@pytest.mark.parametrize("repeated", [5.0, 30.0], ids=["worse", "better"])
+@pytest.mark.parametrize("error", [SystemExit("killed"), CheckpointError("disk full"), KeyboardInterrupt()], ids=repr)
+def test_best_weights_are_those_of_the_epoch_that_is_called_best(tmp_path, monkeypatch, error, repeated):
+    """A repeated epoch need not come to the same value: another device or cut rounds otherwise."""
+    config, saves = replace(CONFIG, epochs=2), []
+
+    def second_fails(*args):
+        saves.append(args)
+        if len(saves) == 2:
+            raise error
+        save_state(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reelseek.training.loop.save_state", second_fails)
+        _, first, go = scripted(tmp_path, [10.0, 20.0], config)
+        with pytest.raises(type(error)):
+            go()
+    method, second, go = scripted(tmp_path, [repeated], config)
+    result = go()
+    if isinstance(error, KeyboardInterrupt):  # it saves the state again, behind the epoch
+        assert (result.best_epoch, result.best_value, second) == (2, 20.0, [])
+        best = first[1]
+    else:
+        assert (result.best_epoch, result.best_value) == ((1, 10.0) if repeated < 10 else (2, 30.0))
+        best = first[0] if repeated < 10 else second[0]
+    assert all(torch.equal(value, method.state_dict()[name]) for name, value in best.items())
+
+
+def test_an_interrupt_that_cuts_the_end_of_an_epoch_in_half_leaves_the_state_before_it(tmp_path, monkeypatch):
+    config = replace(CONFIG, epochs=2)
+
+    class Cut(Position):
+        def __setattr__(self, name, value):
+            if name == "batch" and value == 0 and self.epoch == 1:
+                raise KeyboardInterrupt
+            super().__setattr__(name, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reelseek.training.loop.Position", Cut)
+        with pytest.raises(KeyboardInterrupt):
+            scripted(tmp_path, [10.0], config)[2]()
+    method, seen, go = scripted(tmp_path, [10.0, 5.0], config)
+    result = go()
+    assert (result.best_epoch, result.steps, len(result.history)) == (1, 6, 2)
+    assert all(torch.equal(value, method.state_dict()[name]) for name, value in seen[0].items())
 
 
 def test_tensorboard_shows_every_step_once_after_a_stop(whole, tmp_path):

@@ -16,7 +16,7 @@ LEAST: dict[str, float] = {
     **{"data.size": 0, "data.objects": 0, "data.noise_rate": 0},
     **{"sample.frames": 1, "method.width": 1, "method.layers": 1, "method.dropout": 0},
     **{"method.heads": 1, "method.increment_layers": 1, "loss.kl_weight": 0, "loss.direction_weight": 0},
-    **{"loss.norm_weight": 0, "loss.norm_bound": 0, "loss.stream_weight": 0},
+    **{"loss.norm_weight": 0, "loss.stream_weight": 0},
     **{"train.epochs": 1, "train.batch_size": 2, "train.backbone_learning_rate": 0, "train.weight_decay": 0},
     **{
         "train.schedule_epochs": 0,
@@ -33,7 +33,7 @@ LEAST: dict[str, float] = {
 }
 ABOVE_ZERO = (
     *("sample.fps", "method.frame_temperature", "loss.dual_softmax_temperature", "loss.prior_sigma", "loss.alpha"),
-    *("train.learning_rate", "train.max_logit_scale"),
+    *("loss.norm_bound", "train.learning_rate", "train.max_logit_scale"),
 )
 BELOW_ONE = ("method.dropout", "train.warmup")
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}

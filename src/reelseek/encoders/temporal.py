@@ -1,8 +1,8 @@
 """Modules over the frames of a video: seqLSTM and seqTransf of CLIP4Clip (Luo et al., Neurocomputing 2022, 3.3).
 
 Both take frames [V, F, D] with a mask [V, F] (True = real frame) and return frames [V, F, D]; pooling them to a score
-is the head's work. Averaging without a module (meanP) needs nothing from here: its temporal module is None. What stands
-at a masked place in the output has no meaning. Shapes: V videos, F frames, D width.
+is the head's work. Averaging without a module (meanP) needs nothing from here: its temporal module is None. A masked
+place may hold anything, and what stands there in the output has no meaning. Shapes: V videos, F frames, D width.
 """
 
 from __future__ import annotations
@@ -85,6 +85,8 @@ class TransformerTemporal(nn.Module):
         count = frames_VFD.shape[1]
         if count > self.max_frames:
             raise ValueError(f"{count} frames, but this temporal transformer has positions for {self.max_frames}")
+        # Attention gives a masked place a weight of 0, and 0 times no number is no number.
+        frames_VFD = frames_VFD.masked_fill(~mask_VF[:, :, None], 0)
         x_VFD = frames_VFD + self.positions.weight[:count]
         for block in self.blocks:
             x_VFD = block(x_VFD, mask_VF)

@@ -37,7 +37,7 @@ from reelseek.methods.gare_words import word_scores
 from reelseek.records import Scores, Texts, Videos
 from reelseek.score.increments import dense_increments
 from reelseek.score.parts import Parts, cosine_parts, increment_parts
-from reelseek.score.similarity import check_lengths, check_mask, masked_mean
+from reelseek.score.similarity import check_lengths, check_mask, check_precision, masked_mean
 
 AUTHORS_NAMES = {
     "q_proj": "cross_attn.q_proj",
@@ -164,8 +164,8 @@ class GareHead(nn.Module):
         A few texts, without gradients, take a shorter way (`reelseek.methods.gare_few`), training with "pair" dropout
         the plain one.
 
-        Raises ValueError for an all-False mask row, for texts without words where they are the context, and naming the
-        row for a text or real frame of zero or non-finite length.
+        Raises ValueError for an all-False mask row, for texts without words where they are the context, for weights in
+        half precision, and naming the row for a text or real frame of zero or non-finite length.
         """
         if self.training and self.dropout > 0 and self.dropout_kind == "pair":
             return self._plain(texts, videos, plain_scores_in_blocks)
@@ -261,23 +261,24 @@ class GareHead(nn.Module):
 
     def _checked_texts(self, texts: Texts) -> Texts:
         """Texts in the weights' type: half-precision towers would lose the variances to rounding."""
-        self._check_width(texts.pooled_TD, "texts")
+        self._check_vectors(texts.pooled_TD, "texts")
         dtype = self.psi.mean_proj.weight.dtype
         if not self.needs_words or texts.tokens_TLD is None:
             return Texts(texts.pooled_TD.to(dtype))
-        self._check_width(texts.tokens_TLD, "tokens")
+        self._check_vectors(texts.tokens_TLD, "tokens")
         return Texts(texts.pooled_TD.to(dtype), texts.tokens_TLD.to(dtype), texts.mask_TL)
 
     def _checked_videos(self, videos: Videos) -> Videos:
         check_mask(videos.mask_VF, videos.frames_VFD)
-        self._check_width(videos.frames_VFD, "frames")
+        self._check_vectors(videos.frames_VFD, "frames")
         absent = max(0, self.counted_frames - videos.frames_VFD.shape[1])
         frames_VFD = videos.frames_VFD.to(self.psi.mean_proj.weight.dtype)
         if not absent:
             return Videos(frames_VFD, videos.mask_VF)
         return Videos(pad(frames_VFD, (0, 0, 0, absent)), pad(videos.mask_VF, (0, absent)))
 
-    def _check_width(self, vectors: Tensor, what: str) -> None:
+    def _check_vectors(self, vectors: Tensor, what: str) -> None:
+        check_precision(self.psi.mean_proj.weight)
         width = self.psi.mean_proj.in_features
         if vectors.shape[-1] != width:
             raise ValueError(f"this head takes embeddings of width {width}, not {vectors.shape[-1]} ({what}).")

@@ -22,7 +22,7 @@ from reelseek.language.words import Progress, read_ahead
 from reelseek.methods.text_head import TextHead
 from reelseek.records import Backbone, Preprocess, Scores, Texts, Videos
 from reelseek.score.parts import Parts
-from reelseek.score.similarity import masked_mean
+from reelseek.score.similarity import check_precision, masked_mean
 
 
 class Head(Protocol):
@@ -86,7 +86,8 @@ class Method(nn.Module):
         for key, value in sorted(self.state_dict().items()):
             if not key.startswith("backbone."):
                 digest.update(key.encode())
-                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+                # As bytes, because NumPy knows no bfloat16.
+                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
     @property
@@ -156,7 +157,8 @@ class Method(nn.Module):
     def project(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:
         """Trained projection, temporal module and text head: tower outputs to one width D, on the method's device.
 
-        Raises ConfigError for videos of more frames than the temporal module or the head has places for.
+        Raises ConfigError for videos of more frames than the temporal module or the head has places for, ValueError for
+        weights in half precision.
         """
         texts, videos = self.project_without_head(texts, videos)
         return texts if self.text_head is None else self.text_head(texts), videos
@@ -170,6 +172,7 @@ class Method(nn.Module):
                     f"the {what} of {self.name} takes up to {most} frames, not {frames}: "
                     "lower sample.frames, or the frames of an index's segments."
                 )
+        check_precision(self.log_scale)
         device = self.log_scale.device
         texts, videos = texts.each(lambda tensor: tensor.to(device)), videos.each(lambda tensor: tensor.to(device))
         if self.projection is not None:
@@ -190,19 +193,26 @@ class Method(nn.Module):
         """Scores of every pair of projected texts and videos, in the weights' own precision.
 
         Mixed precision ends here: a cosine in half precision, times a scale of 100, would be off by whole logits.
+        ValueError for weights in half precision.
         """
-        texts, videos = self._in_whole(texts, videos)
         with torch.autocast(self.log_scale.device.type, enabled=False):
-            return cast(Head, self.head).score(texts, videos)
+            return cast(Head, self.head).score(texts.each(self._whole), videos.each(self._whole))
 
     def prepare(self, videos: Videos) -> Callable[[Texts], Tensor]:
-        """A function from projected texts to their scores [T, V] with these videos; what depends on the videos alone is
-        computed once. Without gradients.
+        """A function from projected texts to the matrix [T, V] that `score` gives in evaluation with these videos; what
+        depends on the videos alone is computed once. Without gradients.
         """
         prepare = getattr(self.head, "prepare", None)
         if prepare is None:
-            return lambda texts: self.score(texts, videos).matrix_TV
-        return cast(Callable[[Texts], Tensor], prepare(videos))
+            return torch.no_grad()(lambda texts: self.score(texts, videos).matrix_TV)
+        with torch.autocast(self.log_scale.device.type, enabled=False):
+            scorer = cast(Callable[[Texts], Tensor], prepare(videos.each(self._whole)))
+
+        def score(texts: Texts) -> Tensor:
+            with torch.autocast(self.log_scale.device.type, enabled=False):
+                return scorer(texts.each(self._whole))
+
+        return score
 
     def explain(self, texts: Texts, videos: Videos) -> Parts | None:
         """The scores of projected texts and videos taken apart (see `reelseek.score.parts`), without gradients.
@@ -214,7 +224,7 @@ class Method(nn.Module):
         if explain is None:
             return None
         with torch.no_grad(), torch.autocast(self.log_scale.device.type, enabled=False):
-            return cast(Parts, explain(*self._in_whole(texts, videos)))
+            return cast(Parts, explain(texts.each(self._whole), videos.each(self._whole)))
 
     def kept_words(self, caption: str) -> dict[str, Spans]:
         """For every further sentence of a caption the characters (start, end) it was made of, the whole where no word
@@ -224,8 +234,7 @@ class Method(nn.Module):
             return {}
         return kept_words(self.sentences, caption, token_spans=self.backbone.token_spans)
 
-    def _in_whole(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:
-        def whole(tensor: Tensor) -> Tensor:
-            return tensor if tensor.dtype == torch.bool else tensor.to(self.log_scale.dtype)
-
-        return texts.each(whole), videos.each(whole)
+    def _whole(self, tensor: Tensor) -> Tensor:
+        """A vector of texts or videos in the weights' precision; a mask as it is."""
+        check_precision(self.log_scale)
+        return tensor if tensor.dtype == torch.bool else tensor.to(self.log_scale.dtype)

@@ -39,6 +39,16 @@ SAMPLE = SampleConfig(policy="fps", frames=12, fps=1.0)
 METHODS_OF = {"clip4clip": ("clip4clip", "gare-baseline"), "gare": ("gare",)}
 """Which methods a layout can hold, the usual one first: GARE's baseline has CLIP4Clip's names."""
 
+_ANY = frozenset(["activation", "method"])
+_FRAMES = _ANY | {"temporal", "frames"}
+READ_BY = {
+    "zero-shot": _ANY,
+    "clip4clip": _FRAMES,
+    "gare-baseline": _FRAMES | {"frame_temperature"},
+    "gare": _FRAMES | {"frame_temperature", "padding", "side", "context", "sign"},
+}
+"""What each method has of a `Reading`."""
+
 
 class Reading(NamedTuple):
     """How a file is read where its names and shapes leave it open.
@@ -68,7 +78,7 @@ def load_file(path: Path | str, *, device: str = "cpu", reading: Reading | None 
 
     Raises ModelError for a file that is damaged, lacks tensors, or holds tensors that no method here uses; UnsafeFile
     for content that is not tensors; HubUnreachable where no tokenizer can be had; ConfigError for a `reading` with a
-    method that the layout does not hold, or with a variant of GARE for another one.
+    method that the layout does not hold, or of something that its method has not.
     """
     path, reading = Path(path), reading or Reading()
     layout, mapped = _mapped(path)
@@ -113,15 +123,24 @@ def _mapped(path: Path) -> tuple[str, Mapped]:
     return layout, mapped
 
 
-def _method_config(path: Path, layout: str, mapped: Mapped, reading: Reading) -> MethodConfig:
+def method_of(path: Path | str, layout: str, reading: Reading) -> str:
+    """The method that a file of this layout is read as. ConfigError for another one, and for a `reading` of more than
+    this method has.
+    """
     held = METHODS_OF.get(layout, ("zero-shot",))
     name = reading.method or held[0]
     if name not in held:
         raise ConfigError(f"{path} has the {layout} layout: it can be read as {' or '.join(held)}, not as {name!r}.")
-    variant = {"side": reading.side, "context": reading.context, "sign": reading.sign}
-    usual = Reading()._asdict()
-    if name != "gare" and (given := [key for key, value in variant.items() if value != usual[key]]):
-        raise ConfigError(f"{path} is read as {name}, which has no {given[0]}: that is for GARE's weights.")
+    given = {key for key, value in reading._asdict().items() if value != Reading._field_defaults[key]}
+    words = {"frame_temperature": "temperature", "temporal": "temporal module"}
+    unread = [words.get(key, key) for key in Reading._fields if key in given - READ_BY[name]]
+    if unread:
+        raise ConfigError(f"{path} is read as {name}, which has no {' and no '.join(unread)} to set: leave it out.")
+    return name
+
+
+def _method_config(path: Path, layout: str, mapped: Mapped, reading: Reading) -> MethodConfig:
+    name = method_of(path, layout, reading)
     blocks = {int(found[1]) for found in (re.match(r"blocks\.(\d+)\.", key) for key in mapped.temporal) if found}
     temporal: Literal["mean", "lstm", "transformer"] = "mean"
     if mapped.temporal and reading.temporal:

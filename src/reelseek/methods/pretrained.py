@@ -19,7 +19,7 @@ from reelseek.encoders.clip import ClipBackbone
 from reelseek.encoders.hub import find_snapshot, write_folder
 from reelseek.errors import CheckpointError
 from reelseek.methods.method import Method
-from reelseek.methods.peers import Reading, load_file
+from reelseek.methods.peers import Reading, load_file, method_of
 from reelseek.methods.saved import INSIDE, is_run, load_run_folder, write_run
 
 FILES = ("*.json", "model.safetensors", "README.md", "towers/*.json", "towers/*.txt", "towers/*.safetensors")
@@ -80,6 +80,7 @@ def convert_file(source: Path | str, folder: Path | str, *, reading: Reading | N
     reading = reading or Reading()
     layout = detect_layout(read_weights(source))
     if layout not in METHOD_LAYOUTS:
+        method_of(source, layout, reading)
         return convert(source, folder, activation=reading.activation)
     saved = save_pretrained(load_file(source, reading=reading), folder)
     return ConvertReport(layout=layout, missing=[], unexpected=[], written=saved.files)

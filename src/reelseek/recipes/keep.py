@@ -37,6 +37,8 @@ def alone(out: Path, say: Callable[[str], None]) -> Iterator[None]:
 
     Raises CheckpointError almost at once where another one does, naming it; for a folder without a state that holds
     files which a run writes at its end; where nothing can be written. Tells `say` of a file system without locks.
+    The lock's empty file stays in the folder: whoever had opened it just before it was removed would hold what nobody
+    else sees, and in a folder over a network there is no sure way to notice.
     """
     with ExitStack() as stack:
         holder = ""

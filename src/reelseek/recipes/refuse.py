@@ -87,6 +87,9 @@ def _idle(method: MethodConfig) -> set[str]:
         idle.add("dropout_kind")
     if method.padding == "masked":
         idle.add("counted_frames")
+    # With no frame in the query or the context, padding only shortens the pooled frames, and a cosine sees no length.
+    if (method.side, method.context, method.query) == ("text", "words", "text"):
+        idle |= {"padding", "counted_frames"}
     return idle
 
 

@@ -30,6 +30,15 @@ def check_lengths(squared: Tensor, what: str, first: int = 0) -> None:
         )
 
 
+def check_precision(weight: Tensor) -> None:
+    """Raise ValueError for weights in half precision: a score by them would be off by more than neighbours differ."""
+    if weight.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"the weights are {weight.dtype}, and scores need them in float32 or float64: call float() on the method. "
+            "Its towers may be in half precision, and torch.autocast goes with it."
+        )
+
+
 def check_mask(mask_VF: Tensor, frames_VFD: Tensor) -> None:
     """Raise ValueError unless the mask is bool, fits the frames, and leaves every video at least one frame."""
     if mask_VF.dtype != torch.bool:

@@ -29,12 +29,17 @@ from reelseek.training.distributed import gather_of, make_fabric, refuse_own_fol
 from reelseek.training.interrupt import interrupt_held
 from reelseek.training.log import RunLog
 from reelseek.training.optim import clamp_scale, freeze_towers, make_optimizer, rate_at, set_rates
-from reelseek.training.state import BEST, STATE, Position, load_state, load_weights, save_state, save_weights
+from reelseek.training.state import BEST, STATE, Position, load_state, load_weights, save_best, save_state, settle_best
 from reelseek.training.step import Cut, Encode, Objective, Step, backward_at_once
 
 LOWER_IS_BETTER = frozenset(["MdR", "MnR"])
 PLACES = frozenset(["device", "chunk", "workers", "gradient_checkpointing"])
 """Settings that may change between two starts of a run: where it is computed, and in how much memory."""
+
+OVERFLOWS = 25
+"""So many gradients in a row that are not finite are no fault of the gradient scaler, which starts at 2^16 and halves
+its scale at each of them.
+"""
 
 
 Batches = Callable[[int, int], Iterable[Any]]
@@ -89,8 +94,9 @@ def fit(
 
     Files: state.safetensors (last weights, moments, position), best.safetensors, log.jsonl, tensorboard/.
     Ctrl-C ends the step, saves the state and raises KeyboardInterrupt.
-    Raises TrainingError for a loss or gradient that is not finite, CheckpointError for a folder that holds another
-    run, or that not all processes see, ValueError for wrong settings.
+    Raises TrainingError for a loss or gradient that is not finite (under 16-mixed for `OVERFLOWS` such gradients in a
+    row), CheckpointError for a folder that holds another run, or that not all processes see, ValueError for wrong
+    settings.
     """
     _check(config, steps_per_epoch)
     if cut is not None and encode is None:
@@ -148,6 +154,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.position = Position()
         self.updating = False
+        self.skipped = 0
         self.scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         # What decides the weights: another device or less memory may round otherwise, but it is the same run.
         settings = {name: value for name, value in asdict(self.config).items() if name not in PLACES}
@@ -162,6 +169,8 @@ class _Run:
             # A run that began without scaling has nothing of it to take up.
             if self.scaler is not None and self.position.scaler:
                 self.scaler.load_state_dict(self.position.scaler)
+        if self.fabric.is_global_zero:
+            settle_best(self.folder, self.position.best_epoch)
         return self.position
 
     def train(
@@ -204,7 +213,8 @@ class _Run:
                 if values:
                     report(record)
         except KeyboardInterrupt:
-            # A second Ctrl-C may have cut an update in half; the last saved state is then the one to go on from.
+            # A second Ctrl-C may have cut an update, or the end of an epoch, in half; the last saved state is then the
+            # one to go on from.
             if not self.updating:
                 self.save(log)
             raise
@@ -224,8 +234,9 @@ class _Run:
             self.module, self.wrapped_optimizer, max_norm=config.clip_norm or math.inf, error_if_nonfinite=False
         )
         grad_norm = float(cast(Tensor, norm))
+        self.skipped = 0 if math.isfinite(grad_norm) else self.skipped + 1
         # With a gradient scaler an overflow is expected now and then: it skips the update and scales less.
-        if not math.isfinite(grad_norm) and self.scaler is None:
+        if self.skipped >= (1 if self.scaler is None else OVERFLOWS):
             raise TrainingError(_not_finite("gradient", number, position.epoch + 1, values))
         self.updating = True
         self.wrapped_optimizer.step()
@@ -284,13 +295,15 @@ class _Run:
         """Move on to the next epoch, and keep this one's weights if they are the best so far."""
         position = self.position
         value = values.get(self.config.select)
+        self.updating = True
         if value is None or position.best_value is None or self._better(value, position.best_value):
-            position.best_epoch, position.best_value = epoch, value
             if self.fabric.is_global_zero:
-                save_weights(self.folder / BEST, self.method)
+                save_best(self.folder, self.method, epoch)
+            position.best_epoch, position.best_value = epoch, value
         if values:
             position.history.append({"epoch": epoch, "step": position.step, **values})
         position.epoch, position.batch, position.drawn = epoch, 0, 0
+        self.updating = False
 
     def save(self, log: RunLog | None) -> None:
         """Replace the state on disk; the first process does it, which is the one with a log."""
@@ -300,6 +313,7 @@ class _Run:
         self.position.log_lines = log.lines
         self.position.scaler = {} if self.scaler is None else self.scaler.state_dict()
         save_state(self.folder / STATE, self.method, self.optimizer, self.position, self.settings)
+        settle_best(self.folder, self.position.best_epoch)
 
     def _better(self, value: float, best: float) -> bool:
         return value < best if self.config.select in LOWER_IS_BETTER else value > best

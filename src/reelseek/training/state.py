@@ -1,5 +1,8 @@
 """Where a run stands, as one safetensors file that is replaced whole: a kill at any moment leaves the last one.
 
+Beside it the weights of the best epoch, which wait under that epoch's name until the state that calls it the best is on
+disk: the two never tell of different epochs.
+
 It holds the trained weights, the optimiser's moments under the parameters' names, and the position as JSON in the
 header.
 No state of a random generator is in it, because the loop seeds every step from (seed, step, process).
@@ -71,14 +74,26 @@ def load_trained(method: nn.Module, tensors: Mapping[str, Tensor], path: Path) -
             own[name].copy_(value)
 
 
-def save_weights(path: Path, method: nn.Module) -> None:
-    """The trained tensors as one file."""
-    _save(path, trained_tensors(method), {})
-
-
 def load_weights(path: Path, method: nn.Module) -> None:
-    """What `save_weights` wrote; CheckpointError for a damaged file or another method's."""
+    """What `save_best` wrote; CheckpointError for a damaged file or another method's."""
     load_trained(method, _load(path)[0], path)
+
+
+def save_best(folder: Path, method: nn.Module, epoch: int) -> None:
+    """The trained tensors under the epoch's own name; the last best ones stay until a state names this epoch."""
+    _save(folder / f"best.{epoch}.safetensors", trained_tensors(method), {})
+
+
+def settle_best(folder: Path, epoch: int) -> None:
+    """Give best.safetensors the weights of the epoch that the state on disk calls the best, if they wait for it.
+
+    What else a stop left of best weights goes: the state does not know of it.
+    """
+    waiting = folder / f"best.{epoch}.safetensors"
+    if waiting.exists():
+        os.replace(waiting, folder / BEST)
+    for left in (*folder.glob("best.*.safetensors"), *folder.glob(".best.*.unfinished")):
+        left.unlink()
 
 
 def save_state(
