@@ -13,7 +13,9 @@ def example() -> tuple[Texts, Videos]:
     mask_TL = torch.tensor([[True, True, False], [True, True, True]])
     stream = Texts(torch.randn(2, 6))
     texts = Texts(torch.randn(2, 6), torch.randn(2, 3, 6), mask_TL, {"nouns": stream})
-    return texts, Videos(torch.randn(3, 4, 10), torch.ones(3, 4, dtype=torch.bool))
+    mask_VF = torch.ones(3, 4, dtype=torch.bool)
+    mask_VF[1, 3] = False
+    return texts, Videos(torch.randn(3, 4, 10), mask_VF)
 
 
 def standardised(vector_D: torch.Tensor) -> torch.Tensor:
@@ -33,11 +35,11 @@ def test_every_vector_is_mapped_by_its_side_s_matrix() -> None:
             made_texts.streams["nouns"].pooled_TD[t], weight_text @ standardised(texts.streams["nouns"].pooled_TD[t])
         )
         for token in range(3):
-            expected = weight_text @ standardised(texts.tokens_TLD[t, token])
+            expected = weight_text @ standardised(texts.tokens_TLD[t, token]) * texts.mask_TL[t, token]
             torch.testing.assert_close(made_texts.tokens_TLD[t, token], expected)
     for v in range(3):
         for f in range(4):
-            expected = weight_frame @ standardised(videos.frames_VFD[v, f])
+            expected = weight_frame @ standardised(videos.frames_VFD[v, f]) * videos.mask_VF[v, f]
             torch.testing.assert_close(made_videos.frames_VFD[v, f], expected)
     assert made_texts.mask_TL is texts.mask_TL
     assert made_videos.mask_VF is videos.mask_VF
@@ -70,3 +72,20 @@ def test_both_maps_have_gradients_and_nothing_else_has() -> None:
         "frame.weight",
     }
     assert len(list(projection.parameters())) == 2
+
+
+def test_what_stands_in_padding_reaches_no_weight() -> None:
+    def gradients(filled: float) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        projection = LinearProjection(6, 10, 8)
+        texts, videos = example()
+        assert texts.tokens_TLD is not None
+        assert texts.mask_TL is not None
+        texts = texts._replace(tokens_TLD=texts.tokens_TLD.masked_fill(~texts.mask_TL[..., None], filled))
+        videos = videos._replace(frames_VFD=videos.frames_VFD.masked_fill(~videos.mask_VF[..., None], filled))
+        made, seen = projection(texts, videos)
+        real = made.tokens_TLD[made.mask_TL].square().sum() + seen.frames_VFD[seen.mask_VF].square().sum()
+        return list(torch.autograd.grad(real, list(projection.parameters())))
+
+    for plain, strange in zip(gradients(0.0), gradients(float("nan")), strict=True):
+        assert torch.equal(plain, strange)

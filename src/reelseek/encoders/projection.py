@@ -1,7 +1,7 @@
 """The trained joint space over towers of different widths: one linear map a side.
 
 Not here: the untrained joint space (`ConseProjection` in `reelseek.encoders.offline`). Shapes: T texts, V videos,
-F frames, L tokens, D width.
+F frames, L tokens, D width, N texts or videos.
 """
 
 from __future__ import annotations
@@ -32,12 +32,21 @@ class LinearProjection(nn.Module):
 
     def forward(self, texts: Texts, videos: Videos) -> tuple[Texts, Videos]:
         """Texts and videos with every vector mapped to `width`; masks as they are, streams each by the text map."""
-        return self._texts(texts), videos._replace(frames_VFD=self.frame(_standardised(videos.frames_VFD)))
+        frames_VFD = _without_padding(videos.frames_VFD, videos.mask_VF)
+        return self._texts(texts), videos._replace(frames_VFD=self.frame(_standardised(frames_VFD)))
 
     def _texts(self, texts: Texts) -> Texts:
-        tokens_TLD = None if texts.tokens_TLD is None else self.text(_standardised(texts.tokens_TLD))
+        tokens_TLD = texts.tokens_TLD
+        if tokens_TLD is not None:
+            assert texts.mask_TL is not None
+            tokens_TLD = self.text(_standardised(_without_padding(tokens_TLD, texts.mask_TL)))
         streams = texts.streams and {name: self._texts(stream) for name, stream in texts.streams.items()}
         return Texts(self.text(_standardised(texts.pooled_TD)), tokens_TLD, texts.mask_TL, streams)
+
+
+def _without_padding(vectors_NLD: Tensor, mask_NL: Tensor) -> Tensor:
+    """Zeros where the mask is False: whatever stands there would reach the map's gradient as 0 times itself."""
+    return vectors_NLD.masked_fill(~mask_NL[..., None], 0)
 
 
 def _standardised(vectors: Tensor) -> Tensor:
