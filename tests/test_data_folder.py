@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reelseek.data.folder import load_folder
+from reelseek.data.folder import load_folder, read_captions
 from reelseek.errors import DataError
 
 
@@ -53,7 +53,7 @@ def test_json_lines(folder):
 def test_quotes_byte_order_mark_and_windows_line_ends(folder):
     write(
         folder,
-        'Video,Caption,split\r\na.mp4,"a dog, a ""good"" one,\r\njumps",test\r\nb.MOV,naïve 🐕,test\r\n',
+        'Video,Caption,split\r\na.mp4,"a dog, a ""good"" one, jumps",test\r\nb.MOV,naïve 🐕,test\r\n',
         encoding="utf-8-sig",
     )
     assert load_folder(folder).test.texts == ('a dog, a "good" one, jumps', "naïve 🐕")
@@ -63,6 +63,30 @@ def test_quotes_byte_order_mark_and_windows_line_ends(folder):
 def test_other_separators(folder, name, mark):
     write(folder, f"video{mark}caption{mark}split\na.mp4{mark}one, two{mark}test\n", name)
     assert load_folder(folder).test.texts == ("one, two",)
+
+
+@pytest.mark.parametrize(
+    "row", ['a.mp4,"no end of the quote,train', '"a.mp4,one,train', 'a.mp4,one,train,"more', 'a.mp4,"one\ntwo",train']
+)
+@pytest.mark.parametrize("rest", ["", "\n", "\nb,two,train\nsub/c.webm,three,test\n", '\nb,"two",train\n'])
+def test_a_quote_that_its_line_does_not_close_is_refused(folder, row, rest):
+    path = write(folder, f"video,caption,split\nsub/a.mkv,zero,train\n{row}{rest}")
+    for read in (load_folder, lambda _: read_captions(path)):
+        with pytest.raises(DataError, match=r"captions\.csv: a field of line 3 goes on in the next: is a quote"):
+            read(folder)
+
+
+def test_quotes_between_tabs_count_where_they_pair_up(folder):
+    rows = [
+        'a.mp4\t"Stop, he cries\ttrain',
+        'b\t"a ""good""\tdog"\ttrain',
+        'c\t"Go" he cries\ttrain',
+        'sub/a.mkv\t5" long\ttest',
+    ]
+    write(folder, "video\tcaption\tsplit\n" + "\r\n".join(rows) + "\r\n", "captions.tsv")
+    splits = load_folder(folder)
+    assert splits.train.texts == ('"Stop, he cries', 'a "good" dog', '"Go" he cries')
+    assert splits.test.texts == ('5" long',)
 
 
 def test_parts_of_a_file_are_videos_of_their_own(folder):

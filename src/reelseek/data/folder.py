@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 import math
 from collections import Counter
@@ -159,25 +158,46 @@ def _without_repeats(rows: Iterator[CaptionRow], files: _Files, problems: Counte
 
 
 def _csv_rows(path: Path, text: str, problems: Counter[str]) -> Iterator[Mapping[str, Any]]:
-    header = text.split("\n", 1)[0]
+    header, *lines = text.split("\n")
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ";" if ";" in header and "," not in header else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    columns = [column.strip().lower() for column in _fields(path, 1, header, delimiter)]
+    absent = [column for column in ("video", "caption") if column not in columns]
+    if absent:
+        raise DataError(f"{path}: no column {' and no column '.join(absent)} in its header {header.strip()!r}. {FORM}")
+    for number, line in enumerate(lines, 2):
+        fields = _fields(path, number, line, delimiter)
+        if not any(field.strip() for field in fields):
+            continue
+        if len(fields) > len(columns):
+            problems["rows with too many fields (quote captions that hold the separator)"] += 1
+            continue
+        yield dict(zip(columns, fields, strict=False))
+
+
+def _fields(path: Path, number: int, line: str, delimiter: str) -> list[str]:
+    """The fields of one line: a quote that nothing closes would take the rows behind it for a part of its field.
+
+    Between tabs, where captions need no quotes, those that do not pair up are characters like others.
+    """
     try:
-        columns = [column.strip().lower() for column in next(reader, [])]
-        absent = [column for column in ("video", "caption") if column not in columns]
-        if absent:
-            raise DataError(
-                f"{path}: no column {' and no column '.join(absent)} in its header {header.strip()!r}. {FORM}"
-            )
-        for fields in reader:
-            if not any(field.strip() for field in fields):
-                continue
-            if len(fields) > len(columns):
-                problems["rows with too many fields (quote captions that hold the separator)"] += 1
-                continue
-            yield dict(zip(columns, fields, strict=False))
+        if delimiter == "\t":
+            return _tab_fields(line)
+        fields = next(csv.reader([line + "\n"], delimiter=delimiter))
     except csv.Error as error:
-        raise DataError(f"{path}: is not a CSV file at line {reader.line_num} ({error}).") from error
+        raise DataError(f"{path}: is not a CSV file at line {number} ({error}).") from error
+    if any("\n" in field for field in fields):
+        raise DataError(
+            f"{path}: a field of line {number} goes on in the next: is a quote not closed? A caption is on one line, "
+            "and a quote inside a quoted one is written twice."
+        )
+    return fields
+
+
+def _tab_fields(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter="\t", strict=True), [])
+    except csv.Error:
+        return line.split("\t")
 
 
 def _json_rows(text: str, problems: Counter[str]) -> Iterator[Mapping[str, Any]]:
