@@ -57,6 +57,7 @@ def test_a_saved_data_set_with_paths(datasets, tmp_path):
         ("films/a.mp4", "films/b.mp4", "films/c.mp4"), ("films/d.mp4",), ("films/e.mp4", "films/f.mp4"),
     ]  # fmt: skip
     assert splits.test.texts == ("see e", "see f")
+    assert "left out the splits extra" in splits.test.describe()
     assert splits.test.paths[0] == root / "films" / "e.mp4"
     assert calls[-1] == (6, 6)
     assert len({split.corpus for split in splits}) == 1
@@ -166,6 +167,24 @@ def test_other_splits_are_named(datasets, tmp_path):
     part = datasets.Dataset.from_dict({"video": films(root, "a"), "caption": ["x"]})
     datasets.DatasetDict(full=part).save_to_disk(str(root))
     with pytest.raises(DataError, match="has the splits full; it needs train, validation or test"):
+        load_huggingface(str(root))
+
+
+@pytest.mark.parametrize("names", [("train", "test_1k"), ("train", "validation", "public_test"), ("train", "b", "c")])
+def test_a_split_that_may_be_the_test_is_refused_and_not_left_out(datasets, tmp_path, names):
+    root = tmp_path / "set"
+    rows = {"video": films(root, "abcdefghij"), "caption": ["x"] * 10}
+    datasets.DatasetDict({name: datasets.Dataset.from_dict(rows) for name in names}).save_to_disk(str(root))
+    with pytest.raises(DataError, match=rf"has the splits {', '.join(names)}: no test, and .*{names[-1]}.*Save what"):
+        load_huggingface(str(root))
+
+
+@pytest.mark.parametrize("name", ["test_1k", "public.test", "val_small"])
+def test_a_test_of_another_name_saved_alone_is_not_divided(datasets, tmp_path, name):
+    root = tmp_path / "set"
+    rows = {"video": films(root, "abc"), "caption": ["x", "y", "z"]}
+    datasets.Dataset.from_dict(rows, split=datasets.NamedSplit(name)).save_to_disk(str(root))
+    with pytest.raises(DataError, match=rf"is the split '{name}' alone\. Save what you mean"):
         load_huggingface(str(root))
 
 

@@ -27,11 +27,14 @@ class Row(NamedTuple):
     split: str
 
 
-def splits_of(name: str, rows: Iterable[Row], *, corpus: str, seed: int, problems: Counter[str]) -> Splits:
+def splits_of(
+    name: str, rows: Iterable[Row], *, corpus: str, seed: int, problems: Counter[str], notes: Sequence[str] = ()
+) -> Splits:
     """The splits of some rows; rows of one video are joined, a caption counts once a video.
 
     Rows without a split are dropped where others have one; where none has one, the videos are divided 80/10/10 by a
     hash of their ids and `seed`. problems: what else was dropped, by its kind; empty captions are added to it.
+    notes: what else is to be said of every split.
     A part for learning of which no video has a file is None. Raises DataError if no row has a caption, no video of all
     or of the test split has a file, or a video is in two splits.
     """
@@ -51,10 +54,9 @@ def splits_of(name: str, rows: Iterable[Row], *, corpus: str, seed: int, problem
             )
         captions.setdefault(row.video, {}).update(dict.fromkeys(text for text in texts if text))
         paths[row.video] = paths.get(row.video) or row.path
-    notes = []
     if split_of and not any(split_of.values()):
         split_of = by_hash(sorted(split_of), seed)
-        notes = [f"split 80/10/10 by a hash of the videos' names, seed {seed}"]
+        notes = [*notes, f"split 80/10/10 by a hash of the videos' names, seed {seed}"]
     problems["videos outside of the splits"] += sum(not split for split in split_of.values())
     dropped = [f"dropped {count:,} {problem}" for problem, count in problems.items() if count]
     if not any(path for video, path in paths.items() if split_of[video]):
