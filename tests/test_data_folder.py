@@ -42,12 +42,34 @@ def test_columns_names_and_splits(folder):
 def test_json_lines(folder):
     rows = [
         {"video": "a.mp4", "caption": "one\u2028line", "split": "test"},
-        {"video": "b", "caption": 7, "split": "test"},
+        {"video": "b", "caption": "7", "split": "test"},
     ]
     write(folder, "\n".join(map(json.dumps, rows)) + "\n\n", "captions.jsonl")
     splits = load_folder(folder)
     assert splits.test.texts == ("one line", "7")
     assert splits.train is None
+
+
+def test_a_list_of_captions_is_a_row_for_each(folder):
+    rows = [
+        {"video": "a.mp4", "caption": ["one a", "two a", "one a", 3, None, " "], "split": "test"},
+        {"video": "./a.mp4", "caption": ["two a", "three a"], "split": "test"},
+        *({"video": "b", "caption": wrong, "split": "test"} for wrong in (7, True, {"en": "x"}, [], [["x"]])),
+        {"video": ["b"], "caption": ["x", "y"], "split": "test"},
+        {"video": "b", "caption": "x", "split": "test", "start": [0], "end": 1},
+    ]
+    path = write(folder, "\n".join(map(json.dumps, rows)), "captions.jsonl")
+    test = load_folder(folder).test
+    assert test.captions_of("a.mp4") == ("one a", "two a", "one a", "three a")
+    assert test.video_ids == ("a.mp4",)
+    for words in (
+        *("1 repeated rows", "6 captions that are no text", "2 empty captions"),
+        "3 rows whose video, split, start or end is a list or an object",
+    ):
+        assert f"dropped {words}" in test.describe()
+    read, problems = read_captions(path)
+    assert [row.caption for row in read] == ["one a", "two a", "one a", "two a", "three a"]
+    assert (problems["captions that are no text"], problems["empty captions"]) == (6, 2)
 
 
 def test_quotes_byte_order_mark_and_windows_line_ends(folder):

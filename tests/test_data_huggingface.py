@@ -257,8 +257,16 @@ def test_rows_of_one_video_are_joined():
     splits = gather(row("a"), row("b", captions=("y", "y", "z ")), row("a", captions=("x", "w"), path=None))
     assert splits.train.video_ids == ("a", "b")
     assert splits.train.captions_of("a") == ("x", "w")
-    assert splits.train.captions_of("b") == ("y", "z")
-    assert splits.train.text_ids == ("a#0", "a#1", "b#0", "b#1")
+    assert splits.train.captions_of("b") == ("y", "y", "z")
+    assert splits.train.text_ids == ("a#0", "a#1", "b#0", "b#1", "b#2")
+
+
+def test_captions_repeated_in_a_row_stay_and_those_of_a_later_row_are_counted():
+    said = gather(row("a", captions=("x", "x ")), row("a", captions=("x", "w", "x", "w")), row("b")).train
+    assert said.captions_of("a") == ("x", "x", "w", "w")
+    assert said.captions_of("b") == ("x",)
+    assert "dropped 2 captions that an earlier row of their video has" in said.describe()
+    assert "dropped" not in gather(row("a", captions=("x", "x"))).train.describe()
 
 
 def test_a_video_in_two_splits_is_refused():
