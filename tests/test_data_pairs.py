@@ -136,6 +136,27 @@ def test_test_videos_that_were_trained_on_are_refused():
     test.refuse_seen("another", ["v0"])
 
 
+def test_videos_of_a_corpus_of_another_name_are_the_same_by_id_and_texts():
+    seen = make(corpus="folder-1")
+    prints = seen.fingerprints()
+    assert list(prints) == ["v0", "v1"]
+    moved = make(corpus="folder-2").subset(["v1", "v2"])
+    with pytest.raises(
+        DataError, match=r"1 of its 2 videos .* validation set \(such as 'v1', by its name and captions"
+    ):
+        moved.refuse_seen(seen.corpus, seen.video_ids, prints.values(), part="validation")
+    moved.refuse_seen(seen.corpus, seen.video_ids)
+    others = (
+        make(corpus="folder-2", texts=("text 0", "another", "more")),
+        make(corpus="folder-2", video_ids=("a", "b", "c")),
+        make(corpus="folder-2", texts=("text 0", "text 1", "new")).subset(["v1"]),
+    )
+    for other in others:
+        other.refuse_seen(seen.corpus, seen.video_ids, prints.values())
+    reordered = make((1, 0, 0), corpus="folder-2", texts=("text 2", "text 1", "text 0"))
+    assert reordered.fingerprints() == prints
+
+
 def test_positions_cannot_be_changed_afterwards():
     given_T = np.array([0, 0, 1])
     pairs = make(video_of_T=given_T)

@@ -209,18 +209,31 @@ class Pairs:
             },
         )
 
-    def refuse_seen(self, corpus: str, seen_videos: Iterable[str], *, part: str = "training") -> None:
+    def fingerprints(self) -> dict[str, str]:
+        """For every video with a text, 16 characters of its id and its texts: the same wherever its folder lies."""
+        texts: dict[str, set[str]] = {}
+        for text, video in zip(self.texts, self.video_of_T.tolist(), strict=True):
+            texts.setdefault(self.video_ids[video], set()).add(text)
+        return {video: _hash([video, *sorted(mine)], 8) for video, mine in texts.items()}
+
+    def refuse_seen(
+        self, corpus: str, seen_videos: Iterable[str], seen_fingerprints: Iterable[str] = (), *, part: str = "training"
+    ) -> None:
         """Refuse to test on videos that a model was trained or chosen on.
 
-        corpus, seen_videos: `corpus` and `video_ids` of that split, as the checkpoint recorded them. part: its name.
-        Raises DataError that counts the shared videos. Ids of different corpora are never compared.
+        corpus, seen_videos, seen_fingerprints: `corpus`, `video_ids` and values of `fingerprints` of that split, as the
+        checkpoint recorded them. part: its name.
+        Raises DataError that counts the shared videos. Ids alone are compared within one corpus; a video of another one,
+        such as a folder that was moved or copied, is the same where both its id and its texts are.
         """
-        shared = set(self.video_ids) & set(seen_videos) if corpus == self.corpus else set()
+        seen = set(seen_videos) if corpus == self.corpus else set()
+        known, prints = set(seen_fingerprints), self.fingerprints()
+        shared = {video for video in self.video_ids if video in seen or prints.get(video) in known}
         if shared:
             raise DataError(
-                f"{self.name}: {len(shared):,} of its {len(self.video_ids):,} videos were in the {part} set "
-                f"(such as {min(shared)!r}), so no score on it would be a test. Use the test split that belongs to "
-                "the training split."
+                f"{self.name}: {len(shared):,} of its {len(self.video_ids):,} videos were in the {part} set (such as "
+                f"{min(shared)!r}{'' if shared & seen else ', by its name and captions'}), so no score on it would be a "
+                "test. Use the test split that belongs to the training split."
             )
 
 
@@ -239,7 +252,7 @@ class Splits(NamedTuple):
 def digest(splits: Iterable[Pairs | None]) -> str:
     """What some splits are, as 32 characters: their texts, video ids and which belong together, wherever files lie."""
     facts = [None if pairs is None else (pairs.texts, pairs.video_ids, pairs.video_of_T.tolist()) for pairs in splits]
-    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
+    return _hash(facts, 16)
 
 
 def pair_up(captions: Sequence[tuple[str, str]], video_ids: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
@@ -247,6 +260,10 @@ def pair_up(captions: Sequence[tuple[str, str]], video_ids: Sequence[str]) -> tu
     position = {video: at for at, video in enumerate(video_ids)}
     kept = [(caption, position[video]) for video, caption in captions if video in position]
     return tuple(caption for caption, _ in kept), np.array([at for _, at in kept], dtype=np.int64)
+
+
+def _hash(facts: object, size: int) -> str:
+    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=size).hexdigest()
 
 
 def _refuse_repeats(name: str, what: str, ids: Sequence[str]) -> None:
