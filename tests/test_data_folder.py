@@ -148,6 +148,7 @@ def test_bad_rows_are_dropped_counted_and_named(folder):
     assert test.texts == ("one",)
     assert test.missing_videos == ("gone.mp4",)
     assert test.missing_texts == 1
+    assert test.dropped == 11
     assert not test.complete
     described = test.describe()
     for note in (
@@ -162,6 +163,14 @@ def test_bad_rows_are_dropped_counted_and_named(folder):
         "3 files without a caption left out",
     ):
         assert note in described
+
+
+def test_what_is_dropped_is_not_complete_and_what_is_repeated_is(folder):
+    rows = "video,caption,split\na.mp4,one,test\n"
+    for more, dropped in (("", 0), ("a.mp4,one,test\n", 0), ("a.mp4, ,test\n", 1), ("b,two,tset\n", 1)):
+        write(folder, rows + more)
+        test = load_folder(folder).test
+        assert (test.dropped, test.complete) == (dropped, not dropped)
 
 
 def test_bad_json_lines_are_counted(folder):

@@ -266,7 +266,19 @@ def test_captions_repeated_in_a_row_stay_and_those_of_a_later_row_are_counted():
     assert said.captions_of("a") == ("x", "x", "w", "w")
     assert said.captions_of("b") == ("x",)
     assert "dropped 2 captions that an earlier row of their video has" in said.describe()
+    assert said.complete
     assert "dropped" not in gather(row("a", captions=("x", "x"))).train.describe()
+
+
+def test_dropped_rows_and_captions_make_no_split_complete():
+    for rows, dropped in (
+        ([row("b", captions=(" ",))], 1),
+        ([row("b", captions=())], 0),
+        ([row("b", captions=("x", " ", ""))], 2),
+        ([row("b", split="")], 1),
+    ):
+        train = gather(row("a"), *rows).train
+        assert (train.dropped, train.complete) == (dropped, not dropped)
 
 
 def test_a_video_in_two_splits_is_refused():

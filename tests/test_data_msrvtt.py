@@ -121,7 +121,7 @@ def test_missing_videos_make_the_split_incomplete(root):
     test = load_1ka(root).test
     assert (len(test.video_ids), test.missing_videos, test.missing_texts) == (3, ("video24",), 1)
     assert not test.complete
-    assert "incomplete: not the standard split miniature 1k-A" in test.describe()
+    assert "not the standard split miniature 1k-A" in test.describe()
     full = load_full(root).test
     assert (full.missing_videos, full.missing_texts) == (("video24",), 2)
 

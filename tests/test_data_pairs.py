@@ -111,16 +111,18 @@ def test_complete_needs_the_published_counts():
     standard = Standard("Toy test", videos=3, texts=3)
     whole = make(standard=standard)
     assert whole.complete
-    assert "complete: Toy test" in whole.describe()
+    assert whole.describe().endswith("; the standard split Toy test")
     assert not whole.subset(["v0", "v1"]).complete
     lacking = replace(make(standard=Standard("Toy test", 4, 4)), missing_videos=("v3",), missing_texts=1)
     assert not lacking.complete
     assert lacking.describe() == (
-        "toy test: 3 videos, 3 texts; missing 1 videos and 1 texts; "
-        "incomplete: not the standard split Toy test (4 videos, 4 texts)"
+        "toy test: 3 videos, 3 texts; missing 1 videos and 1 texts; not the standard split Toy test (4 videos, 4 texts)"
     )
     assert make().complete
-    assert make(missing_texts=2).describe().endswith("missing 0 videos and 2 texts; incomplete")
+    assert not make(missing_texts=2).complete
+    assert make(missing_texts=2).describe().endswith("missing 0 videos and 2 texts")
+    assert not make(dropped=1).complete
+    assert make(dropped=1, standard=standard).complete
 
 
 def test_repeated_captions_and_further_matches_are_counted():

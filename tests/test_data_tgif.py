@@ -122,6 +122,7 @@ def test_empty_sentences_and_gifs_without_one_are_counted(root):
     append(root, "tgif-v1.0.tsv", f"{url(8)}\t  \n")
     append(root, "test.txt", url(99) + "\n")
     (root / "gifs" / "tumblr_n99.qz_500.gif").touch()
-    said = load_tgif(root).test.describe()
-    assert "dropped 1 empty captions" in said
-    assert "1 listed videos have no caption" in said
+    test = load_tgif(root).test
+    assert "dropped 1 empty captions" in test.describe()
+    assert "1 listed videos have no caption" in test.describe()
+    assert not test.complete

@@ -212,7 +212,7 @@ def test_what_cannot_be_used_is_counted(root):
     said = train.describe()
     for words in (
         *("3 caption files that cannot be read", "1 caption files that are too long", "1 samples without a video"),
-        *("1 empty captions", "5 videos without a caption", "1 second videos of a sample"),
+        *("1 empty captions", "6 videos without a caption", "1 second videos of a sample"),
         "1 videos outside of the splits",
     ):
         assert f"dropped {words}" in said

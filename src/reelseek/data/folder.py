@@ -1,9 +1,9 @@
 """Any folder of videos with a captions file, CSV or JSON lines.
 
 Columns (or keys): `video` (path below the folder, or the file's name without its ending), `caption`, and optionally
-`split` (train, val or test), `start` and `end` (seconds: the caption is about this part). In JSON lines `caption` may be a
-list: a row for each, repeats as well. A row that an earlier line has, and rows that cannot be used, are dropped, counted
-and named in `Pairs.notes`. Not here: looking into the videos.
+`split` (train, val or test), `start` and `end` (seconds: the caption is about this part). In JSON lines `caption` may
+be a list: a row for each, repeats as well. A row that an earlier line has, and rows that cannot be used, are dropped,
+counted and named in `Pairs.notes`. Not here: looking into the videos.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def load_folder(folder: str | Path, captions: str | Path = "", *, seed: int = 0)
     if uncaptioned:
         notes.append(f"{uncaptioned:,} files without a caption left out")
     notes += [f"dropped {count:,} {problem}" for problem, count in problems.items() if count]
-    return Splits(*(_split(name, rows, files, tuple(notes)) for name in ("train", "val", "test")))
+    dropped = problems.total() - problems["repeated rows"]
+    return Splits(*(_split(name, rows, files, dropped, tuple(notes)) for name in ("train", "val", "test")))
 
 
 def read_captions(path: Path) -> tuple[list[CaptionRow], Counter[str]]:
@@ -288,7 +289,7 @@ def by_hash(keys: list[str], seed: int) -> dict[str, str]:
     return split_of
 
 
-def _split(name: str, rows: list[CaptionRow], files: _Files, notes: tuple[str, ...]) -> Pairs | None:
+def _split(name: str, rows: list[CaptionRow], files: _Files, dropped: int, notes: tuple[str, ...]) -> Pairs | None:
     ours = [row for row in rows if row.split == name]
     if not ours:
         return None
@@ -318,6 +319,7 @@ def _split(name: str, rows: list[CaptionRow], files: _Files, notes: tuple[str, .
         spans=spans if any(spans) else None,
         missing_videos=tuple(missing),
         missing_texts=len(ours) - len(captions),
+        dropped=dropped,
         corpus=f"folder-{_digest(str(files.folder.resolve()))}",
         notes=notes,
     )

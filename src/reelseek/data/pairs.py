@@ -38,7 +38,8 @@ class Pairs:
     paths: one file a video; several videos may be spans of one file. spans: (start, end) in seconds, or None for the
     whole file; None for the field means whole files throughout.
     extra_relevance: further (text, video) positions that are true matches although the annotation does not say so.
-    missing_videos: ids that the annotation names and the disk lacks; missing_texts: captions lost with them.
+    missing_videos: ids that the annotation names and the disk lacks; missing_texts: captions lost with them. dropped:
+    captions and rows that the reader could not use, also those that are of no known split.
     standard: set only where this split, when complete, is a published test split.
     notes: what the reader dropped or decided, each in a sentence.
     contrasts: by name, positions (text, right video, wrong video) where the wrong video differs from the right one in
@@ -55,6 +56,7 @@ class Pairs:
     extra_relevance: tuple[tuple[int, int], ...] = ()
     missing_videos: tuple[str, ...] = ()
     missing_texts: int = 0
+    dropped: int = 0
     standard: Standard | None = None
     corpus: str = ""
     notes: tuple[str, ...] = ()
@@ -123,9 +125,9 @@ class Pairs:
 
     @property
     def complete(self) -> bool:
-        """True if nothing is missing and, for a standard split, the counts are the published ones."""
+        """True if nothing is missing, and the counts are the published ones or, without such, nothing was dropped."""
         counts = (len(self.video_ids), len(self.texts))
-        fits = self.standard is None or counts == (self.standard.videos, self.standard.texts)
+        fits = not self.dropped if self.standard is None else counts == self.standard[1:]
         return fits and not self.missing_videos and not self.missing_texts
 
     def describe(self) -> str:
@@ -137,13 +139,11 @@ class Pairs:
         if self.extra_relevance:
             line += f"; {len(self.extra_relevance):,} further true matches"
         line += f"; missing {len(self.missing_videos):,} videos and {self.missing_texts:,} texts"
-        if self.standard is None:
-            line += "" if self.complete else "; incomplete"
-        elif self.complete:
-            line += f"; complete: {self.standard.name}"
-        else:
+        if self.standard is not None and self.complete:
+            line += f"; the standard split {self.standard.name}"
+        elif self.standard is not None:
             line += (
-                f"; incomplete: not the standard split {self.standard.name} "
+                f"; not the standard split {self.standard.name} "
                 f"({self.standard.videos:,} videos, {self.standard.texts:,} texts)"
             )
         return "; ".join([line, *self.notes])
@@ -158,7 +158,7 @@ class Pairs:
     def subset(self, videos: Iterable[str]) -> Pairs:
         """The split cut down to some video ids, in the order given, with their texts in the old order.
 
-        A standard split stays labelled, and is then incomplete. Raises DataError for an unknown or repeated id.
+        A standard split stays labelled, and is then not complete. Raises DataError for an unknown or repeated id.
         """
         wanted = tuple(videos)
         old_position = {video: at for at, video in enumerate(self.video_ids)}
@@ -223,17 +223,18 @@ class Pairs:
 
         corpus, seen_videos, seen_fingerprints: `corpus`, `video_ids` and values of `fingerprints` of that split, as the
         checkpoint recorded them. part: its name.
-        Raises DataError that counts the shared videos. Ids alone are compared within one corpus; a video of another one,
-        such as a folder that was moved or copied, is the same where both its id and its texts are.
+        Raises DataError that counts the shared videos. Ids alone are compared within one corpus; a video of another
+        one, such as a folder that was moved or copied, is the same where both its id and its texts are.
         """
         seen = set(seen_videos) if corpus == self.corpus else set()
         known, prints = set(seen_fingerprints), self.fingerprints()
         shared = {video for video in self.video_ids if video in seen or prints.get(video) in known}
         if shared:
+            how = "" if shared & seen else ", by its name and captions"
             raise DataError(
                 f"{self.name}: {len(shared):,} of its {len(self.video_ids):,} videos were in the {part} set (such as "
-                f"{min(shared)!r}{'' if shared & seen else ', by its name and captions'}), so no score on it would be a "
-                "test. Use the test split that belongs to the training split."
+                f"{min(shared)!r}{how}), so no score on it would be a test. Use the test split that belongs to the "
+                "training split."
             )
 
 

@@ -35,7 +35,7 @@ def splits_of(
     A caption that an earlier row of its video has is dropped and counted; those that one row repeats stay, since
     benchmarks count every one of them.
     Rows without a split are dropped where others have one; where none has one, the videos are divided 80/10/10 by a
-    hash of their ids and `seed`. problems: what else was dropped, by its kind; empty captions are added to it.
+    hash of their ids and `seed`. problems: captions that were dropped before, by what is wrong; others are added to it.
     notes: what else is to be said of every split.
     A part for learning of which no video has a file is None. Raises DataError if no row has a caption, no video of all
     or of the test split has a file, or a video is in two splits.
@@ -82,6 +82,7 @@ def splits_of(
                 {video: path for video, path in paths.items() if split_of[video] == part},
                 captions,
                 corpus,
+                problems.total() - problems["videos without a caption"],
                 (*notes, *dropped),
             )
             for part in ("train", "val", "test")
@@ -94,6 +95,7 @@ def _pairs(
     paths: Mapping[str, Path | None],
     captions: Mapping[str, Sequence[str]],
     corpus: str,
+    dropped: int,
     notes: tuple[str, ...],
 ) -> Pairs | None:
     found = {video: path for video, path in paths.items() if path is not None}
@@ -109,6 +111,7 @@ def _pairs(
         paths=tuple(found.values()),
         missing_videos=tuple(video for video in paths if video not in found),
         missing_texts=sum(len(captions[video]) for video in paths if video not in found),
+        dropped=dropped,
         corpus=corpus,
         notes=notes,
     )

@@ -31,10 +31,10 @@ def load_tgif(root: str | Path) -> Splits:
     """The three splits, each GIF with one sentence or more; a video id is the GIF's name without its ending.
 
     URLs of one folder and name are one GIF, whatever their host. Names under which the lists have several GIFs, and
-    sentences of other GIFs of a listed name, are left out and counted. A part for learning of which no GIF is on disk is
-    None. Raises DataError for absent or damaged files, lists that share GIFs, or no test GIF.
+    sentences of other GIFs of a listed name, are left out and counted. A part for learning of which no GIF is on disk
+    is None. Raises DataError for absent or damaged files, lists that share GIFs, or no test GIF.
     """
-    files = Files("TGIF", root)
+    files = Files("TGIF", root, gifs=True)
     path = files.path(SENTENCES)
     listed = {part: files.lines(f"{part}.txt") for part in PUBLISHED}
     gifs: dict[str, set[str]] = {}

@@ -3,8 +3,9 @@
 A member is called key.ending; the key goes up to the first dot of the file name, or, where what follows is no ending of
 a video or of captions but its last part is, up to the last (keys such as 0001_00.00.51.926). The video ends in one of
 `VIDEO_SUFFIXES`, the captions in txt or cap (one caption) or json (a text, a list of texts, or an object with one of
-`reelseek.data.rows.KEYS`). Other members are counted. Shards are unpacked once into the user's cache, file by file: names in a shard never become
-names on disk, and only plain files count (no links, devices or sparse files). Not here: compressed shards, decoding.
+`reelseek.data.rows.KEYS`). Other members are counted.
+Shards are unpacked once into the user's cache, file by file: names in a shard never become names on disk, and only
+plain files count (no links, devices or sparse files). Not here: compressed shards, decoding.
 """
 
 from __future__ import annotations

@@ -43,8 +43,9 @@ def load_youcook2(root: str | Path, *, seed: int = 0) -> Splits:
     """10,337 training clips of 1,333 videos and 3,492 test clips of 457 videos, each with one sentence.
 
     The clips of `VALIDATION` training videos (a tenth, if that is fewer), drawn by `seed`, are the validation split.
-    A video id is the video's with the clip's number, "<id>#<number>". Steps without length are dropped and counted. A part for learning of which no video is on disk
-    is None. Raises DataError for an absent or damaged annotation, or no test video.
+    A video id is the video's with the clip's number, "<id>#<number>". Steps without length are dropped and counted.
+    A part for learning of which no video is on disk is None.
+    Raises DataError for an absent or damaged annotation, or no test video.
     """
     files = Files("YouCook2", root)
     path = files.path(ANNOTATION)
