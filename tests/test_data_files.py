@@ -39,7 +39,21 @@ def test_of_several_files_of_one_name_the_first_path_is_taken(tmp_path):
     for folder in ("z", "a", "m"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.mp4").touch()
-    assert Files("Some", tmp_path).videos["x"] == tmp_path / "a" / "x.mp4"
+    (tmp_path / "a" / "y.mp4").touch()
+    files = Files("Some", tmp_path)
+    assert files.videos["x"] == tmp_path / "a" / "x.mp4"
+    note = f"1 videos have several files of one name, such as {tmp_path / 'a' / 'x.mp4'}, which was used"
+    assert note in files.split("s", ("x", "y"), numbered([("x", "t"), ("y", "t")]), corpus="").notes
+    assert files.split("s", ("y",), numbered([("y", "t")]), corpus="").notes == ()
+
+
+def test_a_gif_is_a_video_where_there_is_no_other(tmp_path):
+    for name in ("previews/x.gif", "previews/z.GIF", "x.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    videos = Files("Some", tmp_path).videos
+    assert videos == {"x": tmp_path / "x.mp4", "z": tmp_path / "previews" / "z.GIF"}
+    assert Files("Some", tmp_path, gifs=True).videos["x"] == tmp_path / "previews" / "x.gif"
 
 
 @pytest.mark.parametrize("root", ["", "nowhere"])
@@ -111,6 +125,7 @@ def test_a_split_counts_what_is_repeated_empty_missing_or_silent(files):
     captions = numbered([("a", "one"), ("d", "lost"), ("a", " "), ("a", "two"), ("other", "no"), ("b", "three")])
     split = files.split("some test", ("c", "a", "b", "d", "a"), captions, corpus="some", notes=["first"])
     assert (split.video_ids, split.missing_videos, split.missing_texts) == (("c", "a", "b"), ("d",), 1)
+    assert split.dropped == 1
     assert list(zip(split.text_ids, split.texts, split.video_of_T.tolist(), strict=True)) == [
         ("a#0", "one", 1),
         ("a#2", "two", 1),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reelseek.data.folder import load_folder
+from reelseek.data.folder import load_folder, read_captions
 from reelseek.errors import DataError
 
 
@@ -42,7 +42,7 @@ def test_columns_names_and_splits(folder):
 def test_json_lines(folder):
     rows = [
         {"video": "a.mp4", "caption": "one\u2028line", "split": "test"},
-        {"video": "b", "caption": 7, "split": "test"},
+        {"video": "b", "caption": "7", "split": "test"},
     ]
     write(folder, "\n".join(map(json.dumps, rows)) + "\n\n", "captions.jsonl")
     splits = load_folder(folder)
@@ -50,10 +50,32 @@ def test_json_lines(folder):
     assert splits.train is None
 
 
+def test_a_list_of_captions_is_a_row_for_each(folder):
+    rows = [
+        {"video": "a.mp4", "caption": ["one a", "two a", "one a", 3, None, " "], "split": "test"},
+        {"video": "./a.mp4", "caption": ["two a", "three a"], "split": "test"},
+        *({"video": "b", "caption": wrong, "split": "test"} for wrong in (7, True, {"en": "x"}, [], [["x"]])),
+        {"video": ["b"], "caption": ["x", "y"], "split": "test"},
+        {"video": "b", "caption": "x", "split": "test", "start": [0], "end": 1},
+    ]
+    path = write(folder, "\n".join(map(json.dumps, rows)), "captions.jsonl")
+    test = load_folder(folder).test
+    assert test.captions_of("a.mp4") == ("one a", "two a", "one a", "three a")
+    assert test.video_ids == ("a.mp4",)
+    for words in (
+        *("1 repeated rows", "6 captions that are no text", "2 empty captions"),
+        "3 rows whose video, split, start or end is a list or an object",
+    ):
+        assert f"dropped {words}" in test.describe()
+    read, problems = read_captions(path)
+    assert [row.caption for row in read] == ["one a", "two a", "one a", "two a", "three a"]
+    assert (problems["captions that are no text"], problems["empty captions"]) == (6, 2)
+
+
 def test_quotes_byte_order_mark_and_windows_line_ends(folder):
     write(
         folder,
-        'Video,Caption,split\r\na.mp4,"a dog, a ""good"" one,\r\njumps",test\r\nb.MOV,naïve 🐕,test\r\n',
+        'Video,Caption,split\r\na.mp4,"a dog, a ""good"" one, jumps",test\r\nb.MOV,naïve 🐕,test\r\n',
         encoding="utf-8-sig",
     )
     assert load_folder(folder).test.texts == ('a dog, a "good" one, jumps', "naïve 🐕")
@@ -63,6 +85,30 @@ def test_quotes_byte_order_mark_and_windows_line_ends(folder):
 def test_other_separators(folder, name, mark):
     write(folder, f"video{mark}caption{mark}split\na.mp4{mark}one, two{mark}test\n", name)
     assert load_folder(folder).test.texts == ("one, two",)
+
+
+@pytest.mark.parametrize(
+    "row", ['a.mp4,"no end of the quote,train', '"a.mp4,one,train', 'a.mp4,one,train,"more', 'a.mp4,"one\ntwo",train']
+)
+@pytest.mark.parametrize("rest", ["", "\n", "\nb,two,train\nsub/c.webm,three,test\n", '\nb,"two",train\n'])
+def test_a_quote_that_its_line_does_not_close_is_refused(folder, row, rest):
+    path = write(folder, f"video,caption,split\nsub/a.mkv,zero,train\n{row}{rest}")
+    for read in (load_folder, lambda _: read_captions(path)):
+        with pytest.raises(DataError, match=r"captions\.csv: a field of line 3 goes on in the next: is a quote"):
+            read(folder)
+
+
+def test_quotes_between_tabs_count_where_they_pair_up(folder):
+    rows = [
+        'a.mp4\t"Stop, he cries\ttrain',
+        'b\t"a ""good""\tdog"\ttrain',
+        'c\t"Go" he cries\ttrain',
+        'sub/a.mkv\t5" long\ttest',
+    ]
+    write(folder, "video\tcaption\tsplit\n" + "\r\n".join(rows) + "\r\n", "captions.tsv")
+    splits = load_folder(folder)
+    assert splits.train.texts == ('"Stop, he cries', 'a "good" dog', '"Go" he cries')
+    assert splits.test.texts == ('5" long',)
 
 
 def test_parts_of_a_file_are_videos_of_their_own(folder):
@@ -102,6 +148,7 @@ def test_bad_rows_are_dropped_counted_and_named(folder):
     assert test.texts == ("one",)
     assert test.missing_videos == ("gone.mp4",)
     assert test.missing_texts == 1
+    assert test.dropped == 11
     assert not test.complete
     described = test.describe()
     for note in (
@@ -116,6 +163,14 @@ def test_bad_rows_are_dropped_counted_and_named(folder):
         "3 files without a caption left out",
     ):
         assert note in described
+
+
+def test_what_is_dropped_is_not_complete_and_what_is_repeated_is(folder):
+    rows = "video,caption,split\na.mp4,one,test\n"
+    for more, dropped in (("", 0), ("a.mp4,one,test\n", 0), ("a.mp4, ,test\n", 1), ("b,two,tset\n", 1)):
+        write(folder, rows + more)
+        test = load_folder(folder).test
+        assert (test.dropped, test.complete) == (dropped, not dropped)
 
 
 def test_bad_json_lines_are_counted(folder):

@@ -57,6 +57,7 @@ def test_a_saved_data_set_with_paths(datasets, tmp_path):
         ("films/a.mp4", "films/b.mp4", "films/c.mp4"), ("films/d.mp4",), ("films/e.mp4", "films/f.mp4"),
     ]  # fmt: skip
     assert splits.test.texts == ("see e", "see f")
+    assert "left out the splits extra" in splits.test.describe()
     assert splits.test.paths[0] == root / "films" / "e.mp4"
     assert calls[-1] == (6, 6)
     assert len({split.corpus for split in splits}) == 1
@@ -169,6 +170,24 @@ def test_other_splits_are_named(datasets, tmp_path):
         load_huggingface(str(root))
 
 
+@pytest.mark.parametrize("names", [("train", "test_1k"), ("train", "validation", "public_test"), ("train", "b", "c")])
+def test_a_split_that_may_be_the_test_is_refused_and_not_left_out(datasets, tmp_path, names):
+    root = tmp_path / "set"
+    rows = {"video": films(root, "abcdefghij"), "caption": ["x"] * 10}
+    datasets.DatasetDict({name: datasets.Dataset.from_dict(rows) for name in names}).save_to_disk(str(root))
+    with pytest.raises(DataError, match=rf"has the splits {', '.join(names)}: no test, and .*{names[-1]}.*Save what"):
+        load_huggingface(str(root))
+
+
+@pytest.mark.parametrize("name", ["test_1k", "public.test", "val_small"])
+def test_a_test_of_another_name_saved_alone_is_not_divided(datasets, tmp_path, name):
+    root = tmp_path / "set"
+    rows = {"video": films(root, "abc"), "caption": ["x", "y", "z"]}
+    datasets.Dataset.from_dict(rows, split=datasets.NamedSplit(name)).save_to_disk(str(root))
+    with pytest.raises(DataError, match=rf"is the split '{name}' alone\. Save what you mean"):
+        load_huggingface(str(root))
+
+
 def test_a_configuration_is_saved_first(datasets, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "hf"))
     root = tmp_path / "set"
@@ -238,8 +257,28 @@ def test_rows_of_one_video_are_joined():
     splits = gather(row("a"), row("b", captions=("y", "y", "z ")), row("a", captions=("x", "w"), path=None))
     assert splits.train.video_ids == ("a", "b")
     assert splits.train.captions_of("a") == ("x", "w")
-    assert splits.train.captions_of("b") == ("y", "z")
-    assert splits.train.text_ids == ("a#0", "a#1", "b#0", "b#1")
+    assert splits.train.captions_of("b") == ("y", "y", "z")
+    assert splits.train.text_ids == ("a#0", "a#1", "b#0", "b#1", "b#2")
+
+
+def test_captions_repeated_in_a_row_stay_and_those_of_a_later_row_are_counted():
+    said = gather(row("a", captions=("x", "x ")), row("a", captions=("x", "w", "x", "w")), row("b")).train
+    assert said.captions_of("a") == ("x", "x", "w", "w")
+    assert said.captions_of("b") == ("x",)
+    assert "dropped 2 captions that an earlier row of their video has" in said.describe()
+    assert said.complete
+    assert "dropped" not in gather(row("a", captions=("x", "x"))).train.describe()
+
+
+def test_dropped_rows_and_captions_make_no_split_complete():
+    for rows, dropped in (
+        ([row("b", captions=(" ",))], 1),
+        ([row("b", captions=())], 0),
+        ([row("b", captions=("x", " ", ""))], 2),
+        ([row("b", split="")], 1),
+    ):
+        train = gather(row("a"), *rows).train
+        assert (train.dropped, train.complete) == (dropped, not dropped)
 
 
 def test_a_video_in_two_splits_is_refused():

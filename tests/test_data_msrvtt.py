@@ -103,8 +103,88 @@ def test_annotations_with_image_ids(root):
     (root / "annotation").mkdir()
     (root / "annotation" / "MSR_VTT.json").write_text(json.dumps({"annotations": rows, "images": []}))
     assert load_1ka(root).train.captions_of("video0")[1] == "caption 1 of 0"
-    with pytest.raises(DataError, match=r"no train video .* Add MSRVTT_train.full.csv, .* video7010 to video9999"):
+    with pytest.raises(DataError, match=r"no train video .* Add train_list_full.txt, .* video7010 to video9999"):
         load_full(root)
+
+
+def official(root: Path) -> None:
+    """The organisers' two files instead of the one that others made of them."""
+    content = json.loads((root / "MSRVTT_data.json").read_text())
+    (root / "MSRVTT_data.json").unlink()
+    tested = {f"video{number}" for number in TEST}
+    for name, of_test in (("train_val_videodatainfo.json", False), ("test_videodatainfo.json", True)):
+        rows = {
+            key: [row for row in content[key] if (row["video_id"] in tested) == of_test]
+            for key in ("videos", "sentences")
+        }
+        (root / name).write_text(json.dumps({"info": {}, **rows}))
+
+
+def same(one, other) -> None:
+    for ours, theirs in zip(one, other, strict=True):
+        assert ours.video_ids == theirs.video_ids
+        assert list(map(ours.captions_of, ours.video_ids)) == list(map(theirs.captions_of, theirs.video_ids))
+
+
+@pytest.mark.parametrize("read", [load_full, load_1ka])
+def test_the_organisers_files(root, read):
+    one_file = read(root)
+    official(root)
+    assert read(root).test.complete
+    same(read(root), one_file)
+
+
+def test_one_of_the_organisers_files_where_it_suffices(root):
+    seven, full = load_1ka(root, train="7k"), load_full(root)
+    official(root)
+    (root / "test_videodatainfo.json").rename(root / "kept")
+    same(load_1ka(root, train="7k"), seven)
+    with pytest.raises(DataError, match=r"no test_videodatainfo\.json below .* 6 listed videos have no caption"):
+        load_1ka(root)
+    with pytest.raises(DataError, match=r"no test_videodatainfo\.json below .*: the test videos of the full split"):
+        load_full(root)
+    (root / "kept").rename(root / "test_videodatainfo.json")
+    (root / "train_val_videodatainfo.json").unlink()
+    tested = load_full(root)
+    assert tested[:2] == (None, None)
+    same(tested[2:], full[2:])
+    assert tested.test.complete
+    for part, numbers in (("train", TRAIN), ("val", VAL), ("test", TEST)):
+        ids_csv(root / f"MSRVTT_{part}.full.csv", numbers)
+    same(load_full(root)[2:], full[2:])
+    with pytest.raises(DataError, match=r"no train_val_videodatainfo\.json below .* 24 listed videos"):
+        load_1ka(root)
+
+
+def test_the_one_file_goes_before_the_organisers(root):
+    whole = load_full(root)
+    (root / "test_videodatainfo.json").write_text("{")
+    same(load_full(root), whole)
+
+
+def test_lists_under_the_names_of_the_archive_of_the_videos(root):
+    nine = load_1ka(root)
+    full = load_full(root)
+    content = json.loads((root / "MSRVTT_data.json").read_text())
+    rows = [{"image_id": row["video_id"], "caption": row["caption"]} for row in content["sentences"]]
+    (root / "MSRVTT_data.json").unlink()
+    (root / "MSR_VTT.json").write_text(json.dumps({"annotations": rows}))
+    lists = root / "high-quality" / "structured-symlinks"
+    lists.mkdir(parents=True)
+    (root / "MSRVTT_train.9k.csv").unlink()
+    with pytest.raises(DataError, match=r"no MSRVTT_train\.9k\.csv and no train_list_jsfusion\.txt"):
+        load_1ka(root)
+    parts = {
+        "train_list_full": TRAIN, "val_list_full": VAL, "test_list_full": TEST,
+        "train_list_jsfusion": [*TRAIN, *VAL, *range(28, 34)],
+    }  # fmt: skip
+    for name, numbers in parts.items():
+        (lists / f"{name}.txt").write_text("".join(f"video{number}\n" for number in numbers))
+    same(load_1ka(root), nine)
+    same(load_full(root), full)
+    (lists / "train_list_jsfusion.txt").write_text("video0\nvideo25\n")
+    with pytest.raises(DataError, match=r"train_list_jsfusion\.txt lists 1 test videos, such as 'video25'"):
+        load_1ka(root)
 
 
 def test_trained_on_9k_is_refused_on_the_full_test_split(root):
@@ -121,7 +201,7 @@ def test_missing_videos_make_the_split_incomplete(root):
     test = load_1ka(root).test
     assert (len(test.video_ids), test.missing_videos, test.missing_texts) == (3, ("video24",), 1)
     assert not test.complete
-    assert "incomplete: not the standard split miniature 1k-A" in test.describe()
+    assert "not the standard split miniature 1k-A" in test.describe()
     full = load_full(root).test
     assert (full.missing_videos, full.missing_texts) == (("video24",), 2)
 

@@ -175,7 +175,7 @@ def test_a_missing_clip_makes_the_test_incomplete(root):
     (root / "YouTubeClips" / f"{msvd_id(29)}.avi").unlink()
     test = load_msvd(root).test
     assert (test.missing_videos, test.missing_texts, test.complete) == ((msvd_id(29),), 3, False)
-    assert "incomplete: not the standard split miniature MSVD (6 videos, 13 texts)" in test.describe()
+    assert "not the standard split miniature MSVD (6 videos, 13 texts)" in test.describe()
 
 
 def test_one_caption_a_clip_is_not_the_standard_split(root):
@@ -184,7 +184,7 @@ def test_one_caption_a_clip_is_not_the_standard_split(root):
     test = load_msvd(root, "own.json").test
     assert not test.missing_videos
     assert not test.complete
-    assert "incomplete: not the standard split" in test.describe()
+    assert "not the standard split" in test.describe()
 
 
 def test_lists_that_overlap_are_refused(root):

@@ -111,16 +111,18 @@ def test_complete_needs_the_published_counts():
     standard = Standard("Toy test", videos=3, texts=3)
     whole = make(standard=standard)
     assert whole.complete
-    assert "complete: Toy test" in whole.describe()
+    assert whole.describe().endswith("; the standard split Toy test")
     assert not whole.subset(["v0", "v1"]).complete
     lacking = replace(make(standard=Standard("Toy test", 4, 4)), missing_videos=("v3",), missing_texts=1)
     assert not lacking.complete
     assert lacking.describe() == (
-        "toy test: 3 videos, 3 texts; missing 1 videos and 1 texts; "
-        "incomplete: not the standard split Toy test (4 videos, 4 texts)"
+        "toy test: 3 videos, 3 texts; missing 1 videos and 1 texts; not the standard split Toy test (4 videos, 4 texts)"
     )
     assert make().complete
-    assert make(missing_texts=2).describe().endswith("missing 0 videos and 2 texts; incomplete")
+    assert not make(missing_texts=2).complete
+    assert make(missing_texts=2).describe().endswith("missing 0 videos and 2 texts")
+    assert not make(dropped=1).complete
+    assert make(dropped=1, standard=standard).complete
 
 
 def test_repeated_captions_and_further_matches_are_counted():
@@ -134,6 +136,27 @@ def test_test_videos_that_were_trained_on_are_refused():
         test.refuse_seen("toy", ["v0", "v2", "x"])
     test.refuse_seen("toy", ["x"])
     test.refuse_seen("another", ["v0"])
+
+
+def test_videos_of_a_corpus_of_another_name_are_the_same_by_id_and_texts():
+    seen = make(corpus="folder-1")
+    prints = seen.fingerprints()
+    assert list(prints) == ["v0", "v1"]
+    moved = make(corpus="folder-2").subset(["v1", "v2"])
+    with pytest.raises(
+        DataError, match=r"1 of its 2 videos .* validation set \(such as 'v1', by its name and captions"
+    ):
+        moved.refuse_seen(seen.corpus, seen.video_ids, prints.values(), part="validation")
+    moved.refuse_seen(seen.corpus, seen.video_ids)
+    others = (
+        make(corpus="folder-2", texts=("text 0", "another", "more")),
+        make(corpus="folder-2", video_ids=("a", "b", "c")),
+        make(corpus="folder-2", texts=("text 0", "text 1", "new")).subset(["v1"]),
+    )
+    for other in others:
+        other.refuse_seen(seen.corpus, seen.video_ids, prints.values())
+    reordered = make((1, 0, 0), corpus="folder-2", texts=("text 2", "text 1", "text 0"))
+    assert reordered.fingerprints() == prints
 
 
 def test_positions_cannot_be_changed_afterwards():

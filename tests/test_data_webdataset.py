@@ -69,9 +69,51 @@ def test_samples_are_read_with_their_splits(root):
 
 
 def test_the_key_ends_at_the_first_dot(root):
-    """c.d.mp4 has the ending d.mp4, which is no video's."""
     splits = load_webdataset(root)
     assert splits.train.paths[2].read_bytes() == b"film c"
+    assert "2 members that are neither video nor captions left out" in splits.val.describe()
+
+
+def test_keys_with_dots_end_at_the_last_one(tmp_path):
+    """Clip ids of LSMDC; c.seg.json has the ending seg.json, which is no video's and no captions'."""
+    clips = ["0001_A_Film_00.00.51.926-00.00.54.129", "0001_A_Film_00.01.51.926-00.01.54.129", "c"]
+    members = {f"{clip}.{end}": f"{clip}.{end}" for clip in clips for end in ("mp4", "txt")}
+    shard(tmp_path / "s" / "train" / "0.tar", {**members, "c.seg.json": '"x"', "c.d.jpg": "x", "README": "x"})
+    train = load_webdataset(tmp_path / "s").train
+    assert train.video_ids == tuple(f"train/0/{clip}" for clip in clips)
+    assert train.texts == tuple(f"{clip}.txt" for clip in clips)
+    assert [path.read_text() for path in train.paths] == [f"{clip}.mp4" for clip in clips]
+    assert "2 members that are neither video nor captions left out" in train.describe()
+    assert "dropped 1 samples without a video" in train.describe()
+
+
+@pytest.mark.parametrize(
+    ("names", "sizes"),
+    [
+        (["train-000000", "train-000001", "Test-000000"], [4, 0, 2]),
+        (["training_0", "validation.0", "test0"], [2, 2, 2]),
+        (["test/0000", "train/0000"], [2, 0, 2]),
+        (["data/train-0", "data/dev-0"], [2, 2, 0]),
+        (["test/train-0", "testing/train-1", "train/testing-0", "test/x"], [6, 0, 2]),
+    ],
+)
+def test_the_first_word_of_a_shard_is_its_split(tmp_path, names, sizes):
+    for name in names:
+        shard(tmp_path / "s" / f"{name}.tar", {f"{at}.{end}": "x" for at in range(2) for end in ("mp4", "txt")})
+    splits = load_webdataset(tmp_path / "s")
+    assert [0 if split is None else len(split.video_ids) for split in splits] == sizes
+    assert "80/10/10" not in splits.train.describe()
+
+
+def test_what_an_older_reader_unpacked_is_unpacked_again(root, cache, monkeypatch):
+    monkeypatch.setattr(webdataset, "READING", webdataset.READING - 1)
+    load_webdataset(root)
+    before = set(cache.glob("*/*"))
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent.parent))
+    load_webdataset(root)
+    now = set(cache.glob("*/*"))
+    assert (len(now), now & before) == (4, set())
 
 
 @pytest.mark.parametrize("order", [("txt", "json"), ("json", "txt")])
@@ -170,7 +212,7 @@ def test_what_cannot_be_used_is_counted(root):
     said = train.describe()
     for words in (
         *("3 caption files that cannot be read", "1 caption files that are too long", "1 samples without a video"),
-        *("1 empty captions", "5 videos without a caption", "1 second videos of a sample"),
+        *("1 empty captions", "6 videos without a caption", "1 second videos of a sample"),
         "1 videos outside of the splits",
     ):
         assert f"dropped {words}" in said

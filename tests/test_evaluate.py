@@ -60,6 +60,7 @@ def test_real_files_end_to_end(colours: Path, tmp_path: Path) -> None:
     assert found.metrics["text_to_video"]["R@1"] == 100
     assert found.metrics["video_to_text"]["R@1"] == 100
     assert found.protocol["complete"]
+    assert (found.protocol["standard"], found.protocol["dropped"]) == ("colours", 0)
     assert (found.protocol["frames"], found.protocol["sampling"]) == (4, "middle")
     (colours / "red.mp4").write_bytes(b"")
     other = SampleConfig(policy="fps", frames=4, fps=0.5, keyframes=True)

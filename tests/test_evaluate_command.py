@@ -5,13 +5,18 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from cli_world import Said, films, refused, run
-from reelseek.config import DataConfig
+from reelseek.app.commands.evaluate import protocol_line
+from reelseek.config import DataConfig, EvaluateConfig
 from reelseek.data import load
+from reelseek.data.pairs import Pairs, Standard
+from reelseek.evaluation import protocol_of
+from reelseek.evaluation_bank import NO_RESCORING
 
 
 class Place(NamedTuple):
@@ -120,3 +125,24 @@ def test_a_bank_needs_a_training_split(place: Place, tmp_path: Path) -> None:
     words = ["evaluate", "offline", "--data.name", "folder", "--data", folder, "--cache", place.cache]
     said = refused(1, *words, "--evaluate.rescoring", "nnn", "--evaluate.prior", "bank")
     assert "no train split to draw a bank from" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "2 texts and 2 videos found, nothing missing; relevance"),
+        ({"missing_videos": ("c",), "missing_texts": 3}, "found, 3 texts and 1 videos missing; relevance"),
+        ({"dropped": 4}, "found, 4 captions or rows dropped; relevance"),
+        ({"standard": Standard("Films", 2, 2)}, "found, nothing missing (the standard split Films); relevance"),
+        ({"standard": Standard("Films", 9, 9)}, "found, nothing missing (NOT the standard split Films); relevance"),
+        (
+            {"standard": Standard("Films", 3, 3), "missing_videos": ("c",), "missing_texts": 1, "dropped": 1},
+            "found, 1 texts and 1 videos missing, 1 captions or rows dropped (NOT the standard split Films); relevance",
+        ),
+    ],
+)
+def test_only_a_split_with_a_standard_is_called_standard(changes: dict[str, Any], words: str) -> None:
+    pairs = Pairs("x", ("a", "b"), ("0", "1"), np.arange(2), ("a", "b"), (Path("a"), Path("b")), **changes)
+    line = protocol_line(protocol_of(pairs, EvaluateConfig(), NO_RESCORING, 12))
+    assert words in line
+    assert ("standard" in line) == ("standard" in changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -23,7 +24,7 @@ from reelseek.methods import build
 from reelseek.methods.saved import load
 from reelseek.recipes.frames import Clips
 from reelseek.recipes.relevance import rivals_of
-from reelseek.recipes.run import feature_batch, refuse_seen, train
+from reelseek.recipes.run import SEEN, feature_batch, refuse_seen, train
 from reelseek.records import Videos
 from reelseek.training.batches import Batch, batch_numbers
 from reelseek.video.decode import decode
@@ -109,6 +110,28 @@ def test_a_run_refuses_its_own_training_videos(folder: Path, tmp_path: Path) -> 
         with pytest.raises(DataError, match="were in the training set"):
             refuse_seen(method, splits.train, as_test=False)
     refuse_seen(load("offline"), splits.train)
+
+
+def test_a_run_refuses_its_training_videos_in_a_copied_folder(folder: Path, tmp_path: Path) -> None:
+    config = config_for(folder, "offline", epochs=1)
+    trained = train(config, tmp_path / "run", cache=tmp_path / "cache").method
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    rows = [json.loads(line) for line in (copy / "captions.jsonl").read_text().splitlines()]
+    swapped = [row | {"split": {"train": "test", "test": "train"}.get(row["split"], "val")} for row in rows]
+    (copy / "captions.jsonl").write_text("\n".join(map(json.dumps, swapped)))
+    test = load_data(replace(config.data, root=str(copy))).test
+    assert test is not None
+    for method in (trained, load(str(tmp_path / "run"))):
+        with pytest.raises(DataError, match=r"4 of its 4 videos were in the training set .*, by its name and captions"):
+            refuse_seen(method, test)
+    old = json.loads((tmp_path / "run" / SEEN).read_text())
+    del old["fingerprints"]
+    trained.run["files"] = {SEEN: json.dumps(old)}
+    refuse_seen(trained, test)
+    splits = load_data(config.data)
+    assert splits.train is not None
+    with pytest.raises(DataError, match="were in the training set"):
+        refuse_seen(trained, splits.train)
 
 
 def test_whole_numbers_for_settings_with_fractions_come_back(folder: Path, tmp_path: Path) -> None:

@@ -275,6 +275,26 @@ def test_results_read_back_from_a_file(tmp_path, html):
     assert written(json.loads(json.dumps(full_results())), tmp_path) == html
 
 
+@pytest.mark.parametrize(
+    ("protocol", "words"),
+    [
+        ({"complete": True}, "complete split"),
+        ({"complete": False}, "incomplete split"),
+        ({"complete": True, "standard": ""}, "nothing missing"),
+        ({"complete": False, "standard": "", "dropped": 1234}, "1,234 captions or rows dropped"),
+        ({"complete": True, "standard": "1k-A"}, "the standard split 1k-A"),
+        ({"complete": False, "standard": "1k-A"}, "not the standard split 1k-A"),
+    ],
+)
+def test_a_split_is_called_standard_only_where_there_is_one(tmp_path, protocol, words):
+    results = full_results()
+    for run in results["runs"]:
+        run["protocol"] = run["protocol"] | {"texts_missing": 0} | protocol
+    page = Page(written(results, tmp_path)).text
+    assert words in page
+    assert ("not the standard split" in page) == (words == "not the standard split 1k-A")
+
+
 def test_unknown_fields_are_named(tmp_path):
     results = {"runs": [{"name": "one"}, {"name": "two", "colour": "red"}], "weather": 3}
     text = Page(written(results, tmp_path)).text

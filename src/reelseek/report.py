@@ -11,8 +11,9 @@ missing or null, and its part of the page is then left out. Fields that are not 
     machine         {"cpu", "cores", "torch", "threads", or any other name: string or number}
     command         the command line
     runs            [{name*, method, backbone, trained_on, parameters, seconds,
-                      protocol: {split, texts_found, texts_missing, videos_found, videos_missing, complete: bool, ties,
-                                 rescoring, prior, bank_texts, bank_videos, transductive: bool, relevance,
+                      protocol: {split, texts_found, texts_missing, videos_found, videos_missing, dropped,
+                                 complete: bool, standard: the published split's name or "", ties, rescoring,
+                                 prior, bank_texts, bank_videos, transductive: bool, relevance,
                                  contrasts: {name: count}, frames, sampling, video_to_text},
                       metrics: {"text_to_video": {"R@1": percent, ..., "MdR": rank, "MnR": rank}, "video_to_text": ...,
                                 "text_to_video_corrected": ..., "video_to_text_corrected": ...},
@@ -174,14 +175,20 @@ def _protocol(protocol: Record, contrasts: Mapping[str, float | None]) -> Record
         facts.append(f"bank: {_count(protocol['bank_texts'])} texts, {_count(protocol['bank_videos'])} videos")
     for name, percent in contrasts.items():
         facts.append(f"{name}: {_decimals(percent)} % of {_count(protocol['contrasts'].get(name))} contrasts right")
-    if protocol["complete"] is False or protocol["texts_missing"] or protocol["videos_missing"]:
-        warnings.append("incomplete split")
+    if protocol["dropped"]:
+        facts.append(f"{_count(protocol['dropped'])} captions or rows dropped")
+    standard = protocol["standard"]
+    whole = not (protocol["complete"] is False or protocol["texts_missing"] or protocol["videos_missing"])
+    if not whole:
+        warnings.append(f"not the standard split {standard}" if standard else "incomplete split")
     if protocol["transductive"]:
         warnings.append("transductive: reads the other test queries")
     if not facts:
         warnings.append("protocol not recorded")
-    if protocol["complete"] and "incomplete split" not in warnings:
-        facts.append("complete split")
+    if protocol["complete"] and whole:
+        # Results of before do not say whether there is a standard split.
+        words = {None: "complete split", "": "nothing missing"}
+        facts.append(words.get(standard, f"the standard split {standard}"))
     if protocol["transductive"] is False:
         facts.append("not transductive")
     return {"facts": facts, "warnings": warnings}

@@ -36,12 +36,14 @@ class Place(NamedTuple):
 
 
 class Files:
-    """All files below a folder by name. videos: the video files by name without ending, the first where several fit.
+    """All files below a folder by name.
 
+    videos: the video files by name without ending. Where several fit, it is the first by path, a GIF (often a preview)
+    only where there is nothing else, unless `gifs` says that GIFs are the videos; `several` has their names.
     Links are followed, names that start with a dot are skipped. Raises DataError where `root` is no folder.
     """
 
-    def __init__(self, benchmark: str, root: str | Path) -> None:
+    def __init__(self, benchmark: str, root: str | Path, *, gifs: bool = False) -> None:
         self.benchmark, self.root = benchmark, Path(root)
         if not str(root) or not self.root.is_dir():
             raise DataError(
@@ -49,10 +51,14 @@ class Files:
             )
         self.named: dict[str, Path] = {}
         self.videos: dict[str, Path] = {}
-        for path in _walk(self.root):
+        self.several: set[str] = set()
+        found = _walk(self.root)
+        for path in found:
             self.named.setdefault(path.name, path)
-            if path.suffix.lower() in VIDEO_SUFFIXES:
-                self.videos.setdefault(path.stem, path)
+        videos = [path for path in found if path.suffix.lower() in VIDEO_SUFFIXES]
+        for path in videos if gifs else sorted(videos, key=lambda path: path.suffix.lower() == ".gif"):
+            if self.videos.setdefault(path.stem, path) != path:
+                self.several.add(path.stem)
 
     def find(self, video: str) -> Place | None:
         """The whole file that is named by a video id."""
@@ -125,6 +131,11 @@ class Files:
             "{:,} listed videos have no caption": len(wanted - {caption.video for caption in ours}),
             "{:,} ids are listed more than once": sum(count > 1 for count in Counter(ids).values()),
         }
+        several = {place.path.stem: place.path for place in places.values() if place.path.stem in self.several}
+        chosen = [
+            f"{len(several):,} videos have several files of one name, such as {path}, which was used"
+            for path in list(several.values())[:1]
+        ]
         return Pairs(
             name=name,
             texts=texts,
@@ -135,9 +146,10 @@ class Files:
             spans=spans if any(spans) else None,
             missing_videos=tuple(video for video in listed if video not in places),
             missing_texts=len(ours) - len(kept),
+            dropped=len(captioned) - len(ours),
             standard=standard,
             corpus=corpus,
-            notes=(*notes, *(words.format(count) for words, count in counts.items() if count)),
+            notes=(*notes, *(words.format(count) for words, count in counts.items() if count), *chosen),
         )
 
     def splits(

@@ -1,15 +1,15 @@
 """Any folder of videos with a captions file, CSV or JSON lines.
 
 Columns (or keys): `video` (path below the folder, or the file's name without its ending), `caption`, and optionally
-`split` (train, val or test), `start` and `end` (seconds: the caption is about this part). Rows that cannot be used are
-dropped, counted and named in `Pairs.notes`. Not here: looking into the videos.
+`split` (train, val or test), `start` and `end` (seconds: the caption is about this part). In JSON lines `caption` may
+be a list: a row for each, repeats as well. A row that an earlier line has, and rows that cannot be used, are dropped,
+counted and named in `Pairs.notes`. Not here: looking into the videos.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 import math
 from collections import Counter
@@ -25,7 +25,7 @@ from reelseek.video.files import find_videos
 NAMES = ("captions.csv", "captions.tsv", "captions.jsonl")
 FORM = (
     "It is a CSV file with a header line `video,caption` (optionally also split, start, end), or a .jsonl file with "
-    'one object a line such as {"video": "clips/a.mp4", "caption": "a dog jumps"}.'
+    'one object a line such as {"video": "clips/a.mp4", "caption": "a dog jumps"}, or with a list of captions.'
 )
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "validation": "val", "dev": "val", "test": "test"}
 SHARES = {"test": 0.1, "val": 0.1}
@@ -78,7 +78,8 @@ def load_folder(folder: str | Path, captions: str | Path = "", *, seed: int = 0)
     if uncaptioned:
         notes.append(f"{uncaptioned:,} files without a caption left out")
     notes += [f"dropped {count:,} {problem}" for problem, count in problems.items() if count]
-    return Splits(*(_split(name, rows, files, tuple(notes)) for name in ("train", "val", "test")))
+    dropped = problems.total() - problems["repeated rows"]
+    return Splits(*(_split(name, rows, files, dropped, tuple(notes)) for name in ("train", "val", "test")))
 
 
 def read_captions(path: Path) -> tuple[list[CaptionRow], Counter[str]]:
@@ -89,7 +90,7 @@ def read_captions(path: Path) -> tuple[list[CaptionRow], Counter[str]]:
     if not path.is_file():
         raise DataError(f"No captions file at {path}. {FORM}")
     problems: Counter[str] = Counter()
-    rows = list(_usable(path, problems))
+    rows = [row for line in _usable(path, problems) for row in line]
     if not rows:
         found = "; ".join(f"{count:,} {problem}" for problem, count in problems.items()) or "it is empty"
         raise DataError(f"{path}: no usable row ({found}). {FORM}")
@@ -136,48 +137,72 @@ def _captions_file(folder: Path, captions: str | Path) -> Path:
     return path
 
 
-def _usable(path: Path, problems: Counter[str]) -> Iterator[CaptionRow]:
-    """Rows that can be used, in order; what is wrong with the others is counted in `problems`."""
+def _usable(path: Path, problems: Counter[str]) -> Iterator[list[CaptionRow]]:
+    """Rows that can be used, line by line; what is wrong with the others is counted in `problems`."""
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
     for values in _json_rows(text, problems) if path.suffix.lower() == ".jsonl" else _csv_rows(path, text, problems):
-        row = _row(values, problems)
-        if row is not None:
-            yield row
+        said = values.get("caption")
+        captions = said if isinstance(said, list) and said else [said]
+        yield [row for caption in captions if (row := _row(values, caption, problems)) is not None]
 
 
-def _without_repeats(rows: Iterator[CaptionRow], files: _Files, problems: Counter[str]) -> list[CaptionRow]:
-    """The rows, each once: two ways to name one file are the same file."""
-    kept: dict[CaptionRow, CaptionRow] = {}
-    for row in rows:
-        key = row._replace(video=files.key(row.video))
-        problems["repeated rows"] += key in kept
-        kept.setdefault(key, row)
-    return list(kept.values())
+def _without_repeats(lines: Iterator[list[CaptionRow]], files: _Files, problems: Counter[str]) -> list[CaptionRow]:
+    """The rows without those that an earlier line has: two ways to name one file are the same file."""
+    kept: list[CaptionRow] = []
+    earlier: set[CaptionRow] = set()
+    for rows in lines:
+        keys = [row._replace(video=files.key(row.video)) for row in rows]
+        fresh = [row for row, key in zip(rows, keys, strict=True) if key not in earlier]
+        problems["repeated rows"] += len(rows) - len(fresh)
+        kept += fresh
+        earlier.update(keys)
+    return kept
 
 
 def _csv_rows(path: Path, text: str, problems: Counter[str]) -> Iterator[Mapping[str, Any]]:
-    header = text.split("\n", 1)[0]
+    header, *lines = text.split("\n")
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ";" if ";" in header and "," not in header else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    columns = [column.strip().lower() for column in _fields(path, 1, header, delimiter)]
+    absent = [column for column in ("video", "caption") if column not in columns]
+    if absent:
+        raise DataError(f"{path}: no column {' and no column '.join(absent)} in its header {header.strip()!r}. {FORM}")
+    for number, line in enumerate(lines, 2):
+        fields = _fields(path, number, line, delimiter)
+        if not any(field.strip() for field in fields):
+            continue
+        if len(fields) > len(columns):
+            problems["rows with too many fields (quote captions that hold the separator)"] += 1
+            continue
+        yield dict(zip(columns, fields, strict=False))
+
+
+def _fields(path: Path, number: int, line: str, delimiter: str) -> list[str]:
+    """The fields of one line: a quote that nothing closes would take the rows behind it for a part of its field.
+
+    Between tabs, where captions need no quotes, those that do not pair up are characters like others.
+    """
     try:
-        columns = [column.strip().lower() for column in next(reader, [])]
-        absent = [column for column in ("video", "caption") if column not in columns]
-        if absent:
-            raise DataError(
-                f"{path}: no column {' and no column '.join(absent)} in its header {header.strip()!r}. {FORM}"
-            )
-        for fields in reader:
-            if not any(field.strip() for field in fields):
-                continue
-            if len(fields) > len(columns):
-                problems["rows with too many fields (quote captions that hold the separator)"] += 1
-                continue
-            yield dict(zip(columns, fields, strict=False))
+        if delimiter == "\t":
+            return _tab_fields(line)
+        fields = next(csv.reader([line + "\n"], delimiter=delimiter))
     except csv.Error as error:
-        raise DataError(f"{path}: is not a CSV file at line {reader.line_num} ({error}).") from error
+        raise DataError(f"{path}: is not a CSV file at line {number} ({error}).") from error
+    if any("\n" in field for field in fields):
+        raise DataError(
+            f"{path}: a field of line {number} goes on in the next: is a quote not closed? A caption is on one line, "
+            "and a quote inside a quoted one is written twice."
+        )
+    return fields
+
+
+def _tab_fields(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter="\t", strict=True), [])
+    except csv.Error:
+        return line.split("\t")
 
 
 def _json_rows(text: str, problems: Counter[str]) -> Iterator[Mapping[str, Any]]:
@@ -196,9 +221,15 @@ def _json_rows(text: str, problems: Counter[str]) -> Iterator[Mapping[str, Any]]
             problems["lines without the keys video and caption"] += 1
 
 
-def _row(values: Mapping[str, Any], problems: Counter[str]) -> CaptionRow | None:
+def _row(values: Mapping[str, Any], said: object, problems: Counter[str]) -> CaptionRow | None:
+    if said is not None and not isinstance(said, str):
+        problems["captions that are no text"] += 1
+        return None
+    if any(isinstance(values.get(key), list | dict) for key in ("video", "split", "start", "end")):
+        problems["rows whose video, split, start or end is a list or an object"] += 1
+        return None
     video, split = _plain(values.get("video")).strip(), _plain(values.get("split")).strip().lower()
-    caption = " ".join(_plain(values.get("caption")).split())
+    caption = " ".join(_plain(said).split())
     span = _span(values.get("start"), values.get("end"))
     if not video:
         problems["rows without a video"] += 1
@@ -258,7 +289,7 @@ def by_hash(keys: list[str], seed: int) -> dict[str, str]:
     return split_of
 
 
-def _split(name: str, rows: list[CaptionRow], files: _Files, notes: tuple[str, ...]) -> Pairs | None:
+def _split(name: str, rows: list[CaptionRow], files: _Files, dropped: int, notes: tuple[str, ...]) -> Pairs | None:
     ours = [row for row in rows if row.split == name]
     if not ours:
         return None
@@ -288,6 +319,7 @@ def _split(name: str, rows: list[CaptionRow], files: _Files, notes: tuple[str, .
         spans=spans if any(spans) else None,
         missing_videos=tuple(missing),
         missing_texts=len(ours) - len(captions),
+        dropped=dropped,
         corpus=f"folder-{_digest(str(files.folder.resolve()))}",
         notes=notes,
     )

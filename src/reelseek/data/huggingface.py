@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -48,26 +49,30 @@ def load_huggingface(
 
     video_column, caption_column: guessed from their names (`VIDEO_COLUMNS`, `reelseek.data.rows.KEYS`) where empty. A
     caption is a text or a list of texts. A path is taken from the folder on. Rows of the splits train, validation and
-    test count, also of one saved alone; where there is train alone, or no split, videos are divided 80/10/10 by a hash
-    and `seed`.
+    test count, also of one saved alone; where the data set is train alone, or has no split, videos are divided 80/10/10
+    by a hash and `seed`. Splits of other names are left out and named where there is a test beside them.
     progress: called with (rows done, in all). Raises ConfigError for a column that does not exist or cannot be
     guessed, and for a data set of several configurations, DataError where the package is not installed, nothing can be
-    read, or no row has a video.
+    read, no row has a video, or a split of another name may be the test.
     """
     if not root:
         raise DataError("hf: set data.root to a folder with a data set, or to its name on the Hugging Face hub.")
-    parts = _parts(root)
+    parts, others = _parts(root)
     columns = next(iter(parts.values())).column_names
     video = _column("video", video_column, VIDEO_COLUMNS, columns)
     caption = _column("caption", caption_column, KEYS, columns)
     problems: Counter[str] = Counter()
     rows = _rows(root, parts, video, caption, problems, progress)
     corpus = f"hf-{_digest(os.path.realpath(root).encode() if Path(root).is_dir() else root.encode())}"
-    return splits_of(Path(root).name, rows, corpus=corpus, seed=seed, problems=problems)
+    notes = [f"left out the splits {', '.join(others)}"] if others else []
+    return splits_of(Path(root).name, rows, corpus=corpus, seed=seed, problems=problems, notes=notes)
 
 
-def _parts(root: str) -> dict[str, Any]:
-    """The splits of the data set by the names in `SPLIT_NAMES`; a data set without splits under ""."""
+def _parts(root: str) -> tuple[dict[str, Any], list[str]]:
+    """The splits of the data set by the names in `SPLIT_NAMES` (without splits under ""), and the names of the others.
+
+    Raises DataError where a split of another name may be the test: none of the others is, or it was saved alone.
+    """
     try:
         import datasets
     except ModuleNotFoundError as error:
@@ -88,12 +93,28 @@ def _parts(root: str) -> dict[str, Any]:
     if not isinstance(held, dict):
         # A split saved alone knows its name, "test" or "test[:100]".
         name = str(held.split or "").partition("[")[0]
-        return {name if SPLIT_NAMES.get(name) in ("val", "test") else "": held}
+        words = {SPLIT_NAMES.get(word) for word in re.split(r"[^a-z]+", name.lower())}
+        if name not in SPLIT_NAMES and words & {"val", "test"}:
+            raise DataError(f"hf: {root!r} is the split {name!r} alone. {_named_anew(root, name)}")
+        return {name if SPLIT_NAMES.get(name) in ("val", "test") else "": held}, []
     parts = {name: part for name, part in held.items() if name in SPLIT_NAMES}
     if not parts or not all(isinstance(part, datasets.Dataset) for part in parts.values()):
         raise DataError(f"hf: {root!r} has the splits {', '.join(held)}; it needs train, validation or test.")
+    others = [name for name in held if name not in parts]
+    if others and "test" not in parts:
+        raise DataError(
+            f"hf: {root!r} has the splits {', '.join(held)}: no test, and {', '.join(others)}, of which one may be it. "
+            + _named_anew(root, others[0])
+        )
     # The package calls the only split of plain files train.
-    return {"": parts["train"]} if set(parts) == {"train"} else parts
+    return ({"": parts["train"]} if set(parts) == {"train"} else parts), others
+
+
+def _named_anew(root: str, name: str) -> str:
+    return (
+        f"Save what you mean to a folder under the names train, validation and test, such as {name!r} as the test "
+        "(import datasets; datasets.DatasetDict(train=..., test=...).save_to_disk(FOLDER)), and set data.root to it."
+    )
 
 
 def _column(what: str, asked: str, guesses: Sequence[str], columns: Sequence[str]) -> str:

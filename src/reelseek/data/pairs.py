@@ -38,7 +38,8 @@ class Pairs:
     paths: one file a video; several videos may be spans of one file. spans: (start, end) in seconds, or None for the
     whole file; None for the field means whole files throughout.
     extra_relevance: further (text, video) positions that are true matches although the annotation does not say so.
-    missing_videos: ids that the annotation names and the disk lacks; missing_texts: captions lost with them.
+    missing_videos: ids that the annotation names and the disk lacks; missing_texts: captions lost with them. dropped:
+    captions and rows that the reader could not use, also those that are of no known split.
     standard: set only where this split, when complete, is a published test split.
     notes: what the reader dropped or decided, each in a sentence.
     contrasts: by name, positions (text, right video, wrong video) where the wrong video differs from the right one in
@@ -55,6 +56,7 @@ class Pairs:
     extra_relevance: tuple[tuple[int, int], ...] = ()
     missing_videos: tuple[str, ...] = ()
     missing_texts: int = 0
+    dropped: int = 0
     standard: Standard | None = None
     corpus: str = ""
     notes: tuple[str, ...] = ()
@@ -123,9 +125,9 @@ class Pairs:
 
     @property
     def complete(self) -> bool:
-        """True if nothing is missing and, for a standard split, the counts are the published ones."""
+        """True if nothing is missing, and the counts are the published ones or, without such, nothing was dropped."""
         counts = (len(self.video_ids), len(self.texts))
-        fits = self.standard is None or counts == (self.standard.videos, self.standard.texts)
+        fits = not self.dropped if self.standard is None else counts == self.standard[1:]
         return fits and not self.missing_videos and not self.missing_texts
 
     def describe(self) -> str:
@@ -137,13 +139,11 @@ class Pairs:
         if self.extra_relevance:
             line += f"; {len(self.extra_relevance):,} further true matches"
         line += f"; missing {len(self.missing_videos):,} videos and {self.missing_texts:,} texts"
-        if self.standard is None:
-            line += "" if self.complete else "; incomplete"
-        elif self.complete:
-            line += f"; complete: {self.standard.name}"
-        else:
+        if self.standard is not None and self.complete:
+            line += f"; the standard split {self.standard.name}"
+        elif self.standard is not None:
             line += (
-                f"; incomplete: not the standard split {self.standard.name} "
+                f"; not the standard split {self.standard.name} "
                 f"({self.standard.videos:,} videos, {self.standard.texts:,} texts)"
             )
         return "; ".join([line, *self.notes])
@@ -158,7 +158,7 @@ class Pairs:
     def subset(self, videos: Iterable[str]) -> Pairs:
         """The split cut down to some video ids, in the order given, with their texts in the old order.
 
-        A standard split stays labelled, and is then incomplete. Raises DataError for an unknown or repeated id.
+        A standard split stays labelled, and is then not complete. Raises DataError for an unknown or repeated id.
         """
         wanted = tuple(videos)
         old_position = {video: at for at, video in enumerate(self.video_ids)}
@@ -209,18 +209,32 @@ class Pairs:
             },
         )
 
-    def refuse_seen(self, corpus: str, seen_videos: Iterable[str], *, part: str = "training") -> None:
+    def fingerprints(self) -> dict[str, str]:
+        """For every video with a text, 16 characters of its id and its texts: the same wherever its folder lies."""
+        texts: dict[str, set[str]] = {}
+        for text, video in zip(self.texts, self.video_of_T.tolist(), strict=True):
+            texts.setdefault(self.video_ids[video], set()).add(text)
+        return {video: _hash([video, *sorted(mine)], 8) for video, mine in texts.items()}
+
+    def refuse_seen(
+        self, corpus: str, seen_videos: Iterable[str], seen_fingerprints: Iterable[str] = (), *, part: str = "training"
+    ) -> None:
         """Refuse to test on videos that a model was trained or chosen on.
 
-        corpus, seen_videos: `corpus` and `video_ids` of that split, as the checkpoint recorded them. part: its name.
-        Raises DataError that counts the shared videos. Ids of different corpora are never compared.
+        corpus, seen_videos, seen_fingerprints: `corpus`, `video_ids` and values of `fingerprints` of that split, as the
+        checkpoint recorded them. part: its name.
+        Raises DataError that counts the shared videos. Ids alone are compared within one corpus; a video of another
+        one, such as a folder that was moved or copied, is the same where both its id and its texts are.
         """
-        shared = set(self.video_ids) & set(seen_videos) if corpus == self.corpus else set()
+        seen = set(seen_videos) if corpus == self.corpus else set()
+        known, prints = set(seen_fingerprints), self.fingerprints()
+        shared = {video for video in self.video_ids if video in seen or prints.get(video) in known}
         if shared:
+            how = "" if shared & seen else ", by its name and captions"
             raise DataError(
-                f"{self.name}: {len(shared):,} of its {len(self.video_ids):,} videos were in the {part} set "
-                f"(such as {min(shared)!r}), so no score on it would be a test. Use the test split that belongs to "
-                "the training split."
+                f"{self.name}: {len(shared):,} of its {len(self.video_ids):,} videos were in the {part} set (such as "
+                f"{min(shared)!r}{how}), so no score on it would be a test. Use the test split that belongs to the "
+                "training split."
             )
 
 
@@ -239,7 +253,7 @@ class Splits(NamedTuple):
 def digest(splits: Iterable[Pairs | None]) -> str:
     """What some splits are, as 32 characters: their texts, video ids and which belong together, wherever files lie."""
     facts = [None if pairs is None else (pairs.texts, pairs.video_ids, pairs.video_of_T.tolist()) for pairs in splits]
-    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
+    return _hash(facts, 16)
 
 
 def pair_up(captions: Sequence[tuple[str, str]], video_ids: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
@@ -247,6 +261,10 @@ def pair_up(captions: Sequence[tuple[str, str]], video_ids: Sequence[str]) -> tu
     position = {video: at for at, video in enumerate(video_ids)}
     kept = [(caption, position[video]) for video, caption in captions if video in position]
     return tuple(caption for caption, _ in kept), np.array([at for _, at in kept], dtype=np.int64)
+
+
+def _hash(facts: object, size: int) -> str:
+    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=size).hexdigest()
 
 
 def _refuse_repeats(name: str, what: str, ids: Sequence[str]) -> None:

@@ -27,16 +27,22 @@ class Row(NamedTuple):
     split: str
 
 
-def splits_of(name: str, rows: Iterable[Row], *, corpus: str, seed: int, problems: Counter[str]) -> Splits:
-    """The splits of some rows; rows of one video are joined, a caption counts once a video.
+def splits_of(
+    name: str, rows: Iterable[Row], *, corpus: str, seed: int, problems: Counter[str], notes: Sequence[str] = ()
+) -> Splits:
+    """The splits of some rows; rows of one video are joined.
 
+    A caption that an earlier row of its video has is dropped and counted; those that one row repeats stay, since
+    benchmarks count every one of them.
     Rows without a split are dropped where others have one; where none has one, the videos are divided 80/10/10 by a
-    hash of their ids and `seed`. problems: what else was dropped, by its kind; empty captions are added to it.
+    hash of their ids and `seed`. problems: captions that were dropped before, by what is wrong; others are added to it.
+    notes: what else is to be said of every split.
     A part for learning of which no video has a file is None. Raises DataError if no row has a caption, no video of all
     or of the test split has a file, or a video is in two splits.
     """
     paths: dict[str, Path | None] = {}
-    captions: dict[str, dict[str, None]] = {}
+    captions: dict[str, list[str]] = {}
+    repeated = 0
     split_of: dict[str, str] = {}
     for row in rows:
         texts = [" ".join(text.split()) for text in row.captions]
@@ -49,12 +55,15 @@ def splits_of(name: str, rows: Iterable[Row], *, corpus: str, seed: int, problem
                 f"{name}: the video {row.video!r} is in the splits {split_of[row.video] or 'none'} and "
                 f"{row.split or 'none'}; a video belongs to one of them."
             )
-        captions.setdefault(row.video, {}).update(dict.fromkeys(text for text in texts if text))
+        earlier = frozenset(captions.setdefault(row.video, []))
+        captions[row.video] += (text for text in texts if text and text not in earlier)
+        repeated += sum(text in earlier for text in texts)
         paths[row.video] = paths.get(row.video) or row.path
-    notes = []
     if split_of and not any(split_of.values()):
         split_of = by_hash(sorted(split_of), seed)
-        notes = [f"split 80/10/10 by a hash of the videos' names, seed {seed}"]
+        notes = [*notes, f"split 80/10/10 by a hash of the videos' names, seed {seed}"]
+    if repeated:
+        notes = [*notes, f"dropped {repeated:,} captions that an earlier row of their video has"]
     problems["videos outside of the splits"] += sum(not split for split in split_of.values())
     dropped = [f"dropped {count:,} {problem}" for problem, count in problems.items() if count]
     if not any(path for video, path in paths.items() if split_of[video]):
@@ -71,8 +80,9 @@ def splits_of(name: str, rows: Iterable[Row], *, corpus: str, seed: int, problem
             _pairs(
                 f"{name} {part}",
                 {video: path for video, path in paths.items() if split_of[video] == part},
-                {video: tuple(texts) for video, texts in captions.items()},
+                captions,
                 corpus,
+                problems.total() - problems["videos without a caption"],
                 (*notes, *dropped),
             )
             for part in ("train", "val", "test")
@@ -85,6 +95,7 @@ def _pairs(
     paths: Mapping[str, Path | None],
     captions: Mapping[str, Sequence[str]],
     corpus: str,
+    dropped: int,
     notes: tuple[str, ...],
 ) -> Pairs | None:
     found = {video: path for video, path in paths.items() if path is not None}
@@ -100,6 +111,7 @@ def _pairs(
         paths=tuple(found.values()),
         missing_videos=tuple(video for video in paths if video not in found),
         missing_texts=sum(len(captions[video]) for video in paths if video not in found),
+        dropped=dropped,
         corpus=corpus,
         notes=notes,
     )

@@ -30,13 +30,17 @@ def from_config(config: DataConfig, _progress: object) -> Splits:
 def load_tgif(root: str | Path) -> Splits:
     """The three splits, each GIF with one sentence or more; a video id is the GIF's name without its ending.
 
-    A part for learning of which no GIF is on disk is None.
-    Raises DataError for absent or damaged files, lists that share GIFs, two URLs of one name, or no test GIF.
+    URLs of one folder and name are one GIF, whatever their host. Names under which the lists have several GIFs, and
+    sentences of other GIFs of a listed name, are left out and counted. A part for learning of which no GIF is on disk
+    is None. Raises DataError for absent or damaged files, lists that share GIFs, or no test GIF.
     """
-    files = Files("TGIF", root)
+    files = Files("TGIF", root, gifs=True)
     path = files.path(SENTENCES)
-    urls: dict[str, str] = {}
-    captions = []
+    listed = {part: files.lines(f"{part}.txt") for part in PUBLISHED}
+    gifs: dict[str, set[str]] = {}
+    for url in (url for urls in listed.values() for url in urls):
+        gifs.setdefault(_name(url), set()).add(_gif(url))
+    captions, others = [], 0
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
@@ -44,18 +48,22 @@ def load_tgif(root: str | Path) -> Splits:
         if not tab:
             raise DataError(f"{path}: line {number} has no tab between URL and sentence: {line[:80]!r}.")
         name = _name(url)
-        if urls.setdefault(name, url.strip()) != url.strip():
-            raise DataError(f"{path}: line {number}: {url.strip()!r} and {urls[name]!r} have the same file name.")
-        captions.append((name, sentence.strip()))
-    lists = {part: tuple(map(_name, files.lines(f"{part}.txt"))) for part in PUBLISHED}
-    return files.splits(
-        "tgif",
-        lists,
-        numbered(captions),
-        corpus=CORPUS,
-        standard=None,
-        notes=listed_notes(lists, PUBLISHED),
-    )
+        if _gif(url) in gifs.get(name, ()):
+            captions.append((name, sentence.strip()))
+        else:
+            others += name in gifs
+    shared = {name for name, found in gifs.items() if len(found) > 1}
+    lists = {part: tuple(name for name in map(_name, urls) if name not in shared) for part, urls in listed.items()}
+    notes = listed_notes(lists, PUBLISHED)
+    for told in notes.values():
+        told += [f"{len(shared):,} names left out that are of several GIFs"] if shared else []
+        told += [f"dropped {others:,} sentences of other GIFs under a listed name"] if others else []
+    return files.splits("tgif", lists, numbered(captions), corpus=CORPUS, standard=None, notes=notes)
+
+
+def _gif(url: str) -> str:
+    """What tells a GIF from others: its name and the folder before it, which Tumblr calls by a hash, on any host."""
+    return "/".join(url.strip().rstrip("/").split("/")[-2:])
 
 
 def _name(url: str) -> str:

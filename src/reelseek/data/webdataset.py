@@ -1,9 +1,11 @@
 """WebDataset shards: plain .tar files of samples, each a video and its captions under one key.
 
-A member is called key.ending; the key goes up to the first dot of the file name. The video ends in one of
+A member is called key.ending; the key goes up to the first dot of the file name, or, where what follows is no ending of
+a video or of captions but its last part is, up to the last (keys such as 0001_00.00.51.926). The video ends in one of
 `VIDEO_SUFFIXES`, the captions in txt or cap (one caption) or json (a text, a list of texts, or an object with one of
-`reelseek.data.rows.KEYS`). Shards are unpacked once into the user's cache, file by file: names in a shard never become
-names on disk, and only plain files count (no links, devices or sparse files). Not here: compressed shards, decoding.
+`reelseek.data.rows.KEYS`). Other members are counted.
+Shards are unpacked once into the user's cache, file by file: names in a shard never become names on disk, and only
+plain files count (no links, devices or sparse files). Not here: compressed shards, decoding.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tarfile
 from collections import Counter
@@ -28,6 +31,9 @@ from reelseek.errors import DataError
 from reelseek.video.suffixes import VIDEO_SUFFIXES
 
 CAPTIONS = (".txt", ".cap", ".json")
+ENDINGS = VIDEO_SUFFIXES.union(CAPTIONS)
+READING = 2
+"""Counts the ways in which shards were read; what an older one unpacked is unpacked again."""
 LONGEST_TEXT = 1 << 20
 """Bytes of a caption file that are read; a longer one is no caption."""
 
@@ -42,8 +48,9 @@ def from_config(config: DataConfig, progress: Callable[[int, int], None] | None)
 def load_webdataset(root: str | Path, *, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> Splits:
     """Read all .tar files below a folder, unpacking those that are new or changed.
 
-    A shard's split is the nearest folder around it called train, val, test or the like; where there is none, videos
-    are divided 80/10/10 by a hash of their keys and `seed`. A video id is the shard's path without its ending, a
+    A shard's split is the first word of its name (train-000000.tar) if that is train, val, test or the like, else the
+    nearest folder around it that is called so; where there is none, videos are divided 80/10/10 by a hash of their keys
+    and `seed`. A video id is the shard's path without its ending, a
     slash, and the key. progress: called with (shards done, in all).
     Raises DataError if there is no shard, one is damaged or too large for the disk, or no sample is complete.
     """
@@ -54,11 +61,12 @@ def load_webdataset(root: str | Path, *, seed: int = 0, progress: Callable[[int,
     if not shards:
         raise DataError(f"webdataset: no .tar file below {folder}. Compressed shards must be decompressed first.")
     problems: Counter[str] = Counter()
-    rows = []
+    rows, others = [], 0
     for number, shard in enumerate(shards, 1):
         inside = shard.relative_to(folder)
-        split = next((SPLIT_NAMES[name.lower()] for name in inside.parts[-2::-1] if name.lower() in SPLIT_NAMES), "")
+        split = _split(inside)
         place, index = _unpacked(shard)
+        others += index["others"]
         problems.update(index["problems"])
         for key, sample in index["samples"].items():
             if not sample["video"]:
@@ -70,7 +78,15 @@ def load_webdataset(root: str | Path, *, seed: int = 0, progress: Callable[[int,
         if progress is not None:
             progress(number, len(shards))
     corpus = f"webdataset-{_digest(str(folder.resolve()))}"
-    return splits_of(folder.resolve().name, rows, corpus=corpus, seed=seed, problems=problems)
+    notes = [f"{others:,} members that are neither video nor captions left out"] if others else []
+    return splits_of(folder.resolve().name, rows, corpus=corpus, seed=seed, problems=problems, notes=notes)
+
+
+def _split(shard: Path) -> str:
+    """The split that a shard's path below the folder names, the last part first; "" for none."""
+    word = re.match(r"[a-z]*", shard.name.lower())
+    names = [word[0] if word else "", *(name.lower() for name in shard.parts[-2::-1])]
+    return next((SPLIT_NAMES[name] for name in names if name in SPLIT_NAMES), "")
 
 
 def _unpacked(shard: Path) -> tuple[Path, dict[str, Any]]:
@@ -80,7 +96,7 @@ def _unpacked(shard: Path) -> tuple[Path, dict[str, Any]]:
     """
     facts = shard.stat()
     of_shard = user_folder() / "webdataset" / _digest(str(shard.resolve()))
-    folder = of_shard / _digest(f"{facts.st_size} {facts.st_mtime_ns}")
+    folder = of_shard / _digest(f"{READING} {facts.st_size} {facts.st_mtime_ns}")
     if (folder / "index.json").is_file():
         index: dict[str, Any] = json.loads((folder / "index.json").read_text("utf-8"))
         return folder, index
@@ -89,14 +105,15 @@ def _unpacked(shard: Path) -> tuple[Path, dict[str, Any]]:
         raise DataError(f"{shard}: holds {facts.st_size:,} bytes, more than is free below {folder}.")
     problems: Counter[str] = Counter()
     samples: Samples = {}
+    others = 0
     try:
         with tarfile.open(shard, "r:") as archive:
             for number, member in enumerate(archive):
-                _read_member(archive, member, number, folder, samples, problems)
+                others += not _read_member(archive, member, number, folder, samples, problems)
             _check_end(shard, archive.offset)
     except (tarfile.TarError, EOFError) as error:
         raise DataError(f"{shard}: is damaged, or no plain .tar file ({error}); copy or download it again.") from error
-    index = {"shard": str(shard), "samples": samples, "problems": dict(problems)}
+    index = {"shard": str(shard), "samples": samples, "problems": dict(problems), "others": others}
     replace_text(folder / "index.json", json.dumps(index))
     for older in of_shard.iterdir():
         if older != folder:
@@ -119,18 +136,23 @@ def _read_member(
     folder: Path,
     samples: Samples,
     problems: Counter[str],
-) -> None:
-    """Take one member into `samples`; a video goes to a file that is called by the member's number."""
+) -> bool:
+    """Take one member into `samples`; a video goes to a file that is called by the member's number.
+
+    False for a file that is neither a video nor captions.
+    """
     if member.isdir():
-        return
+        return True
     if not member.isfile() or member.issparse():
         problems["members that are no plain files"] += 1
-        return
+        return True
     name = PurePosixPath(member.name)
     stem, _, ending = name.name.partition(".")
     suffix = f".{ending.lower()}"
-    if suffix not in VIDEO_SUFFIXES and suffix not in CAPTIONS:
-        return
+    if suffix not in ENDINGS:
+        stem, suffix = name.stem, name.suffix.lower()
+    if suffix not in ENDINGS:
+        return False
     sample = samples.setdefault(str(name.parent / stem), {"video": "", "captions": [], "from": ""})
     source = archive.extractfile(member)
     if source is None:
@@ -138,7 +160,7 @@ def _read_member(
     if suffix in VIDEO_SUFFIXES:
         if sample["video"]:
             problems["second videos of a sample"] += 1
-            return
+            return True
         sample["video"] = f"{number:06d}{suffix}"
         _copy(source, folder / sample["video"], member)
     elif member.size > LONGEST_TEXT:
@@ -149,6 +171,7 @@ def _read_member(
             problems["caption files that cannot be read"] += 1
         else:
             sample.update({"captions": captions, "from": suffix})
+    return True
 
 
 def _copy(source: Any, path: Path, member: tarfile.TarInfo) -> None:

@@ -43,8 +43,9 @@ def load_youcook2(root: str | Path, *, seed: int = 0) -> Splits:
     """10,337 training clips of 1,333 videos and 3,492 test clips of 457 videos, each with one sentence.
 
     The clips of `VALIDATION` training videos (a tenth, if that is fewer), drawn by `seed`, are the validation split.
-    A video id is the video's with the clip's number, "<id>#<number>". A part for learning of which no video is on disk
-    is None. Raises DataError for an absent or damaged annotation, or no test video.
+    A video id is the video's with the clip's number, "<id>#<number>". Steps without length are dropped and counted.
+    A part for learning of which no video is on disk is None.
+    Raises DataError for an absent or damaged annotation, or no test video.
     """
     files = Files("YouCook2", root)
     path = files.path(ANNOTATION)
@@ -52,13 +53,18 @@ def load_youcook2(root: str | Path, *, seed: int = 0) -> Splits:
     trained = [video for video, entry in database.items() if entry.get("subset") == "training"]
     tested = [video for video, entry in database.items() if entry.get("subset") == "validation"]
     videos = {**hold_out(trained, VALIDATION, seed), "test": tested}
-    steps = {part: _steps(path, database, ids) for part, ids in videos.items()}
+    listed = {part: _steps(path, database, ids) for part, ids in videos.items()}
+    steps = {part: [step for step in ours if 0 <= step.span[0] < step.span[1]] for part, ours in listed.items()}
     learnt = len(steps["train"]) + len(steps["val"])
     held_out = (
         f"{learnt:,} of {TRAIN_CLIPS:,} training clips listed, those of {len(videos['val']):,} of {len(trained):,} "
         f"videos held out by seed {seed} for validation"
     )
     tests = f"{len(steps['test']):,} of {TEST.videos:,} clips listed, of {len(tested):,} videos"
+    notes = {}
+    for part, told in {"train": held_out, "val": held_out, "test": tests}.items():
+        lost = len(listed[part]) - len(steps[part])
+        notes[part] = [told, *([f"dropped {lost:,} steps whose segment is no part of a video"] if lost else [])]
     step_of = {step.clip: step for part in steps.values() for step in part}
 
     def find(clip: str) -> Place | None:
@@ -71,7 +77,7 @@ def load_youcook2(root: str | Path, *, seed: int = 0) -> Splits:
         [Caption(step.clip, step.clip, step.sentence) for step in step_of.values()],
         corpus=CORPUS,
         standard=TEST,
-        notes={"train": [held_out], "val": [held_out], "test": [tests]},
+        notes=notes,
         find=find,
     )
 

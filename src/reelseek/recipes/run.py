@@ -125,7 +125,10 @@ def _write(method: Method, seen: Pairs, val: Pairs, config: RunConfig, out: Path
     else:
         method.trained_on = f"{seen.name}: {len(seen.video_ids):,} videos, {len(seen.texts):,} texts"
         chosen_on = val.video_ids if val.corpus == seen.corpus else ()
-        seen_videos = json.dumps({"corpus": seen.corpus, "videos": seen.video_ids, "validation": chosen_on})
+        prints = {"videos": [*seen.fingerprints().values()], "validation": [*val.fingerprints().values()]}
+        seen_videos = json.dumps(
+            {"corpus": seen.corpus, "videos": seen.video_ids, "validation": chosen_on, "fingerprints": prints}
+        )
     if int(os.environ.get("RANK", "0")) == 0:
         method.run = asdict(config) | {"files": {SEEN: seen_videos}}
         save(method, out, run=method.run, extra=method.run["files"])
@@ -169,9 +172,10 @@ def refuse_seen(method: Method, pairs: Pairs, *, as_test: bool = True) -> None:
     if SEEN not in method.run.get("files", {}):
         return
     seen = json.loads(method.run["files"][SEEN])
-    pairs.refuse_seen(seen["corpus"], seen["videos"])
+    prints = seen.get("fingerprints", {})  # runs of before have none
+    pairs.refuse_seen(seen["corpus"], seen["videos"], prints.get("videos", ()))
     if as_test:
-        pairs.refuse_seen(seen["corpus"], seen.get("validation", ()), part="validation")
+        pairs.refuse_seen(seen["corpus"], seen.get("validation", ()), prints.get("validation", ()), part="validation")
 
 
 def cache_folder() -> Path:

@@ -211,20 +211,26 @@ def show(named: Sequence[tuple[str, Evaluation]]) -> None:
 
 def protocol_line(protocol: Mapping[str, Any]) -> str:
     """What the numbers above depend on, in one line."""
-    counts = (
-        f"{protocol['texts_found']:,} texts and {protocol['videos_found']:,} videos found, "
-        f"{protocol['texts_missing']:,} and {protocol['videos_missing']:,} missing"
-    )
-    whole = "complete" if protocol["complete"] else "INCOMPLETE: not the standard split"
+    counts = f"{protocol['texts_found']:,} texts and {protocol['videos_found']:,} videos found, {_lacking(protocol)}"
+    if protocol["standard"]:
+        counts += f" ({'' if protocol['complete'] else 'NOT '}the standard split {protocol['standard']})"
     seen = "TRANSDUCTIVE: it saw the other test queries" if protocol["transductive"] else "no test query saw another"
     if protocol["bank_texts"]:
         seen += f"; bank: {protocol['bank_texts']:,} training captions, {protocol['bank_videos']:,} training videos"
     sampled = f" ({protocol['sampling']})" if "sampling" in protocol else ""
     return (
-        f"{protocol['split']}: {counts} ({whole}); relevance {protocol['relevance']}; ties {protocol['ties']}; "
+        f"{protocol['split']}: {counts}; relevance {protocol['relevance']}; ties {protocol['ties']}; "
         f"rescoring {protocol['rescoring']} ({seen}); {protocol['frames']} frames{sampled}; "
         f"video to text by {protocol['video_to_text'].replace('_', ' ')}."
     )
+
+
+def _lacking(protocol: Mapping[str, Any]) -> str:
+    """What is missing of a split, or was dropped in reading it."""
+    texts, videos, dropped = (protocol[key] for key in ("texts_missing", "videos_missing", "dropped"))
+    words = [f"{texts:,} texts and {videos:,} videos missing"] if texts or videos else []
+    words += [f"{dropped:,} captions or rows dropped"] if dropped else []
+    return ", ".join(words) or "nothing missing"
 
 
 def show_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
