@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from reelseek.app.terminal import clock, parser, printable, short, table
 from reelseek.errors import ConfigError, IndexError_
+from reelseek.index.encodable import encodable
 
 SHOWN = 0.1
 """Seconds within which a time names a mark: the list shows tenths."""
@@ -85,13 +86,13 @@ def _judge(directory: Path, query: str, file: IndexedFile, arguments: Namespace)
         for mark in meant:
             drop_mark(directory, mark.query, mark.content_hash, mark.peak, (mark.start, mark.end))
             if arguments.json:
-                print(json.dumps({**mark._asdict(), TAKEN_BACK: True}))
+                print(json.dumps(encodable({**mark._asdict(), TAKEN_BACK: True})))
         if not arguments.json:
             print(f"taken back: {told}")
         return 0
     mark = Mark(query, str(file.path), file.content_hash, start, end, start, arguments.good, time.time())
     keep_mark(directory, mark)
-    print(json.dumps(mark._asdict()) if arguments.json else f"{'right' if mark.good else 'wrong'}: {told}")
+    print(json.dumps(encodable(mark._asdict())) if arguments.json else f"{'right' if mark.good else 'wrong'}: {told}")
     return 0
 
 
@@ -115,7 +116,7 @@ def _list(directory: Path, *, as_json: bool) -> int:
     if as_json:
         for mark, held in zip(marks, now, strict=True):
             path = mark.path if held is None else str(held.path)
-            print(json.dumps({**mark._asdict(), "path": path, "in_library": held is not None}))
+            print(json.dumps(encodable({**mark._asdict(), "path": path, "in_library": held is not None})))
         return 0
     rows = [
         (

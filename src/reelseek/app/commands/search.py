@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from reelseek.app.terminal import Parser, parser, printable
 from reelseek.errors import ConfigError
+from reelseek.index.encodable import encodable
 
 if TYPE_CHECKING:
     from reelseek.index.filters import Filters
@@ -158,7 +159,7 @@ def run(arguments: Namespace) -> int:
     ]
     if arguments.json:
         for record in records:
-            print(json.dumps(record))
+            print(json.dumps(encodable(record)))
     elif not answers:
         held = searcher.segment_count
         print("Nothing that may answer is left: see the filters." if held else "The index holds no video.")
