@@ -25,6 +25,7 @@ from reelseek.index.store import IndexedFile
 NAMING = ("path", "video")
 """Columns of a table that name the file, the first that is there."""
 ORDER = {"<": lt, "<=": le, ">": gt, ">=": ge}
+DAY = r"\d{4}-\d{2}-\d{2}"
 
 
 class Condition(NamedTuple):
@@ -34,19 +35,31 @@ class Condition(NamedTuple):
     sign: str
     value: str
 
-    def holds(self, cell: str) -> bool:
+    def holds(self, cell: str, *, decimal_comma: bool = False) -> bool | None:
         """Whether a cell passes. Two numbers compare as numbers, other text without regard to case.
 
-        A cell that is no number passes no < <= > >=; an empty cell passes nothing but `= ` with nothing.
+        < <= > >= compare numbers, or dates as `parse_time` reads them; a condition on a day is one on the cell's day.
+        None for a cell that these cannot compare. An empty cell passes nothing but `= ` with nothing. decimal_comma:
+        whether 4,5 is a number.
         """
-        mine, wanted = _number(cell), _number(self.value)
+        mine, wanted = _number(cell, decimal_comma), _number(self.value, decimal_comma)
         if self.sign in ORDER:
-            return mine is not None and wanted is not None and ORDER[self.sign](mine, wanted)
+            if not cell.strip():
+                return False
+            if wanted is None:
+                mine, wanted = _time(cell), _time(self.value)
+                if mine is not None and wanted is not None and re.fullmatch(DAY, self.value):
+                    mine = _day(mine)
+            return None if mine is None or wanted is None else ORDER[self.sign](mine, wanted)
         if mine is not None and wanted is not None:
             equal = mine == wanted
         else:
             equal = cell.strip().casefold() == self.value.strip().casefold()
         return equal if self.sign == "=" else bool(cell.strip()) and not equal
+
+    def compares(self, *, decimal_comma: bool = False) -> bool:
+        """Whether the value is one that the sign can compare cells with."""
+        return self.sign not in ORDER or (_number(self.value, decimal_comma), _time(self.value)) != (None, None)
 
 
 class Matched(NamedTuple):
@@ -59,10 +72,20 @@ class Matched(NamedTuple):
 
 
 class Metadata:
-    """A table about videos: its file, its columns, and its rows with their line numbers."""
+    """A table about videos: its file, its columns, and its rows with their line numbers.
 
-    def __init__(self, source: Path, columns: tuple[str, ...], rows: tuple[tuple[int, Mapping[str, str]], ...]) -> None:
-        self.source, self.columns, self.rows = source, columns, rows
+    decimal_comma: whether 4,5 is a number in it.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        columns: tuple[str, ...],
+        rows: tuple[tuple[int, Mapping[str, str]], ...],
+        *,
+        decimal_comma: bool = False,
+    ) -> None:
+        self.source, self.columns, self.rows, self.decimal_comma = source, columns, rows, decimal_comma
         self.naming = next(name for name in NAMING if name in columns)
         self._matched: tuple[Mapping[str, IndexedFile], Matched] | None = None
 
@@ -133,12 +156,15 @@ class Filters:
                 raise ConfigError(
                     f"where {condition.column}: {self.metadata.source} has no such column. It has {', '.join(columns)}."
                 )
+            if not condition.compares(decimal_comma=self.metadata.decimal_comma):
+                raise _uncomparable(condition)
 
     def passing(self, files: Mapping[str, IndexedFile]) -> list[IndexedFile]:
         """The files that pass, in their order. files: by path.
 
-        Raises ConfigError for a folder that holds none of them; with `where` DataError for a row that all conditions
-        hold of and that is unclear (see `Metadata.of_files`), and where no row names a file.
+        Raises ConfigError for a folder that holds none of them; with `where` DataError where no row names a file, for a
+        row that all conditions hold of and that is unclear (see `Metadata.of_files`), and for one with a cell that a
+        condition cannot compare, while the others hold.
         """
         places = [Path(os.path.abspath(place)) for place in self.below]
         for place in places:
@@ -153,7 +179,7 @@ class Filters:
             and (self.until is None or file.mtime_ns < self.until * 1e9)
             and (self.longer is None or file.duration >= self.longer)
             and (self.shorter is None or file.duration <= self.shorter)
-            and (not self.where or (file.path in rows and _all_hold(self.where, rows[file.path])))
+            and (not self.where or (file.path in rows and self._holds(rows[file.path])))
         ]
 
     def _rows(self, files: Mapping[str, IndexedFile]) -> Mapping[Path, Mapping[str, str]]:
@@ -161,16 +187,35 @@ class Filters:
             return {}
         matched = self.metadata.of_files(files)
         for row, wrong in matched.unclear:
-            if _all_hold(self.where, row):
+            if self._holds(row):
                 raise DataError(wrong)
         if not matched.rows and not matched.unclear:
             raise DataError(f"{self.metadata.source}: its column {self.metadata.naming!r} names no file of the index.")
         return matched.rows
 
+    def _holds(self, row: Mapping[str, str]) -> bool:
+        """Whether all conditions hold of a row of the table."""
+        assert self.metadata is not None
+        held = [
+            condition.holds(row[condition.column], decimal_comma=self.metadata.decimal_comma)
+            for condition in self.where
+        ]
+        if False in held:
+            return False
+        if None in held:
+            column, sign, value = self.where[held.index(None)]
+            line = next(line for line, other in self.metadata.rows if other is row)
+            raise DataError(
+                f"{self.metadata.source}, line {line}: its {column} is {row[column]!r}, which {sign}{value} cannot be "
+                "asked of: numbers compare with numbers, dates with dates as 2024-05-31. Correct it, or leave it empty."
+            )
+        return True
+
 
 def read_metadata(path: Path) -> Metadata:
     """A CSV table with a header, UTF-8, comma or semicolon, with a column `path` or `video`.
 
+    Where semicolons part the cells, a comma may stand before the fraction of a number, as spreadsheets write it.
     Raises DataError naming the line for a table that cannot be read so.
     """
     try:
@@ -180,7 +225,8 @@ def read_metadata(path: Path) -> Metadata:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text (byte {error.start:,}); save it as UTF-8.") from None
     header = text.split("\n", 1)[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=";" if header.count(";") > header.count(",") else ",")
+    semicolons = header.count(";") > header.count(",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=";" if semicolons else ",")
     try:
         columns = tuple(name.strip() for name in next(reader, []))
         if not set(NAMING) & set(columns):
@@ -198,7 +244,7 @@ def read_metadata(path: Path) -> Metadata:
             rows.append((reader.line_num, dict(zip(columns, (cell.strip() for cell in cells), strict=True))))
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: is no row of a CSV table ({error}).") from None
-    return Metadata(path, columns, tuple(rows))
+    return Metadata(path, columns, tuple(rows), decimal_comma=semicolons)
 
 
 def parse_condition(text: str) -> Condition:
@@ -207,8 +253,8 @@ def parse_condition(text: str) -> Condition:
     if found is None or not found[1].strip():
         raise ConfigError(f"where {text!r}: write a column, a sign and a value, as in camera=GoPro or rating>=4.")
     condition = Condition(found[1].strip(), found[2], found[3].strip())
-    if condition.sign in ORDER and _number(condition.value) is None:
-        raise ConfigError(f"where {text!r}: {condition.sign} compares numbers, and {condition.value!r} is none.")
+    if not condition.compares(decimal_comma=True):
+        raise _uncomparable(condition)
     return condition
 
 
@@ -243,11 +289,11 @@ def parse_time(text: str, *, end: bool = False) -> float:
     Raises ConfigError for anything else.
     """
     try:
-        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text.strip()):
+        if re.fullmatch(DAY, text.strip()):
             day = date.fromisoformat(text.strip()) + timedelta(days=1 if end else 0)
             return datetime(day.year, day.month, day.day).timestamp()
         # ISO 8601 knows other days, such as 20240531, whose end would be taken for their beginning
-        if re.match(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}", text.strip()):
+        if re.match(DAY + r"[T ]\d{2}:\d{2}", text.strip()):
             return datetime.fromisoformat(text.strip()).timestamp()
     except (ValueError, OverflowError, OSError):
         pass
@@ -263,16 +309,34 @@ def names_file(named: Path, path: Path) -> bool:
     return ends[:-1] == tuple(parts[:-1]) and parts[-1] in (path.name, path.stem)
 
 
-def _all_hold(conditions: Sequence[Condition], row: Mapping[str, str]) -> bool:
-    return all(condition.holds(row[condition.column]) for condition in conditions)
+def _uncomparable(condition: Condition) -> ConfigError:
+    return ConfigError(
+        f"where {''.join(condition)!r}: {condition.sign} compares numbers and dates, as 4.5 or 2024-05-31, and "
+        f"{condition.value!r} is neither."
+    )
 
 
-def _number(text: str) -> float | None:
+def _number(text: str, decimal_comma: bool) -> float | None:
+    if decimal_comma and re.fullmatch(r"\s*[+-]?\d+,\d+\s*", text):
+        text = text.replace(",", ".")
     try:
         value = float(text)
     except ValueError:
         return None
     return value if math.isfinite(value) else None
+
+
+def _time(text: str) -> float | None:
+    try:
+        return parse_time(text)
+    except ConfigError:
+        return None
+
+
+def _day(time: float) -> float:
+    """Where the local day of a Unix time begins."""
+    day = datetime.fromtimestamp(time)
+    return datetime(day.year, day.month, day.day).timestamp()
 
 
 def _listed(columns: Sequence[str]) -> str:
