@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -194,6 +195,43 @@ def test_a_file_without_a_row_passes_no_condition(tmp_path):
     few = table(tmp_path, "video;camera\nb;GoPro\n")
     assert passing(metadata=few, where=(parse_condition("camera!=Nikon"),)) == ["/films/alps/b.mp4"]
     assert len(passing(metadata=few)) == 4
+
+
+def test_names_match_whatever_way_a_letter_is_written(tmp_path):
+    composed, parted = "/films/caf\u00e9.mp4", "/films/caf\u00e9 noir.mp4"
+    files = [
+        file(unicodedata.normalize("NFD", composed)),
+        file(parted),
+        file("/Films/STRASSE.MP4"),
+        file("/films/z.mp4"),
+    ]
+    text = (
+        unicodedata.normalize("NFD", "path,x\nfilms/cafe\u0301 noir,2\n")
+        + "caf\u00e9,1\nfilms/Stra\u00dfe,3\nq,4\ny,5\n"
+    )
+    metadata = table(tmp_path, text)
+    matched = metadata.of_files(by_path(files))
+    assert {str(path): row["x"] for path, row in matched.rows.items()} == {
+        str(files[0].path): "1", parted: "2", "/Films/STRASSE.MP4": "3",
+    }  # fmt: skip
+    assert (list(matched.unclear), list(matched.unnamed)) == ([], [5, 6])
+    note = metadata.note(metadata._matched[0])
+    assert note.endswith("table.csv: 2 of 5 rows name no file of the index, the first in line 5.")
+    assert table(tmp_path, "path,x\nz,1\n").note(by_path(files)) == ""
+
+
+def test_an_exact_name_goes_before_one_in_other_letters(tmp_path):
+    rows = table(tmp_path, "path,x\nA.mp4,1\na.mp4,2\n")
+    both = rows.of_files(by_path([file("/v/a.mp4"), file("/v/A.mp4")]))
+    assert {str(path): row["x"] for path, row in both.rows.items()} == {"/v/A.mp4": "1", "/v/a.mp4": "2"}
+    one = rows.of_files(by_path([file("/v/a.mp4")]))
+    assert ({str(path): row["x"] for path, row in one.rows.items()}, list(one.unnamed)) == ({"/v/a.mp4": "2"}, [2])
+    forms = [file("/v/" + unicodedata.normalize(form, "\u00e9.mp4")) for form in ("NFC", "NFD")]
+    assert [str(path) for path in table(tmp_path, "path,x\n\u00e9,1\n").of_files(by_path(forms)).rows] == [
+        "/v/\u00e9.mp4"
+    ]
+    several = table(tmp_path, "path,x\nA.MP4,1\n").of_files(by_path([file("/v/a.mp4"), file("/w/a.mp4")]))
+    assert "names 2 files" in several.unclear[0][1]
 
 
 def test_copies_share_a_row(tmp_path):

@@ -311,6 +311,12 @@ def test_what_is_said_everywhere_is_no_evidence() -> None:
     assert documents.scores("zebra").tolist() == [0, 0, 0]
 
 
+def test_words_are_the_same_however_their_letters_are_composed() -> None:
+    assert (
+        words_of("un cafe\u0301 NAI\u0308F") == words_of("un caf\u00e9 NA\u00cfF") == ["un", "caf\u00e9", "na\u00eff"]
+    )
+
+
 def test_words() -> None:
     assert words_of("Don’t STOP, Straße_9!") == ["don't", "stop", "strasse", "9"]
     assert words_of("東京タワー") == ["東京", "京タ", "タワ", "ワー"]

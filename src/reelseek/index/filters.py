@@ -10,9 +10,11 @@ import io
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 from operator import ge, gt, le, lt
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +27,12 @@ from reelseek.index.store import IndexedFile
 NAMING = ("path", "video")
 """Columns of a table that name the file, the first that is there."""
 ORDER = {"<": lt, "<=": le, ">": gt, ">=": ge}
+SPELLINGS: tuple[Callable[[str], str], ...] = (
+    str,
+    partial(unicodedata.normalize, "NFC"),  # a disk may hold é as e and an accent, a keyboard types it as one letter
+    lambda name: unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()),
+)
+"""How names of a table and of files are compared, one after the other where none has been found."""
 DAY = r"\d{4}-\d{2}-\d{2}"
 
 
@@ -64,11 +72,12 @@ class Condition(NamedTuple):
 
 class Matched(NamedTuple):
     """The rows of a table by the files that they name; and every row left out since it is not clear whose it is, with
-    what is wrong in a sentence.
+    what is wrong in a sentence. unnamed: lines of the rows that name no file.
     """
 
     rows: Mapping[Path, Mapping[str, str]]
     unclear: Sequence[tuple[Mapping[str, str], str]]
+    unnamed: Sequence[int]
 
 
 class Metadata:
@@ -93,34 +102,54 @@ class Metadata:
         """The row of every file that has one. Kept for the next call with the same mapping, which must not change.
 
         A row names a file by its path, by the end of its path, and with or without the ending of the name: `a`, `a.mp4`
-        and `holiday/a.mp4` all name /films/holiday/a.mp4. Files of equal content may share a row. A row that names
-        different videos is unclear, and so are two rows for one file.
+        and `holiday/a.mp4` all name /films/holiday/a.mp4. Where no file has the name as it is written, letters count
+        that are the same in Unicode (NFC), and then those that differ in case alone; a file that another row names more
+        exactly is not meant. Files of equal content may share a row. A row that names different videos is unclear, and
+        so are two rows for one file.
         """
         if self._matched is None or self._matched[0] is not files:
             self._matched = files, self._match(files)
         return self._matched[1]
 
+    def note(self, files: Mapping[str, IndexedFile]) -> str:
+        """A sentence where rows name no file; "" where all do."""
+        unnamed = self.of_files(files).unnamed
+        if not unnamed:
+            return ""
+        return (
+            f"{self.source}: {len(unnamed):,} of {len(self.rows):,} rows name no file of the index, the first in line "
+            f"{unnamed[0]}."
+        )
+
     def _match(self, files: Mapping[str, IndexedFile]) -> Matched:
-        by_name: dict[str, list[IndexedFile]] = {}
-        for file in files.values():
-            for name in {file.path.name, file.path.stem}:
-                by_name.setdefault(name, []).append(file)
         lines: dict[Path, list[tuple[int, Mapping[str, str]]]] = {}
         unclear: list[tuple[Mapping[str, str], str]] = []
-        for line, row in self.rows:
-            named = Path(row[self.naming])
-            fits = [file for file in by_name.get(named.name, []) if names_file(named, file.path)]
-            if len({file.content_hash for file in fits}) > 1:
-                wrong = f"{named} names {len(fits)} files, {fits[0].path} and {fits[1].path}: write more of the path."
-                unclear.append((row, f"{self.source}, line {line}: {wrong}"))
-                continue
-            for file in fits:
-                lines.setdefault(file.path, []).append((line, row))
+        left, named_so_far = list(self.rows), set[Path]()
+        for spelt in SPELLINGS:
+            by_name: dict[str, list[IndexedFile]] = {}
+            for file in files.values():
+                if left and file.path not in named_so_far:
+                    for name in {file.path.name, file.path.stem}:
+                        by_name.setdefault(spelt(name), []).append(file)
+            rows, left = left, []
+            for line, row in rows:
+                named = Path(spelt(row[self.naming]))
+                fits = [file for file in by_name.get(named.name, []) if names_file(named, Path(spelt(str(file.path))))]
+                if not fits:
+                    left.append((line, row))
+                elif len({file.content_hash for file in fits}) > 1:
+                    names = f"names {len(fits)} files, {fits[0].path} and {fits[1].path}: write more of the path."
+                    unclear.append((row, f"{self.source}, line {line}: {row[self.naming]} {names}"))
+                else:
+                    for file in fits:
+                        lines.setdefault(file.path, []).append((line, row))
+            named_so_far |= lines.keys()
         for path, own in lines.items():
             if len(own) > 1:
                 wrong = f"{self.source}, lines {own[0][0]} and {own[1][0]}: both name {path}."
                 unclear += [(row, wrong) for _, row in own]
-        return Matched({path: own[0][1] for path, own in lines.items() if len(own) == 1}, unclear)
+        rows_by_file = {path: own[0][1] for path, own in lines.items() if len(own) == 1}
+        return Matched(rows_by_file, unclear, [line for line, _ in left])
 
 
 @dataclass(frozen=True)
