@@ -510,6 +510,10 @@ def test_the_command(tmp_path: Path) -> None:
     lines = cli_world.run("search", "the president speaks", "--index", index, "--subtitles", "--json").out.splitlines()
     assert json.loads(lines[0])["heard"]["start"] == 0.5
     assert "ranks" in cli_world.refused(2, "search", "x", "--index", index, "--subtitles", "--probability")
+    german = ["search", "der Hund und die Frau", "--index", index, "-k", 1]
+    assert "expect noise, and ask in English" in cli_world.run(*german).out
+    assert "subtitles are searched for its words" in cli_world.run(*german, "--subtitles").out
     (films / "brown.srt").unlink()
     assert cli_world.run("index", films, "--index", index, "--json").code == 0
+    assert "expect noise, and ask in English" in cli_world.run(*german, "--subtitles").out
     assert "no subtitles" in cli_world.run("search", "x", "--index", index, "--subtitles").err

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -535,6 +536,23 @@ def test_what_is_said_answers_too(client: TestClient) -> None:
         answer = client.get("/api/search", params={**wrong, "subtitles": 1})
         assert answer.status_code == 400
         assert "subtitles" in answer.json()["error"]
+
+
+def test_only_pictures_need_english_where_subtitles_are_searched(client, searcher, tmp_path):
+    searcher.method.backbone = SimpleNamespace(name="offline")
+    german = {"q": "der Hund und die Frau", "k": 1}
+
+    def note(client: TestClient, **more: object) -> str:
+        said: str = client.get("/api/search", params={**german, **more}).json()["note"]
+        return said
+
+    assert note(client).endswith("expect noise, and ask in English.")
+    assert "subtitles are searched for its words" in note(client, subtitles=1)
+    clip(tmp_path / "films" / "a.avi", ["red"])
+    update(tmp_path / "index", tmp_path / "films")
+    mute = Service(Searcher(open_index(tmp_path / "index"), searcher.method))
+    with TestClient(create_app(mute, thumbnail=thumbnail), base_url=HERE) as client:
+        assert note(client, subtitles=1).endswith("expect noise, and ask in English.")
 
 
 def test_subtitles_without_a_word_count_for_nothing(tmp_path: Path) -> None:
