@@ -48,6 +48,17 @@ def test_a_method_that_cannot_say() -> None:
     assert frames == "    frames    ▁▃▆█  0:03.0 (cosine 0.300)  0:02.0 (cosine 0.200)  0:01.0 (cosine 0.100)"
 
 
+def test_a_moment_names_its_own_frames_first_and_what_it_lacks() -> None:
+    frames = tuple(replace(frame, inside=frame.time < 1) for frame in WHY.frames)
+    told, moment = account(replace(WHY, frames=frames, moment=-0.05, words=()))
+    assert told == (
+        "    frames    ▁▃█▁  0:00.0 +0.0000 (cosine 0.000, weight 25%)  "
+        "0:02.0 +0.2000 (cosine 0.200, weight 25%, outside the span)  "
+        "0:01.0 +0.0500 (cosine 0.100, weight 25%, outside the span)"
+    )
+    assert moment == "    moment    -0.0500 since its segment has a better one"
+
+
 def test_rest_increment_and_streams() -> None:
     streams = (
         StreamShare("fusion", 0.25, 0.75, (), {"fusion": 0.6, "entity": 0.4}, (), None),

@@ -27,11 +27,20 @@ def searcher(tmp_path_factory):
     return Searcher(index_of(tmp_path_factory.mktemp("alike") / "index", random_videos(20)), FakeMethod())
 
 
+def place_of(searcher, video, s):
+    first, count = (int(numbers[s]) for numbers in (searcher.loaded.segments.first_S, searcher.loaded.segments.count_S))
+    return Place(video, 0, 1, 1 - video / 20, 0, int(s), np.arange(first, first + count))
+
+
 @pytest.fixture(scope="module")
 def places(searcher):
-    return [Place(v, 0, 1, 1 - v / 20, 0, int(s[0]), np.arange(searcher.loaded.segments.first_S[s[0]],
-            searcher.loaded.segments.first_S[s[0]] + searcher.loaded.segments.count_S[s[0]]))
-            for v, s in enumerate(searcher.loaded.segments_V)]  # fmt: skip
+    return [place_of(searcher, v, s[0]) for v, s in enumerate(searcher.loaded.segments_V)]
+
+
+@pytest.fixture(scope="module")
+def several(searcher):
+    """All segments: some videos have one, some have four."""
+    return [place_of(searcher, v, s) for v, own_S in enumerate(searcher.loaded.segments_V) for s in own_S]
 
 
 def unit(vector: list[float]) -> list[float]:
@@ -71,22 +80,38 @@ def dot(a, b) -> float:
 
 @pytest.mark.parametrize("same", [0.9, 0.3, 0.0])
 @pytest.mark.parametrize("k", [1, 4, 100, 2**40])
-def test_groups_equal_the_loops(searcher, places, monkeypatch, same, k):
+def test_groups_equal_the_loops(searcher, several, monkeypatch, same, k):
     monkeypatch.setattr(alike, "SAME", same)
     monkeypatch.setattr(alike, "BLOCK", 3)
-    vectors = [look_by_loops(searcher.loaded, place.rows_F) for place in places]
+    vectors = [look_by_loops(searcher.loaded, place.rows_F) for place in several]
     expected: list[list[int]] = []
-    for number in range(len(places)):
+    for number, place in enumerate(several):
         for group in expected:
-            if dot(vectors[group[0]], vectors[number]) >= same:
+            if several[group[0]].video != place.video and dot(vectors[group[0]], vectors[number]) >= same:
                 group.append(number)
                 break
         else:
             if len(expected) < k:
                 expected.append([number])
-    found = grouped(places, searcher.loaded, k)
-    assert [[first.video, *(other.video for other in others)] for first, others in found] == expected
+    found = grouped(several, searcher.loaded, k)
+    assert [[first.segment, *(other.segment for other in others)] for first, others in found] == [
+        [several[number].segment for number in group] for group in expected
+    ]
     assert same == 0.9 or max(map(len, expected)) > 1
+
+
+def test_moments_of_one_video_that_look_alike_are_all_told(tmp_path):
+    red, blue = (FakeMethod().encode_texts([colour]).pooled_TD for colour in ("red", "blue"))
+    laps = torch.cat([red.repeat(3, 1), blue.repeat(3, 1)] * 3)
+    noise = 0.001 * torch.randn(laps.shape, generator=torch.Generator().manual_seed(0))
+    white = FakeMethod().encode_texts(["white"]).pooled_TD.repeat(6, 1)
+    searcher = Searcher(index_of(tmp_path / "index", {"/v/a": laps, "/v/b": laps + noise, "/v/c": white}), FakeMethod())
+    answers = ask(searcher, Query("red"), 20, moments="all")
+    first = answers[0].path
+    assert sorted((a.start, a.end) for a in answers if a.path == first and a.score > 0.9) == [(0, 3), (6, 9), (12, 15)]
+    copies = [hit for answer in answers for hit in answer.alike]
+    assert {hit.path for hit in copies} == {"/v/a", "/v/b"} - {first}
+    assert {hit.start for hit in copies if hit.score > 0.9} == {0, 6, 12}
 
 
 @settings(deadline=None, max_examples=40)

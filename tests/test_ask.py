@@ -25,8 +25,9 @@ from reelseek.index.evidence import standardised
 from reelseek.index.filters import Filters, parse_condition, read_metadata
 from reelseek.index.moments import best_pair
 from reelseek.index.pictures import picture_vector
-from reelseek.index.query import Clip, Query
+from reelseek.index.query import Clip, Frame, Query
 from reelseek.index.search import Searcher
+from reelseek.index.similar import similar
 from reelseek.records import Videos
 from test_search import index_of, random_videos
 
@@ -500,3 +501,25 @@ def test_answers_have_the_probabilities_of_hits(library):
     below = Filters(below=(Path(answers[-1].path).parent,))
     assert all(answer.probability is not None for answer in ask(searcher, Query("red"), 50, filters=below))
     assert ask(searcher, Query("red", without=("blue",)), 1)[0].probability is None
+
+
+@pytest.mark.parametrize("time", [3.0, 2.9999999, 3.4])
+@pytest.mark.parametrize("k", [1, 2])
+def test_the_neighbour_of_a_moment_may_be_like_it(tmp_path, time, k):
+    blue, red = (FakeMethod().encode_texts([colour]).pooled_TD for colour in ("blue", "red"))
+    blue, red = blue / blue.norm(), red / red.norm()
+    film = torch.cat([(0.4 * blue + 0.6 * red).repeat(3, 1), blue.repeat(3, 1), red.repeat(6, 1)])
+    videos = {"/v/a": film, "/v/b": red.repeat(3, 1) + 0.01}
+    searcher = Searcher(index_of(tmp_path / "index", videos), FakeMethod())
+    found = similar(searcher, Query(frame=Frame(Path("/v/a"), time)), k, moments="all")
+    assert [(hit.path, hit.start, hit.end) for hit in found] == [("/v/a", 0, 3), ("/v/b", 0, 3)][:k]
+
+
+def test_the_last_moment_of_a_video_is_not_like_itself(tmp_path):
+    blue, red = (FakeMethod().encode_texts([colour]).pooled_TD for colour in ("blue", "red"))
+    film = torch.cat([red.repeat(3, 1), blue.repeat(3, 1)])
+    searcher = Searcher(index_of(tmp_path / "index", {"/v/a": film, "/v/b": red.repeat(2, 1)}), FakeMethod())
+    for time in (5.0, 6.0):
+        found = similar(searcher, Query(frame=Frame(Path("/v/a"), time)), moments="all")
+        assert "/v/b" in [hit.path for hit in found]
+        assert ("/v/a", 3) not in [(hit.path, hit.start) for hit in found]

@@ -11,8 +11,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import pytest
+from pydantic_core import from_json
 
 from cli_world import COLOURS, World, build, gradient, refused, run, train_words
 from reelseek.encoders import hub
@@ -334,12 +336,22 @@ def test_file_names_that_are_no_text(world: World, tmp_path: Path) -> None:
     listed = run("index", "list", "--index", index)
     assert "caf\\udce9.mp4" in listed.out
     assert "猫 [bold]\\n.mp4" in listed.out
-    paths = [row["path"] for row in map(json.loads, run("index", "list", "--index", index, "--json").out.splitlines())]
+
+    def told(*words: object) -> list[str]:
+        rows = list(map(from_json, run(*words, "--index", index, "--json").out.splitlines()))
+        return [
+            os.fsdecode(unquote_to_bytes(row["path_encoded"])) if "path_encoded" in row else row["path"] for row in rows
+        ]
+
+    paths = told("index", "list")
     assert {os.path.basename(os.fsencode(path)) for path in paths} == set(names)
     assert "caf\\udce9.mp4" in run("search", "a dog", "--index", index).out
-    found = [json.loads(row)["path"] for row in run("search", "a dog", "--index", index, "--json").out.splitlines()]
+    found = told("search", "a dog")
     assert sorted(found) == sorted(paths)
     assert all(os.path.exists(path) for path in found)
+    (odd_name,) = (path for path in found if "caf" in path)
+    assert told("mark", "a dog", odd_name, "--good") == [odd_name]
+    assert told("mark", "--list") == [odd_name]
     assert run("index", "remove", found[0], "--index", index).out.startswith("1 file taken out")
     odd = tmp_path / os.fsdecode(b"\xff.index")
     assert "its name is no UTF-8 text" in refused(1, "index", folder, "--index", odd)

@@ -143,6 +143,16 @@ def test_metadata_and_where(folder: Path) -> None:
     assert [row["metadata"] for row in rows if Path(row["path"]).stem == "long"] == [{}]
 
 
+def test_rows_that_name_no_file_are_counted(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "some.csv").write_text("path,x\nrb,1\nnobody,2\nnothing,3\n")
+    words = ["search", "red", "--index", folder / "index", "--metadata", tmp_path / "some.csv"]
+    for more in ([], ["--where", "x=1"]):
+        assert (
+            run(*words, *more).err
+            == f"{tmp_path}/some.csv: 2 of 3 rows name no file of the index, the first in line 3.\n"
+        )
+
+
 def test_moments_and_the_best_moment(folder: Path) -> None:
     several = answers(folder, "red", "--moments", "-k", 50, "--show-duplicates")
     assert stems(several).count("long") == 2

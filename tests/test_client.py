@@ -60,6 +60,7 @@ def test_every_verb(client: Client, tmp_path: Path) -> None:
     assert client.thumbnail(hit)[:2] == b"\xff\xd8"
     kept = client.feedback("blue", hit, good=True)
     assert kept is not None
+    assert (kept.start, kept.end, kept.peak) == (hit.start, hit.end, hit.peak)
     assert client.judged() == [kept]
     assert client.feedback("blue", hit, good=None) is None
     assert client.judged() == []

@@ -90,6 +90,32 @@ def test_the_parts_add_up_to_the_hit_s_score(found: list[tuple[Hit, Explanation]
         assert hit.peak == max(why.frames, key=lambda frame: frame.cosine).time
 
 
+def test_the_parts_of_every_moment_add_up_to_its_own_score(tmp_path: Path) -> None:
+    films = {name: torch.cat([rows] * 2) for name, rows in random_videos(6).items()}
+    searcher = Searcher(index_of(tmp_path / "index", films, segment=12), Explaining())
+    hits = searcher.search(QUERY, 100, moments=True)
+    found = list(zip(hits, explain(searcher, QUERY, hits), strict=True))
+    for hit, why in found:
+        assert why.score == pytest.approx(hit.score, abs=1e-6)
+        parts = sum(frame.contribution for frame in why.frames if frame.contribution is not None) + why.rest
+        assert parts + why.moment == pytest.approx(hit.score, abs=1e-5)
+        best = max(frame.cosine for frame in why.frames)
+        (own,) = (frame.cosine for frame in why.frames if frame.time == hit.peak)
+        assert why.moment == pytest.approx(own - best, abs=2e-6)
+        assert [frame.inside for frame in why.frames] == [hit.start <= frame.time < hit.end for frame in why.frames]
+    assert any(why.moment < -0.01 for _, why in found)
+    assert any(why.moment == 0 for _, why in found)
+    assert any(not frame.inside for _, why in found for frame in why.frames)
+
+
+def test_without_a_span_and_between_frames(searcher: Searcher) -> None:
+    (hit,) = searcher.search(QUERY, 1)
+    (why,) = explain(searcher, QUERY, [(hit.path, hit.peak)])
+    assert all(frame.inside for frame in why.frames)
+    (line,) = explain(searcher, QUERY, [hit._replace(start=hit.peak + 0.2, end=hit.peak + 0.4)])
+    assert [frame.time for frame in line.frames if frame.inside] == [hit.peak]
+
+
 def test_frames_and_curve_by_loops(videos: dict[str, torch.Tensor], found: list[tuple[Hit, Explanation]]) -> None:
     text = text_of(QUERY)
     for _, why in found:

@@ -8,11 +8,13 @@ import json
 import os
 import string
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic_core import from_json
 
 from reelseek.index.export_text import csv_table, json_lines, parts, safe_name, shown, subrip, web_vtt
 from reelseek.records import Hit
@@ -34,21 +36,36 @@ def content(made) -> bytes:
 
 def test_json_lines_keep_everything() -> None:
     found = hits("/a/b.mp4", ODD)
-    lines = content(json_lines(EVIL, found)).decode("ascii").splitlines()
-    rows = [json.loads(line) for line in lines]
-    assert [Hit(**{key: row[key] for key in Hit._fields}) for row in rows] == found
-    assert [(row["query"], row["rank"]) for row in rows] == [(EVIL, 1), (EVIL, 2)]
-    assert os.fsencode(rows[1]["path"]) == os.fsencode(ODD)
+    rows = [json.loads(line) for line in content(json_lines(EVIL, found)).decode("ascii").splitlines()]
+    escaped = [hit._replace(path=hit.path.replace("\udce9", "\\udce9")) for hit in found]
+    assert [Hit(**{key: row[key] for key in Hit._fields}) for row in rows] == escaped
+    assert [(row["query"], row["rank"]) for row in rows] == [(EVIL.replace("\udce9", "\\udce9"), n) for n in (1, 2)]
+    assert "path_encoded" not in rows[0]
+    assert unquote_to_bytes(rows[1]["path_encoded"]) == os.fsencode(ODD)
+
+
+def test_json_is_text_that_every_reader_takes() -> None:
+    record = {
+        "path": ODD,
+        "parts": [{"what": "\udce9"}],
+        "alike": [{"path": ODD}, {"path": "/a"}],
+        "metadata": {"\udce9": 1},
+    }
+    for line in content(json_lines(EVIL, [record, *hits(ODD)])).decode("ascii").splitlines():
+        from_json(line)  # refuses lone surrogates
+    row = json.loads(content(json_lines(EVIL, [record])))
+    assert [unquote_to_bytes(other.get("path_encoded", "")) for other in row["alike"]] == [os.fsencode(ODD), b""]
 
 
 def test_csv_keeps_what_text_can_and_escapes_the_rest() -> None:
     found = hits('/a/b, "c".mp4', ODD)
     read = list(csv.reader(io.StringIO(content(csv_table(EVIL, found)).decode("utf-8"), newline="")))
-    assert read[0] == ["query", "rank", "path", "start", "end", "score", "peak", "probability"]
+    assert read[0] == ["query", "rank", "path", "start", "end", "score", "peak", "probability", "path_encoded"]
     assert [row[2] for row in read[1:]] == [found[0].path, ODD.replace("\udce9", "\\udce9")]
     assert {row[0] for row in read[1:]} == {EVIL.replace("\udce9", "\\udce9")}
     assert [tuple(map(float, row[3:7])) for row in read[1:]] == [tuple(hit)[1:5] for hit in found]
     assert {row[7] for row in read[1:]} == {""}  # it was not asked for
+    assert [unquote_to_bytes(row[8]) for row in read[1:]] == [b"", os.fsencode(ODD)]
 
 
 def test_csv_gives_every_value_of_an_object_its_column() -> None:
@@ -64,6 +81,7 @@ def test_csv_gives_every_value_of_an_object_its_column() -> None:
     assert [json.loads(row["parts"]) for row in read] == [record["parts"]] * 2
     assert {(row["metadata.a"], row["metadata.a.b"]) for row in read} == {("'=1", "x")}
     rows = [json.loads(line) for line in content(json_lines("q", records)).decode("ascii").splitlines()]
+    records[1]["heard"] = {"text": "\\udce9"}
     assert rows == [{"query": "q", "rank": 1, **records[0]}, {"query": "q", "rank": 2, **records[1]}]
 
 
@@ -167,7 +185,10 @@ def test_safe_names_of_names_that_would_lead_elsewhere(path: str, name: str) -> 
 def test_any_names_give_readable_json_and_csv(names: list[str]) -> None:
     found = hits(*names)
     rows = [json.loads(line) for line in content(json_lines("q", found)).decode().splitlines()]
-    assert [row["path"] for row in rows] == names
+    exact = [
+        os.fsdecode(unquote_to_bytes(row["path_encoded"])) if "path_encoded" in row else row["path"] for row in rows
+    ]
+    assert exact == names
     text = content(csv_table("q", found)).decode("utf-8")
     if "\x00" not in text:  # no file name has it
         assert len(list(csv.reader(io.StringIO(text, newline="")))) == len(names) + 1

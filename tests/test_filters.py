@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -109,7 +110,7 @@ def test_a_folder_that_holds_nothing_of_the_index_is_named():
         passing(below=(Path("/films"), Path("/films/alp")))
 
 
-CSV = "path,camera,rating\nalps/a.mp4,GoPro,4\nb,gopro ,10\n/films/alpsee/a.mp4,Nikon,\nc.final,,x\n"
+CSV = "path,camera,rating\nalps/a.mp4,GoPro,4\nb,gopro ,10\n/films/alpsee/a.mp4,Nikon,\nc.final,,1e1\n"
 
 
 @pytest.mark.parametrize(
@@ -117,12 +118,12 @@ CSV = "path,camera,rating\nalps/a.mp4,GoPro,4\nb,gopro ,10\n/films/alpsee/a.mp4,
     [
         (["camera=gopro"], ["alps/a.mp4", "alps/b.mp4"]),
         (["camera!=GoPro"], ["alpsee/a.mp4"]),
-        (["rating>=4"], ["alps/a.mp4", "alps/b.mp4"]),
-        (["rating>4"], ["alps/b.mp4"]),
+        (["rating>=4"], ["alps/a.mp4", "alps/b.mp4", "c.final.mkv"]),
+        (["rating>4"], ["alps/b.mp4", "c.final.mkv"]),
         (["rating<10"], ["alps/a.mp4"]),
-        (["rating<=10.0"], ["alps/a.mp4", "alps/b.mp4"]),
+        (["rating<=9.9"], ["alps/a.mp4"]),
         (["rating=4.0"], ["alps/a.mp4"]),
-        (["rating=x"], ["c.final.mkv"]),
+        (["rating=10"], ["alps/b.mp4", "c.final.mkv"]),
         (["rating="], ["alpsee/a.mp4"]),
         (["camera=GoPro", "rating<5"], ["alps/a.mp4"]),
     ],
@@ -132,10 +133,105 @@ def test_conditions_on_columns(tmp_path, conditions, names):
     assert passing(metadata=table(tmp_path, CSV), where=where) == [f"/films/{name}" for name in names]
 
 
+@pytest.mark.parametrize(
+    ("conditions", "names"),
+    [
+        (["rating>=4"], ["alps/a.mp4", "c.final.mkv"]),
+        (["rating>=4,5"], ["alps/a.mp4", "c.final.mkv"]),
+        (["rating>4.5"], ["c.final.mkv"]),
+        (["rating=4.5"], ["alps/a.mp4"]),
+        (["rating<-1,2"], ["alpsee/a.mp4"]),
+    ],
+)
+def test_a_table_of_semicolons_may_have_decimal_commas(tmp_path, conditions, names):
+    metadata = table(tmp_path, "path;rating\nalps/a.mp4;4,5\nb;0,5\nalpsee/a;-1,25\nc.final;5\n")
+    assert passing(metadata=metadata, where=tuple(map(parse_condition, conditions))) == [f"/films/{n}" for n in names]
+
+
+def test_a_comma_is_no_decimal_point_in_a_table_of_commas(tmp_path):
+    metadata = table(tmp_path, 'path,size\nb,"1,500"\n')
+    with pytest.raises(ConfigError, match="'1,000' is neither"):
+        passing(metadata=metadata, where=(parse_condition("size>1,000"),))
+    with pytest.raises(DataError, match=r"table\.csv, line 2: its size is '1,500'"):
+        passing(metadata=metadata, where=(parse_condition("size>1000"),))
+
+
+DATES = "path,taken\nalps/a.mp4,2024-05-01\nb,2024-05-31T23:59\nalpsee/a,2024-06-01 00:00\nc.final,\n"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "names"),
+    [
+        (["taken>=2024-05-01"], "abs"),
+        (["taken>2024-05-01"], "bs"),
+        (["taken<=2024-05-31"], "ab"),
+        (["taken<2024-05-31"], "a"),
+        (["taken>2024-05-31"], "s"),
+        (["taken>=2024-05-01", "taken<=2024-05-01"], "a"),
+        (["taken>2024-05-31T12:00"], "bs"),
+        (["taken<2024-05-01T00:01"], "a"),
+    ],
+)
+def test_dates_in_a_column_compare(tmp_path, conditions, names):
+    where = tuple(map(parse_condition, conditions))
+    paths = {"a": "/films/alps/a.mp4", "b": "/films/alps/b.mp4", "s": "/films/alpsee/a.mp4"}
+    assert passing(metadata=table(tmp_path, DATES), where=where) == [paths[name] for name in names]
+
+
+@pytest.mark.parametrize(
+    ("condition", "cell"),
+    [("x>=4", "high"), ("x<4", "2024-05-01"), ("x>2024-05-01", "4"), ("x>2024-05-01", "1.5.2024"), ("x>4", "nan")],
+)
+def test_a_cell_that_cannot_be_compared_is_named(tmp_path, condition, cell):
+    metadata = table(tmp_path, f"path,camera,x\nb,GoPro,\nc.final,Nikon,{cell}\ngone,GoPro,{cell}\n")
+    where = parse_condition(condition)
+    with pytest.raises(DataError, match=rf"table\.csv, line 3: its x is '{cell}', .*Correct it"):
+        passing(metadata=metadata, where=(where,))
+    # what another condition leaves out, and a row without a file, need no value
+    assert passing(metadata=metadata, where=(where, parse_condition("camera=GoPro"))) == []
+
+
 def test_a_file_without_a_row_passes_no_condition(tmp_path):
     few = table(tmp_path, "video;camera\nb;GoPro\n")
     assert passing(metadata=few, where=(parse_condition("camera!=Nikon"),)) == ["/films/alps/b.mp4"]
     assert len(passing(metadata=few)) == 4
+
+
+def test_names_match_whatever_way_a_letter_is_written(tmp_path):
+    composed, parted = "/films/caf\u00e9.mp4", "/films/caf\u00e9 noir.mp4"
+    files = [
+        file(unicodedata.normalize("NFD", composed)),
+        file(parted),
+        file("/Films/STRASSE.MP4"),
+        file("/films/z.mp4"),
+    ]
+    text = (
+        unicodedata.normalize("NFD", "path,x\nfilms/cafe\u0301 noir,2\n")
+        + "caf\u00e9,1\nfilms/Stra\u00dfe,3\nq,4\ny,5\n"
+    )
+    metadata = table(tmp_path, text)
+    matched = metadata.of_files(by_path(files))
+    assert {str(path): row["x"] for path, row in matched.rows.items()} == {
+        str(files[0].path): "1", parted: "2", "/Films/STRASSE.MP4": "3",
+    }  # fmt: skip
+    assert (list(matched.unclear), list(matched.unnamed)) == ([], [5, 6])
+    note = metadata.note(metadata._matched[0])
+    assert note.endswith("table.csv: 2 of 5 rows name no file of the index, the first in line 5.")
+    assert table(tmp_path, "path,x\nz,1\n").note(by_path(files)) == ""
+
+
+def test_an_exact_name_goes_before_one_in_other_letters(tmp_path):
+    rows = table(tmp_path, "path,x\nA.mp4,1\na.mp4,2\n")
+    both = rows.of_files(by_path([file("/v/a.mp4"), file("/v/A.mp4")]))
+    assert {str(path): row["x"] for path, row in both.rows.items()} == {"/v/A.mp4": "1", "/v/a.mp4": "2"}
+    one = rows.of_files(by_path([file("/v/a.mp4")]))
+    assert ({str(path): row["x"] for path, row in one.rows.items()}, list(one.unnamed)) == ({"/v/a.mp4": "2"}, [2])
+    forms = [file("/v/" + unicodedata.normalize(form, "\u00e9.mp4")) for form in ("NFC", "NFD")]
+    assert [str(path) for path in table(tmp_path, "path,x\n\u00e9,1\n").of_files(by_path(forms)).rows] == [
+        "/v/\u00e9.mp4"
+    ]
+    several = table(tmp_path, "path,x\nA.MP4,1\n").of_files(by_path([file("/v/a.mp4"), file("/w/a.mp4")]))
+    assert "names 2 files" in several.unclear[0][1]
 
 
 def test_copies_share_a_row(tmp_path):

@@ -66,6 +66,32 @@ def test_a_mark_can_be_taken_back_and_given_again(index: Path, at: float) -> Non
     assert read_marks(index) == [other, RED]
 
 
+def test_a_whole_file_and_its_first_moment_are_two_marks(index: Path) -> None:
+    whole, first = RED._replace(peak=0.0), RED._replace(end=0.0, peak=0.0, good=False)
+    for one, other in ((whole, first), (first, whole)):
+        keep_mark(index, one)
+        keep_mark(index, other)
+        assert read_marks(index) == [one, other]
+        assert drop_mark(index, one.query, one.content_hash, one.peak, (one.start, one.end))
+        assert not drop_mark(index, one.query, one.content_hash, one.peak, (one.start, one.end))
+        assert read_marks(index) == [other]
+        assert drop_mark(index, other.query, other.content_hash, other.peak)
+    keep_mark(index, whole)
+    keep_mark(index, first)
+    assert drop_mark(index, RED.query, RED.content_hash, 0.0)
+    assert read_marks(index) == []
+
+
+def test_spans_with_one_best_frame_are_marks_of_their_own(index: Path) -> None:
+    early, late = RED._replace(start=0.25, end=0.5), RED._replace(start=0.5, end=1.0, good=False)
+    for mark in (early, late):
+        keep_mark(index, mark)
+    assert read_marks(index) == [early, late]
+    changed = late._replace(start=0.5002, end=0.9998, good=True)
+    keep_mark(index, changed)
+    assert read_marks(index) == [early, changed]
+
+
 def test_what_is_taken_back_of_a_file_says_nothing_of_what_lay_there_before(index: Path) -> None:
     before, now = RED._replace(peak=0.0), RED._replace(peak=0.0, content_hash="bb" * 16, good=False)
     keep_mark(index, before)

@@ -53,6 +53,22 @@ def test_marking_listing_and_taking_back(films: Path) -> None:
     assert "no such mark" in refused(1, "mark", "--index", index, "something red", films / "red.avi", "--undo")
 
 
+def test_a_whole_file_and_its_beginning_are_marked_apart(films: Path) -> None:
+    words = ["mark", "--index", films / "index", "something red", films / "red.avi"]
+    assert run(*words, "--good").code == 0
+    assert run(*words, "--at", "0:00", "--bad").code == 0
+    whole, first = read_marks(films / "index")
+    assert (whole.end, whole.good, first.end, first.good) == (1.5, True, 0.0, False)
+    lines = run("mark", "--index", films / "index", "--list").out.splitlines()
+    assert [line.split()[-2] for line in lines[-2:]] == ["whole", "0:00.0"]
+    assert run(*words, "--at", "0", "--undo").code == 0
+    assert read_marks(films / "index") == [whole]
+    assert "no such mark" in refused(1, *words, "--at", "0", "--undo")
+    assert run(*words, "--at", "0", "--good").code == 0
+    assert run(*words, "--undo").code == 0
+    assert read_marks(films / "index") == []
+
+
 def test_what_is_kept_and_taken_back_is_told_as_json_too(films: Path) -> None:
     words = ["mark", "--index", films / "index", "something red", films / "red.avi", "--json"]
     kept = json.loads(run(*words, "--bad").out)

@@ -162,6 +162,15 @@ def test_feedback_is_kept_with_the_index(index: Path) -> None:
     assert [(mark.query, mark.path, mark.good) for mark in read_marks(index)] == [("green", hit["path"], True)]
     assert call(index, "feedback", {**said, "good": None})["kept"] is None
     assert read_marks(index) == []
+    span = {"start": hit["start"], "end": hit["end"]}
+    kept = call(index, "feedback", {**said, **span, "good": False})["kept"]
+    assert (kept["start"], kept["end"], kept["good"]) == (hit["start"], hit["end"], False)
+    assert call(index, "feedback", {**said, "start": 0.0, "end": 0.1, "good": None})["kept"] is None
+    assert len(read_marks(index)) == 1
+    assert call(index, "feedback", {**said, **span, "good": None})["kept"] is None
+    assert read_marks(index) == []
+    assert "lasts" in call(index, "feedback", {**said, "start": 0.0, "end": 99.0, "good": True})
+    assert "give both" in call(index, "feedback", {**said, "start": 0.0, "good": True})
     assert "which query" in call(index, "feedback", {**said, "query": " ", "good": True})
     assert "does not hold it any more" in call(index, "feedback", {**said, "path": "/nowhere.mp4", "good": True})
 

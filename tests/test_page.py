@@ -585,6 +585,8 @@ def test_thumbs_are_kept_and_taken_back(page_at: Open) -> None:
     hits = answers(page, "a green field")
     kept = [mark for mark in page.request.get("/api/feedback").json()["kept"] if mark["q"] == "a green field"]
     assert [(mark["id"], mark["good"]) for mark in kept] == [(hits[0]["id"], True), (hits[1]["id"], False)]
+    for mark, hit in zip(kept, hits, strict=False):
+        assert [mark[name] for name in ("start", "end", "peak")] == [hit[name] for name in ("start", "end", "peak")]
     again = page_at("?q=a+green+field")
     expect(again.locator(".results .up").first).to_have_attribute("aria-pressed", "true")
     expect(again.locator(".results .down").nth(1)).to_have_attribute("aria-pressed", "true")

@@ -78,6 +78,10 @@ def test_only_models_of_english_get_a_note() -> None:
 
 def test_every_text_of_a_query_is_looked_at() -> None:
     assert note_of(Query("a dog", then="собака бежит"), method("offline"))
+    assert "subtitles are searched for its words" in note_of(Query("собака бежит"), method("offline"), spoken=True)
+    unwanted = note_of(Query("a dog", without=("собака бежит",)), method("offline"), spoken=True)
+    assert unwanted.endswith("expect noise, and ask in English.")
+    assert note_of(Query("a dog"), method("offline"), spoken=True) == ""
     assert note_of(Query(image=Path("собака.jpg")), method("offline")) == ""
 
 

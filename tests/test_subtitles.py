@@ -97,6 +97,24 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
     assert read(tmp_path / "a.srt") == ([Cue(1.0, 2.0, "Ärger über ß")], 0)
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
+def test_windows_subtitles_keep_every_word(tmp_path: Path, end: str) -> None:
+    words = "It’s late …\n…\nthe butler did it – “€5”, he said"
+    text = f"1\n00:00:01,000 --> 00:00:02,000\n{words}\n\n2\n00:00:03,000 --> 00:00:04,000\nnext\n"
+    (tmp_path / "a.srt").write_bytes(text.replace("\n", end).encode("cp1252"))
+    assert read(tmp_path / "a.srt") == ([Cue(1.0, 2.0, words.replace("\n", " ")), Cue(3.0, 4.0, "next")], 0)
+
+
+def test_bytes_without_a_meaning_in_windows_1252_end_no_line(tmp_path: Path) -> None:
+    (tmp_path / "a.srt").write_bytes(b"1\n00:00:01,000 --> 00:00:02,000\none \x81\x8d\x8f\x90\x9d\nt\xe9 two\n")
+    assert read(tmp_path / "a.srt") == ([Cue(1.0, 2.0, "one té two")], 0)
+
+
+@pytest.mark.parametrize("letter", ["\x85", "\x0b", "\x0c", "\x1c", "\u2028", "\u2029"])
+def test_only_line_feeds_and_returns_end_a_line(letter: str) -> None:
+    assert parse(f"00:01.000 --> 00:02.000\none{letter}{letter}two") == ([Cue(1.0, 2.0, "one two")], 0)
+
+
 def test_files_that_are_no_subtitles_are_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.srt").write_bytes(bytes(range(256)) * 9)
     with pytest.raises(ReelseekError, match="no cue"):
@@ -293,6 +311,12 @@ def test_what_is_said_everywhere_is_no_evidence() -> None:
     assert documents.scores("zebra").tolist() == [0, 0, 0]
 
 
+def test_words_are_the_same_however_their_letters_are_composed() -> None:
+    assert (
+        words_of("un cafe\u0301 NAI\u0308F") == words_of("un caf\u00e9 NA\u00cfF") == ["un", "caf\u00e9", "na\u00eff"]
+    )
+
+
 def test_words() -> None:
     assert words_of("Don’t STOP, Straße_9!") == ["don't", "stop", "strasse", "9"]
     assert words_of("東京タワー") == ["東京", "京タ", "タワ", "ワー"]
@@ -486,6 +510,10 @@ def test_the_command(tmp_path: Path) -> None:
     lines = cli_world.run("search", "the president speaks", "--index", index, "--subtitles", "--json").out.splitlines()
     assert json.loads(lines[0])["heard"]["start"] == 0.5
     assert "ranks" in cli_world.refused(2, "search", "x", "--index", index, "--subtitles", "--probability")
+    german = ["search", "der Hund und die Frau", "--index", index, "-k", 1]
+    assert "expect noise, and ask in English" in cli_world.run(*german).out
+    assert "subtitles are searched for its words" in cli_world.run(*german, "--subtitles").out
     (films / "brown.srt").unlink()
     assert cli_world.run("index", films, "--index", index, "--json").code == 0
+    assert "expect noise, and ask in English" in cli_world.run(*german, "--subtitles").out
     assert "no subtitles" in cli_world.run("search", "x", "--index", index, "--subtitles").err

@@ -224,6 +224,9 @@ def test_a_hit_is_explained_by_its_id_and_peak(client, library):
         ({"t": "nan"}, 400, "t: "),
         ({"t": "-1"}, 400, "t: "),
         ({"t": None}, 400, "t: "),
+        ({"start": 1.5}, 400, "start and end: give both"),
+        ({"start": 2, "end": 1}, 400, "start and end: give both"),
+        ({"start": "nan", "end": 1}, 400, "start: "),
         ({"q": None}, 400, "q: "),
     ],
 )

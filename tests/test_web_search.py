@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from reelseek.index.ask import ask
 from reelseek.index.cards import open_index
 from reelseek.index.disk import PROGRESS, locked
 from reelseek.index.filters import read_metadata
+from reelseek.index.marks import read_marks
 from reelseek.index.query import Query
 from reelseek.index.search import Searcher
 from reelseek.index.subtitles import version
@@ -140,6 +142,15 @@ def test_filters(client, made):
     assert names(hits(client, q="red", duplicates=True, where=["camera=gopro"])) == ["rg.avi"]
     (hit,) = hits(client, q="red", duplicates=True, where=["camera!=gopro"])
     assert hit["metadata"] == {"video": "gb", "camera": "<b>Sony"}
+
+
+def test_rows_that_name_no_file_are_told_where_the_table_filters(searcher, made):
+    (made[0] / "more.csv").write_text("video,camera\ngb,Sony\nnobody,Sony\n")
+    service = Service(searcher, metadata=read_metadata(made[0] / "more.csv"))
+    with TestClient(create_app(service, thumbnail=thumbnail), base_url=HERE) as client:
+        said = client.get("/api/search", params={"q": "red", "where": ["camera=sony"]}).json()["note"]
+        assert said.endswith("more.csv: 1 of 2 rows name no file of the index, the first in line 3.")
+        assert client.get("/api/search", params={"q": "red"}).json()["note"] == ""
 
 
 def test_dates(client):
@@ -343,6 +354,16 @@ def test_a_hit_is_explained(client):
     assert [word["text"] for word in why["words"]] == ["red", "dog"]
 
 
+def test_every_moment_is_explained_as_its_own(client):
+    for hit in hits(client, q="red", k=50, moments=True):
+        asked = {"q": "red", "id": hit["id"], "t": hit["peak"], "start": hit["start"], "end": hit["end"]}
+        why = client.get("/api/explain", params=asked).json()
+        assert why["score"] == pytest.approx(hit["score"], abs=1e-5)
+        inside = [frame["time"] for frame in why["frames"] if frame["inside"]]
+        assert inside == [f["time"] for f in why["frames"] if hit["start"] - 1e-3 < f["time"] < hit["end"] - 1e-3]
+        assert hit["peak"] == pytest.approx(min(inside, key=lambda time: abs(time - hit["peak"])), abs=1e-3)
+
+
 # ---- feedback
 
 
@@ -352,15 +373,44 @@ def test_feedback_is_kept_changed_and_taken_back(client):
     for good in (True, False):
         kept = client.post("/api/feedback", json={**said, "good": good}).json()["kept"]
         assert (kept["q"], kept["id"], kept["peak"], kept["good"]) == ("white", hit["id"], hit["peak"], good)
+        assert (kept["start"], kept["end"]) == (hit["peak"], hit["peak"])  # the frame alone
         assert client.get("/api/feedback").json() == {"kept": [kept]}
     assert client.post("/api/feedback", json={**said, "good": None}).json() == {"kept": None}
     assert client.get("/api/feedback").json() == {"kept": []}
+
+
+def test_what_is_said_of_a_moment_or_a_line_is_about_its_span(client, made):
+    def said_of(hit: dict, good: bool | None) -> dict | None:
+        place = {"id": hit["id"], "t": hit["peak"], "start": hit["start"], "end": hit["end"]}
+        answer = client.post("/api/feedback", json={"q": "general sleeps", **place, "good": good})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["kept"]
+
+    found = hits(client, q="general sleeps", k=50, moments=True, subtitles=True)
+    line = next(hit for hit in found if hit["heard"])
+    other = {**line, "start": line["end"], "end": line["end"] + 0.25}  # a second line under the same frame
+    for hit, good in ((line, True), (other, False)):
+        kept = said_of(hit, good)
+        assert [kept[name] for name in ("start", "end", "peak")] == [hit[name] for name in ("start", "end", "peak")]
+    marks = read_marks(made[1])
+    assert [(mark.start, mark.end, mark.good) for mark in marks] == [(1.6, 2.4, True), (2.4, 2.65, False)]
+    assert said_of(line, None) is None
+    assert [mark.good for mark in read_marks(made[1])] == [False]
+    said_of(line, True)
+    frame = {"q": "general sleeps", "id": line["id"], "t": line["peak"], "good": None}
+    assert client.post("/api/feedback", json=frame).json() == {"kept": None}
+    assert read_marks(made[1]) == []
 
 
 @pytest.mark.parametrize(
     ("changed", "status"),
     [
         ({"q": " "}, 400),
+        ({"start": 0.0}, 400),
+        ({"start": 1.0, "end": 0.5}, 400),
+        ({"start": -1.0, "end": 0.5}, 400),
+        ({"start": 0.0, "end": 99.0}, 400),
+        ({"start": 0.0, "end": "soon"}, 400),
         ({"q": "\ud800"}, 400),
         ({"id": "0" * 24}, 404),
         ({"t": 99.0}, 404),
@@ -486,6 +536,23 @@ def test_what_is_said_answers_too(client: TestClient) -> None:
         answer = client.get("/api/search", params={**wrong, "subtitles": 1})
         assert answer.status_code == 400
         assert "subtitles" in answer.json()["error"]
+
+
+def test_only_pictures_need_english_where_subtitles_are_searched(client, searcher, tmp_path):
+    searcher.method.backbone = SimpleNamespace(name="offline")
+    german = {"q": "der Hund und die Frau", "k": 1}
+
+    def note(client: TestClient, **more: object) -> str:
+        said: str = client.get("/api/search", params={**german, **more}).json()["note"]
+        return said
+
+    assert note(client).endswith("expect noise, and ask in English.")
+    assert "subtitles are searched for its words" in note(client, subtitles=1)
+    clip(tmp_path / "films" / "a.avi", ["red"])
+    update(tmp_path / "index", tmp_path / "films")
+    mute = Service(Searcher(open_index(tmp_path / "index"), searcher.method))
+    with TestClient(create_app(mute, thumbnail=thumbnail), base_url=HERE) as client:
+        assert note(client, subtitles=1).endswith("expect noise, and ask in English.")
 
 
 def test_subtitles_without_a_word_count_for_nothing(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ class Library:
             heard=Heard("/v/a.srt", 2.0, 3.0, "<b>hello\u202e", 1, 1),
         )
 
-    def explain(self, query, path, peak, *, content):
+    def explain(self, query, path, peak, *, span, content):
         self.explained.append((query, path, peak))
         if self.error is not None:
             raise self.error
@@ -81,18 +81,18 @@ class Library:
     def named(self, text):
         return {"/v\\udcff": "/v\udcff"}.get(text, text)
 
-    def judge(self, query, path, peak, good, *, content):
+    def judge(self, query, path, peak, good, *, span, content):
         if good is None:
             self.marks.pop((query, path, peak), None)
             return None
-        mark = Mark(query, path, content, 1.5, 4.0, peak, good, 1.7e9)
+        mark = Mark(query, path, content, *(span or (peak, peak)), peak, good, 1.7e9)
         self.marks[query, path, peak] = Judged(mark, path)
         return self.marks[query, path, peak]
 
     def judged(self):
         return list(self.marks.values())
 
-    def note(self, query):
+    def note(self, query, *, filters, subtitles):
         return "Ask in English." if query.text.startswith("ein ") else ""
 
     def content(self, path):

@@ -89,7 +89,8 @@ class Client:
 
     def explain(self, text: str, place: Place) -> ExplainAnswer:
         """Why a hit of a sentence has its score."""
-        return self._get("/api/explain", {"q": text, "id": place.id, "t": place.peak}, ExplainAnswer)
+        asked = {"q": text, "id": place.id, "t": place.peak, "start": place.start, "end": place.end}
+        return self._get("/api/explain", asked, ExplainAnswer)
 
     def curve(self, text: str, place: Place) -> CurveAnswer:
         """The cosine of a sentence with every stored frame of a hit's video."""
@@ -101,7 +102,7 @@ class Client:
 
     def feedback(self, text: str, place: Place, good: bool | None) -> Kept | None:
         """Say whether a hit is what was meant; None takes that back. Returns what is kept of it now."""
-        said = Judgement(q=text, id=place.id, t=place.peak, good=good)
+        said = Judgement(q=text, id=place.id, t=place.peak, start=place.start, end=place.end, good=good)
         body = said.model_dump_json().encode()
         return self._ask("POST", "/api/feedback", {}, FeedbackAnswer, body, "application/json").kept
 

@@ -15,9 +15,9 @@ NAMED = 3
 """Frames that are named with their numbers, best first."""
 INDENT = "    "
 HOW_TO_READ = (
-    "frames: what each adds to the score (with the rest, where there is one, they sum to it), or its cosine where the\n"
-    "method cannot say. words: how much more each word raises this score than it raises the average score in this\n"
-    "index."
+    "frames: what each adds to the score (with the rest and the moment's part, where there are such, they sum to it),\n"
+    "or its cosine where the method cannot say. words: how much more each word raises this score than it raises the\n"
+    "average score in this index."
 )
 
 
@@ -26,10 +26,12 @@ def account(why: Explanation) -> list[str]:
     lines = [_line("frames", _frames(why))]
     if why.rest:
         lines.append(_line("rest", f"{why.rest:+.4f} from no single frame"))
+    if why.moment:
+        lines.append(_line("moment", f"{why.moment:+.4f} since its segment has a better one"))
     if why.words:
         lines.append(_line("words", "  ".join(_word(word) for word in why.words)))
     if why.increment is not None:
-        lines.append(_line("increment", _increment(why.increment, why.score)))
+        lines.append(_line("increment", _increment(why.increment, why.score - why.moment)))
     lines += [_line(stream.name, ", ".join(_stream(stream))) for stream in why.streams]
     return lines
 
@@ -47,7 +49,7 @@ def _line(name: str, text: str) -> str:
 
 
 def _frames(why: Explanation) -> str:
-    leading = sorted(why.frames, key=_height, reverse=True)[:NAMED]
+    leading = sorted(why.frames, key=lambda frame: (frame.inside, _height(frame)), reverse=True)[:NAMED]
     return f"{bars([_height(frame) for frame in why.frames])}  {'  '.join(_frame(frame) for frame in leading)}"
 
 
@@ -56,9 +58,11 @@ def _height(frame: FrameShare) -> float:
 
 
 def _frame(frame: FrameShare) -> str:
+    outside = "" if frame.inside else ", outside the span"
     if frame.contribution is None or frame.weight is None:
-        return f"{clock(frame.time)} (cosine {frame.cosine:.3f})"
-    return f"{clock(frame.time)} {frame.contribution:+.4f} (cosine {frame.cosine:.3f}, weight {frame.weight:.0%})"
+        return f"{clock(frame.time)} (cosine {frame.cosine:.3f}{outside})"
+    numbers = f"cosine {frame.cosine:.3f}, weight {frame.weight:.0%}{outside}"
+    return f"{clock(frame.time)} {frame.contribution:+.4f} ({numbers})"
 
 
 def _word(word: WordShare) -> str:

@@ -18,7 +18,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from reelseek.app.guard import shown
-from reelseek.app.schema import MOST_CHARACTERS, MOST_HITS, Seconds
+from reelseek.app.schema import MOST_CHARACTERS, MOST_HITS, Seconds, span_of
 from reelseek.app.service import Service
 from reelseek.errors import ConfigError, ReelseekError
 from reelseek.index.calibration import nothing_matches
@@ -109,7 +109,7 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
             )
             return {
                 "query": str(query),
-                "note": service.note(query),
+                "note": service.note(query, filters=filters, subtitles=subtitles),
                 "nothing_matches": nothing_matches(answers),
                 "hits": [found.plain() for found in answers],
             }
@@ -127,18 +127,34 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
         return _answered(service, answer)
 
     @server.tool(structured_output=True)
-    def explain(query: Text, path: str, peak: Seconds) -> dict[str, Any]:
-        """Say why a hit of a sentence has its score: frames, words and the method's parts. path, peak: of the hit."""
-        return _answered(service, lambda: service.explain(query, service.named(path), peak).to_json())
+    def explain(
+        query: Text, path: str, peak: Seconds, start: Seconds | None = None, end: Seconds | None = None
+    ) -> dict[str, Any]:
+        """Say why a hit of a sentence has its score: frames, words and the method's parts. path, peak, start, end: of
+        the hit. `moment` is what a further moment of a segment scores less than the segment.
+        """
+        return _answered(
+            service,
+            lambda: service.explain(query, service.named(path), peak, span=span_of(start, end)).to_json(),
+        )
 
     @server.tool(structured_output=True)
-    def feedback(query: Text, path: str, peak: Seconds, good: bool | None) -> dict[str, Any]:
-        """Keep whether the person says that a hit is what they meant; null takes that back. path, peak: of the hit."""
+    def feedback(
+        query: Text,
+        path: str,
+        peak: Seconds,
+        good: bool | None,
+        start: Seconds | None = None,
+        end: Seconds | None = None,
+    ) -> dict[str, Any]:
+        """Keep whether the person says that a hit is what they meant; null takes that back. path, peak, start, end: of
+        the hit. Without start and end its frame alone is meant, and null takes back all that was said on that frame.
+        """
 
         def answer() -> dict[str, Any]:
             if not query.strip():
                 raise ConfigError("Feedback is about a sentence: say which query the hit answered.")
-            kept = service.judge(query.strip(), service.named(path), peak, good)
+            kept = service.judge(query.strip(), service.named(path), peak, good, span=span_of(start, end))
             return {"kept": None if kept is None else {**kept.mark._asdict(), "path": kept.path}}
 
         return _answered(service, answer)

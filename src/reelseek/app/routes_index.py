@@ -11,7 +11,17 @@ from reelseek.app.guard import shown
 from reelseek.app.line import Line
 from reelseek.app.media import Files
 from reelseek.app.routes_search import sentence_of
-from reelseek.app.schema import Broken, FeedbackAnswer, FeedbackList, Folder, Indexing, Judgement, Kept, StatusAnswer
+from reelseek.app.schema import (
+    Broken,
+    FeedbackAnswer,
+    FeedbackList,
+    Folder,
+    Indexing,
+    Judgement,
+    Kept,
+    StatusAnswer,
+    span_of,
+)
 from reelseek.app.service import Judged, SearchService
 
 
@@ -43,7 +53,10 @@ def add_index(app: FastAPI, service: SearchService, files: Files, line: Line, *,
     async def judge(request: Request, judgement: Judgement) -> FeedbackAnswer:
         """Keep with the index whether a hit is what was meant, or take that back."""
         query, (path, content) = sentence_of(judgement.q), files.named(judgement.id)
-        kept = await line.run(request, service.judge, query, path, judgement.t, judgement.good, content=content)
+        span = span_of(judgement.start, judgement.end)
+        kept = await line.run(
+            request, service.judge, query, path, judgement.t, judgement.good, span=span, content=content
+        )
         return FeedbackAnswer(kept=None if kept is None else _kept(kept, files))
 
     @app.get("/api/feedback")

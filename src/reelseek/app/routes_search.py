@@ -27,6 +27,7 @@ from reelseek.app.schema import (
     Found,
     SearchAnswer,
     Seconds,
+    span_of,
 )
 from reelseek.app.service import SearchService
 from reelseek.app.upload import Uploads
@@ -58,9 +59,10 @@ def add_search(app: FastAPI, service: SearchService, files: Files, line: Line) -
         request: Request, asked: Asked, query: Sought, find: Callable[..., Sequence[Answer]], **more: Any
     ) -> Any:
         begun = time.perf_counter()
+        filters = filters_of(asked, service)
         settings = {
             **more,
-            "filters": filters_of(asked, service),
+            "filters": filters,
             "moments": _moments(asked),
             "collapse": not asked.duplicates,
             "variety": asked.variety,
@@ -71,7 +73,7 @@ def add_search(app: FastAPI, service: SearchService, files: Files, line: Line) -
             raise HTTPException(400, str(error)) from error
         return SearchAnswer(
             query=shown(_in_words(query)),
-            note=service.note(query),
+            note=shown(service.note(query, filters=filters, subtitles=asked.subtitles)),
             moments=asked.moments,
             seconds=round(time.perf_counter() - begun, 4),
             nothing_matches=nothing_matches(answers),
@@ -125,13 +127,15 @@ def add_search(app: FastAPI, service: SearchService, files: Files, line: Line) -
         q: Sentence,
         id: str,
         t: Annotated[Seconds, Query(description="the hit's peak")],
+        start: Annotated[Seconds | None, Query(description="where the hit begins")] = None,
+        end: Annotated[Seconds | None, Query(description="where the hit ends")] = None,
     ) -> ExplainAnswer:
         """Why a hit of a sentence has its score: frames, words and the method's parts."""
         response.headers["Cache-Control"] = "no-store"
-        query, (path, content) = sentence_of(q), files.named(id)
+        span, query, (path, content) = span_of(start, end), sentence_of(q), files.named(id)
         begun = time.perf_counter()
         try:
-            known = await line.run(request, service.explain, query, path, t, content=content)
+            known = await line.run(request, service.explain, query, path, t, span=span, content=content)
         except ValueError as error:
             raise HTTPException(400, str(error)) from error
         # a path does not travel: who asks knows the file by its id

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from reelseek.errors import ConfigError
 from reelseek.index.explanation import FrameShare, IncrementShare, StreamShare, WordShare
 
 MOST_HITS = 200
@@ -24,6 +25,15 @@ MOST_ASKED = MOST_CHARACTERS + MOST_WORDS * (3 * MOST_TEXTS + 7)
 
 Words = Annotated[str, Field(max_length=MOST_WORDS)]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+
+
+def span_of(start: float | None, end: float | None) -> tuple[float, float] | None:
+    """A span from both its ends; None where neither is given. Raises ConfigError for one alone, and a backward span."""
+    if start is None and end is None:
+        return None
+    if start is None or end is None or end < start:
+        raise ConfigError("start and end: give both, the end not before the start, or neither.")
+    return start, end
 
 
 class Asked(BaseModel):
@@ -127,8 +137,9 @@ class Found(Place):
 class SearchAnswer(BaseModel):
     """Hits, best first. query: all that was asked, in words. seconds: from the request to its answer.
 
-    nothing_matches: whether every hit's probability is known and low. note: what to mind of the query, such as that
-    it is in a language that the model does not know; empty for nothing.
+    nothing_matches: whether every hit's probability is known and low. note: what to mind of the search, such as that
+    its query is in a language that the model does not know, or that rows of the metadata name no file; empty for
+    nothing.
     """
 
     query: str
@@ -194,13 +205,18 @@ class StatusAnswer(BaseModel):
 
 
 class Judgement(BaseModel):
-    """Whether a hit is what a query meant; good: null takes back what was said before. t: the hit's `peak`."""
+    """Whether a hit is what a query meant; good: null takes back what was said before.
+
+    t: the hit's `peak`. start, end: its span; without them the frame alone is meant, and null takes back all on it.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     q: str = Field(max_length=MOST_CHARACTERS)
     id: Words
     t: Seconds
+    start: Seconds | None = None
+    end: Seconds | None = None
     good: bool | None
 
 
@@ -247,6 +263,7 @@ class ExplainAnswer(BaseModel):
     streams: list[StreamShare]
     increment: IncrementShare | None
     curve: list[tuple[float, float]]
+    moment: float
 
 
 class Health(BaseModel):

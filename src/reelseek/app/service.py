@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from reelseek.app.guard import shown
 from reelseek.app.held import LOOK_EVERY, Held, Stamp, unchanged
-from reelseek.errors import IndexMismatch, NotInIndex
+from reelseek.errors import ConfigError, IndexMismatch, NotInIndex
 from reelseek.index.ask import Answer, Moments, ask
 from reelseek.index.cards import open_index
 from reelseek.index.explain import explain
@@ -19,7 +19,7 @@ from reelseek.index.explanation import Explanation
 from reelseek.index.filters import Filters, Metadata
 from reelseek.index.language import note_of
 from reelseek.index.library import status
-from reelseek.index.loaded import Loaded, located, video_of
+from reelseek.index.loaded import SAME_TIME, Loaded, located, video_of
 from reelseek.index.marks import Mark, drop_mark, keep_mark, read_marks
 from reelseek.index.progress import indexing_now
 from reelseek.index.query import Query
@@ -28,6 +28,7 @@ from reelseek.index.seen import Curve, curve
 from reelseek.index.similar import similar
 from reelseek.index.spoken import Said, Spoken, said_now
 from reelseek.index.subtitles import version, with_cues
+from reelseek.records import Hit
 
 MOST_FOLDERS = 500
 
@@ -79,8 +80,13 @@ class SearchService(Protocol):
         """See `reelseek.index.similar.similar`."""
         ...
 
-    def explain(self, query: str, path: str, peak: float, *, content: str) -> Explanation:
-        """Why the hit with this path and peak has its score. NotInIndex; ValueError: a query that cannot be used."""
+    def explain(
+        self, query: str, path: str, peak: float, *, span: tuple[float, float] | None, content: str
+    ) -> Explanation:
+        """Why the hit with this path, peak and span, if it is known, has its score.
+
+        NotInIndex; ValueError: a query that cannot be used.
+        """
         ...
 
     def curve(self, query: str, path: str, *, content: str) -> Curve:
@@ -95,10 +101,21 @@ class SearchService(Protocol):
         """
         ...
 
-    def judge(self, query: str, path: str, peak: float, good: bool | None, *, content: str) -> Judged | None:
-        """Keep whether a hit is what was meant, or take that back (None). NotInIndex where there is no such frame.
+    def judge(
+        self,
+        query: str,
+        path: str,
+        peak: float,
+        good: bool | None,
+        *,
+        span: tuple[float, float] | None,
+        content: str,
+    ) -> Judged | None:
+        """Keep whether a hit is what was meant, or take that back (None).
 
-        Of a content that is known it can be taken back wherever that is now.
+        span: of the hit, in seconds; None for its frame alone, or to take back all that was said on that frame. Of a
+        content that is known it can be taken back wherever that is now. Raises NotInIndex where there is no such frame,
+        ConfigError for a span that the video does not hold.
         """
         ...
 
@@ -106,8 +123,10 @@ class SearchService(Protocol):
         """All that was kept and not taken back, oldest first."""
         ...
 
-    def note(self, query: Query) -> str:
-        """What to mind of a query, such as that it is in a language that the model does not know; "" for nothing."""
+    def note(self, query: Query, *, filters: Filters, subtitles: bool) -> str:
+        """What to mind of a search, such as that its query is in a language that the model does not know; "" for
+        nothing.
+        """
         ...
 
     def named(self, text: str) -> str:
@@ -195,11 +214,21 @@ class Service:
                 _same(self._searcher.loaded, str(query.frame.path), content)
             return similar(self._searcher, query, k, **how)
 
-    def explain(self, query: str, path: str, peak: float, *, content: str | None = None) -> Explanation:
-        """Why the hit with this path and peak has its score."""
+    def explain(
+        self,
+        query: str,
+        path: str,
+        peak: float,
+        *,
+        span: tuple[float, float] | None = None,
+        content: str | None = None,
+    ) -> Explanation:
+        """Why the hit with this path, peak and span has its score."""
         with self._lock:
             _same(self._searcher.loaded, path, content)
-            return explain(self._searcher, query, [(path, peak)])[0]
+            if span is None:
+                return explain(self._searcher, query, [(path, peak)])[0]
+            return explain(self._searcher, query, [Hit(path, *span, 0.0, peak)])[0]
 
     def curve(self, query: str, path: str, *, content: str | None = None) -> Curve:
         """A sentence along one video."""
@@ -222,21 +251,35 @@ class Service:
             self._subtitles = now, with_cues(self._searcher.index.directory)
         return {**self._status, "subtitles": self._subtitles[1], "indexing": running}
 
-    def note(self, query: Query) -> str:
-        """What to mind of a query, such as its language; "" for nothing."""
-        return note_of(query, self._searcher.method)
+    def note(self, query: Query, *, filters: Filters, subtitles: bool) -> str:
+        """What to mind of a search: the query's language, rows of the table that name no file; "" for nothing."""
+        spoken = subtitles and self._said is not None and bool(self._said[1].sidecars)
+        notes = [note_of(query, self._searcher.method, spoken=spoken)]
+        if filters.where and filters.metadata is not None:
+            notes.append(filters.metadata.note(self._searcher.loaded.files))
+        return " ".join(filter(None, notes))
 
     def judge(
-        self, query: str, path: str, peak: float, good: bool | None, *, content: str | None = None
+        self,
+        query: str,
+        path: str,
+        peak: float,
+        good: bool | None,
+        *,
+        span: tuple[float, float] | None = None,
+        content: str | None = None,
     ) -> Judged | None:
         """Keep a mark, or take it back."""
         directory, loaded = self._searcher.index.directory, self._searcher.loaded
         if good is None:
-            drop_mark(directory, query, _same(loaded, path) if content is None else content, peak)
+            drop_mark(directory, query, _same(loaded, path) if content is None else content, peak, span)
             return None
         content = _same(loaded, path, content)
         place = located(loaded, path, peak)
-        mark = Mark(query, path, content, place.start, place.end, peak, good, time.time())
+        start, end = span or (peak, peak)
+        if not 0 <= start <= end <= place.duration + SAME_TIME:
+            raise ConfigError(f"{start:g} to {end:g} s: {path} lasts {place.duration:g} s.")
+        mark = Mark(query, path, content, start, end, peak, good, time.time())
         keep_mark(directory, mark)
         return Judged(mark, path)
 

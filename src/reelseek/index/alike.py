@@ -48,8 +48,8 @@ def looks(loaded: Loaded, places: Sequence[Place]) -> np.ndarray:
 def grouped(places: Iterable[Place], loaded: Loaded, k: int) -> list[tuple[Place, list[Place]]]:
     """The first k places that are not the same footage as an earlier one, each with those that are, best first.
 
-    Of places that were found by their words, only those where another video says the same are the same footage: a
-    speaker looks alike in every sentence.
+    Places of one video never are: two rounds of a race look alike, and both are meant. Of places that were found by
+    their words, only those are where the other video says the same: a speaker looks alike in every sentence.
     """
     groups: list[tuple[Place, list[Place]]] = []
     looks_GD = np.empty((min(k, BLOCK), loaded.frames_ND.shape[1]), np.float32)
@@ -57,10 +57,9 @@ def grouped(places: Iterable[Place], loaded: Loaded, k: int) -> list[tuple[Place
     while block := list(islice(waiting, BLOCK)):
         for place, look_D in zip(block, looks(loaded, block), strict=True):
             alike = np.flatnonzero(looks_GD[: len(groups)] @ look_D >= SAME).tolist()
-            if place.heard is not None:
-                alike = [number for number in alike if _says_the_same(groups[number][0], place)]
-            if alike:
-                groups[alike[0]][1].append(place)
+            copied = next((number for number in alike if _may_be_copied(groups[number][0], place)), None)
+            if copied is not None:
+                groups[copied][1].append(place)
             elif len(groups) < k:
                 if len(groups) == len(looks_GD):  # k is what was asked for, and may be far more than there is
                     looks_GD = np.concatenate([looks_GD, np.empty_like(looks_GD)])
@@ -69,10 +68,10 @@ def grouped(places: Iterable[Place], loaded: Loaded, k: int) -> list[tuple[Place
     return groups
 
 
-def _says_the_same(first: Place, second: Place) -> bool:
-    if first.heard is None or second.heard is None or first.video == second.video:
+def _may_be_copied(first: Place, second: Place) -> bool:
+    if first.video == second.video:
         return False
-    return first.heard.text == second.heard.text
+    return second.heard is None or (first.heard is not None and first.heard.text == second.heard.text)
 
 
 def diverse(places: Sequence[Place], loaded: Loaded, k: int, weight: float) -> list[int]:

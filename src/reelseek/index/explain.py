@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from reelseek.index.explanation import Explanation, FrameShare, IncrementShare, StreamShare, WordShare
-from reelseek.index.loaded import Located
+from reelseek.index.loaded import SAME_TIME, Located
 from reelseek.index.scan import scan
 from reelseek.index.search import Searcher
 from reelseek.records import Hit, Texts, Videos
@@ -51,6 +51,13 @@ class _Explains(Protocol):
     def kept_words(self, caption: str) -> Mapping[str, Sequence[tuple[int, int]]]: ...
 
 
+ROUNDING = 1e-6
+"""Cosines of one frame in two scans may lie so far apart."""
+
+_Key = tuple[str, float, tuple[float, float]]
+"""A hit: its path, the time of its best frame and its span, in seconds."""
+
+
 class _Scored(NamedTuple):
     """What the method makes of one set of texts: scores, and the scores taken apart if it can."""
 
@@ -69,13 +76,15 @@ class _Without(NamedTuple):
 def explain(searcher: Searcher, query: str, hits: Sequence[tuple[str, float]] | Sequence[Hit]) -> list[Explanation]:
     """Why each hit of `searcher.search(query)` has its score.
 
-    hits: hits, or pairs of a path and the time of a hit's best frame in seconds. A pass of the text tower over the
-    query and at most `MOST_PIECES` shorter ones, and scores of the hits alone.
+    hits: hits, or pairs of a path and the time of a hit's best frame in seconds, whose spans are not known. A pass of
+    the text tower over the query and at most `MOST_PIECES` shorter ones, and scores of the hits alone.
     Raises ValueError for an empty query, IndexError_ for a hit that is not in the index (any more).
     """
     if not query.strip():
         raise ValueError("The query is empty: say what was looked for.")
-    keys = [(hit.path, hit.peak) if isinstance(hit, Hit) else hit for hit in hits]
+    keys = [
+        (hit.path, hit.peak, (hit.start, hit.end)) if isinstance(hit, Hit) else (*hit, (0.0, np.inf)) for hit in hits
+    ]
     with torch.inference_mode():
         pieces = pieces_of(query)
         texts = searcher.encode([query])
@@ -85,12 +94,12 @@ def explain(searcher: Searcher, query: str, hits: Sequence[tuple[str, float]] | 
         found = []
         for low in range(0, len(keys), HITS_AT_ONCE):
             some = keys[low : low + HITS_AT_ONCE]
-            places = [searcher.locate(path, peak) for path, peak in some]
+            places = [searcher.locate(path, peak) for path, peak, _ in some]
             videos = _videos(places, searcher.longest, texts.pooled_TD.device)
             whole = _score(searcher, texts, videos)
             without = _Without(pieces, _score(searcher, shorter, videos), usual_T) if pieces else None
-            for v, (path, _) in enumerate(some):
-                found.append(_explanation(query, path, places[v], texts, words, whole, without, v))
+            for v, key in enumerate(some):
+                found.append(_explanation(query, key, places[v], texts, words, whole, without, v))
     return found
 
 
@@ -139,7 +148,7 @@ def _score(searcher: Searcher, texts: Texts, videos: Videos) -> _Scored:
 
 def _explanation(
     query: str,
-    path: str,
+    key: _Key,
     place: Located,
     texts: Texts,
     kept: Mapping[str, tuple[str, ...]],
@@ -147,6 +156,7 @@ def _explanation(
     without: _Without | None,
     v: int,
 ) -> Explanation:
+    path, peak, span = key
     count = place.after - place.first
     cosines_N = _cosines(place.frames_ND, texts.pooled_TD)
     parts, score = whole.parts, float(whole.matrix_TV[0, v])
@@ -156,14 +166,22 @@ def _explanation(
         weights_F = parts.weights_TVF[0, v, :count].tolist()
         contributions_F = parts.contributions_TVF[0, v, :count].tolist()
     own = slice(place.first, place.after)
-    rows = zip(place.times_N[own].tolist(), cosines_N[own].tolist(), weights_F, contributions_F, strict=True)
+    times_F, cosines_F = place.times_N[own], cosines_N[own]
+    at_peak = int(np.abs(times_F - peak).argmin())
+    # of all cosines in the segment, as `reelseek.index.places.moments_of` ranks a moment
+    moment = float(cosines_F[at_peak] - cosines_F.max())
+    if moment > -ROUNDING:
+        moment = 0.0
+    inside_F = _inside(times_F, span, place.duration)
+    inside_F[at_peak] = True  # a line that is said may lie between two frames
+    rows = zip(times_F.tolist(), cosines_F.tolist(), weights_F, contributions_F, inside_F.tolist(), strict=True)
     return Explanation(
         query=query,
         path=path,
         start=place.start,
         end=place.end,
         duration=place.duration,
-        score=score,
+        score=score + moment,
         exact=parts is not None,
         rest=0.0 if parts is None else float(parts.rest_TV[0, v]),
         frames=tuple(FrameShare(*row) for row in rows),
@@ -171,7 +189,15 @@ def _explanation(
         streams=() if parts is None else _streams(parts, kept, score, v, count),
         increment=None if parts is None else _increment(parts.increment, v),
         curve=tuple(zip(place.times_N.tolist(), cosines_N.tolist(), strict=True)),
+        moment=moment,
     )
+
+
+def _inside(times_F: np.ndarray, span: tuple[float, float], duration: float) -> np.ndarray:
+    """Which frames a span holds, as bool [F]; its times may be rounded. It ends before the frame that begins there."""
+    start, end = span
+    inside_F: np.ndarray = times_F > start - SAME_TIME
+    return inside_F if end >= duration else inside_F & (times_F < end - SAME_TIME)
 
 
 def _cosines(frames_ND: Tensor, query_1D: Tensor) -> np.ndarray:

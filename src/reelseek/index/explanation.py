@@ -17,13 +17,15 @@ class FrameShare:
     """A frame of the segment that was scored.
 
     time: seconds. cosine: of the query with the stored frame. weight: of the frame in its segment; they sum to 1.
-    contribution: what it adds to the score. The last two are None for a method that cannot say.
+    contribution: what it adds to the score. Both are None for a method that cannot say. inside: whether it lies in the
+    hit's span; a moment may be shorter than its segment.
     """
 
     time: float
     cosine: float
     weight: float | None
     contribution: float | None
+    inside: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,13 @@ class StreamShare:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a hit has its score. The frames' contributions and the rest add up to it.
+    """Why a hit has its score. The frames' contributions, the rest and `moment` add up to it.
 
     path: of the video. start, end: seconds of the segment that was scored; a moment may be shorter, or reach beyond it.
     duration: seconds of the video. exact: whether the method could say what each frame adds; otherwise frames have
-    cosines alone. rest: what no single frame adds. curve: (time in seconds, cosine with the query) of every stored
+    cosines alone. rest: what no single frame adds. moment: what the cosine of the hit's best frame lacks of the best
+    one's in the segment, 0 or less: a further moment scores so much less than the segment. Words, streams and increment
+    are the segment's. curve: (time in seconds, cosine with the query) of every stored
     frame of the video.
     """
 
@@ -100,6 +104,7 @@ class Explanation:
     streams: tuple[StreamShare, ...]
     increment: IncrementShare | None
     curve: tuple[tuple[float, float], ...]
+    moment: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers of at most seven decimals."""

@@ -1,9 +1,9 @@
 """Search results as text: JSON lines, CSV, and subtitles with a cue for every hit (SubRip, WebVTT).
 
-File names and queries come from strangers. JSON keeps every path exactly. CSV has backslash escapes for bytes that are
-no text, and an apostrophe before a cell that a spreadsheet would take for a formula. Subtitles hold no markup that did
-not come from here. All text is UTF-8. Not here: edit lists (`export_edit`), pictures (`export_sheet`), writing files
-(`export`).
+File names and queries come from strangers. Bytes that are no text are backslash escapes; a path that has some stands
+beside it percent-encoded (`path_encoded`). CSV has an apostrophe before a cell that a spreadsheet would take for a
+formula. Subtitles hold no markup that did not come from here. All text is UTF-8. Not here: edit lists (`export_edit`),
+pictures (`export_sheet`), writing files (`export`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reelseek.index.encodable import encodable
 from reelseek.records import BrokenFile, Hit
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -43,7 +44,7 @@ class Export(NamedTuple):
 
 def json_lines(query: str, rows: Sequence[Row]) -> Export:
     """One JSON object a line: query, rank (from 1), and all of a row, of a hit at least its fields."""
-    records = [{"query": query, "rank": rank, **_record(row)} for rank, row in enumerate(rows, 1)]
+    records = [encodable({"query": query, "rank": rank, **_record(row)}) for rank, row in enumerate(rows, 1)]
     return _single("".join(json.dumps(record) + "\n" for record in records))
 
 
@@ -52,7 +53,7 @@ def csv_table(query: str, rows: Sequence[Row]) -> Export:
 
     A value of an object has a column of its own, `then.start`; a list is one cell of JSON; what is None is empty.
     """
-    records = [{"query": query, "rank": rank, **_flat(_record(row))} for rank, row in enumerate(rows, 1)]
+    records = [_flat(encodable({"query": query, "rank": rank, **_record(row)})) for rank, row in enumerate(rows, 1)]
     columns = list(dict.fromkeys(["query", "rank", *Hit._fields, *(name for record in records for name in record)]))
     # an object that some rows have and others have not leaves an empty column of its own name
     objects = {column.rpartition(".")[0] for column in columns}
@@ -117,7 +118,7 @@ def shown(text: str) -> str:
 
 
 def _single(text: str) -> Export:
-    return Export([Document("", text.encode("utf-8", "backslashreplace"))], [])
+    return Export([Document("", text.encode())], [])
 
 
 def _record(row: Row) -> dict[str, Any]:

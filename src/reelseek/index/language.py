@@ -73,22 +73,28 @@ SCRIPTS = {
 }  # fmt: skip
 
 
-def note_for(query: str, method: Any) -> str:
+def note_for(query: str, method: Any, *, spoken: bool = False) -> str:
     """A sentence where the query is in a language that the method's text tower does not know; "" where it may be.
 
-    method: its backbone's name says whether it was trained on English alone. Nothing is said of a model not known here.
+    spoken: whether its words are looked up in subtitles too, which may be in any language. method: its backbone's name
+    says whether it was trained on English alone. Nothing is said of a model not known here.
     """
     if not knows_english_alone(method):
         return ""
     language = language_of(query)
     if not language:
         return ""
-    return f"The query looks {language}, and this model knows English alone: expect noise, and ask in English."
+    known = f"The query looks {language}, and this model knows English alone"
+    if spoken:
+        return f"{known}: subtitles are searched for its words, but to find what pictures show, ask in English."
+    return f"{known}: expect noise, and ask in English."
 
 
-def note_of(query: Query, method: Any) -> str:
-    """`note_for` the first of a query's texts that gives one."""
-    return next(filter(None, (note_for(part.what, method) for part in query.parts() if part.role != "picture")), "")
+def note_of(query: Query, method: Any, *, spoken: bool = False) -> str:
+    """`note_for` the first of a query's texts that gives one. spoken: whether subtitles are searched for its text."""
+    texts = [part for part in query.parts() if part.role != "picture"]
+    notes = (note_for(part.what, method, spoken=spoken and part.role == "text") for part in texts)
+    return next(filter(None, notes), "")
 
 
 def knows_english_alone(method: Any) -> bool:

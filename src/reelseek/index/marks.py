@@ -1,7 +1,7 @@
 """Thumbs up and down on answers, kept with the index: one JSON line a mark, only ever appended.
 
-A mark hangs on the query, the content of the file and the frame, not on the path or the model: it outlives a moved
-file, another model, another indexing and `compact`. What is taken back is a line too, and the latest line counts.
+A mark hangs on the query, the content of the file, the span and its frame, not on the path or the model: it outlives a
+moved file, another model, another indexing and `compact`. What is taken back is a line too, and the latest line counts.
 Not here: what is learnt from marks (`reelseek.adapt`).
 """
 
@@ -27,7 +27,8 @@ TAKEN_BACK = "taken_back"
 class Mark(NamedTuple):
     """One answer of a query, judged. path: where the file was then, any bytes (`os.fsdecode`).
 
-    start, end, peak: the span that was judged and its best frame, in seconds. good: thumbs up. at: Unix time.
+    start, end, peak: the span that was judged and its best frame, in seconds; all the same for a moment that was named
+    alone, and 0, the length and 0 for the whole file. good: thumbs up. at: Unix time.
     """
 
     query: str
@@ -46,7 +47,7 @@ def folded(query: str) -> str:
 
 
 def keep_mark(directory: Path, mark: Mark) -> None:
-    """Append a mark; the mark of the same query, content and frame (to the millisecond) before it counts no more.
+    """Append a mark; the mark of the same query, content, span and frame (to the millisecond) counts no more.
 
     Queries are the same where they are `folded` alike. It is on the disk when this returns. Raises ValueError for an
     empty query or a time that is no number; NotAnIndex; IndexError_ where nothing can be written.
@@ -56,13 +57,18 @@ def keep_mark(directory: Path, mark: Mark) -> None:
     _append(directory, mark._asdict())
 
 
-def drop_mark(directory: Path, query: str, content_hash: str, peak: float) -> bool:
+def drop_mark(
+    directory: Path, query: str, content_hash: str, peak: float, span: tuple[float, float] | None = None
+) -> bool:
     """Take back what was marked on a content's frame for a query; False, and nothing is written, if nothing was.
 
+    span: (start, end) in seconds of the mark that is meant, None for all on that frame.
     Raises as `keep_mark` and `read_marks` do.
     """
-    meant = (folded(query), content_hash, _frame(peak))
-    taken = [mark for mark in read_marks(directory) if _key(mark) == meant]
+    meant = (folded(query), content_hash, _milliseconds(peak))
+    ends = None if span is None else tuple(map(_milliseconds, span))
+    on_frame = [mark for mark in read_marks(directory) if _key(mark)[:3] == meant]
+    taken = [mark for mark in on_frame if ends is None or _key(mark)[3:] == ends]
     for mark in taken:
         _append(directory, {**mark._asdict(), TAKEN_BACK: True})
     return bool(taken)
@@ -81,7 +87,7 @@ def read_marks(directory: Path) -> list[Mark]:
         return []
     except OSError as error:
         raise IndexError_(f"{path}: the marks cannot be read ({error.strerror}).") from error
-    counting: dict[tuple[str, str, int], Mark] = {}
+    counting: dict[tuple[str, str, int, int, int], Mark] = {}
     for number, line in enumerate(lines, 1):
         try:
             values = json.loads(line)
@@ -109,13 +115,14 @@ def _mark(values: Mapping[str, Any]) -> Mark:
     return Mark(query, path, content, start, end, peak, values["good"], at)
 
 
-def _key(mark: Mark) -> tuple[str, str, int]:
+def _key(mark: Mark) -> tuple[str, str, int, int, int]:
     """What two marks have in common of which the latest counts."""
-    return folded(mark.query), mark.content_hash, _frame(mark.peak)
+    peak, start, end = map(_milliseconds, (mark.peak, mark.start, mark.end))
+    return folded(mark.query), mark.content_hash, peak, start, end
 
 
-def _frame(peak: float) -> int:
-    return round(peak * 1000)
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 def _append(directory: Path, values: Mapping[str, Any]) -> None:

@@ -1,9 +1,15 @@
-"""Moments like one of the index. Not here: its vector (`reelseek.index.seen`), the search (`reelseek.index.ask`)."""
+"""Moments like one of the index. Not here: its vector (`reelseek.index.seen`), the search (`reelseek.index.ask`).
+
+Shapes: F frames of a video.
+"""
 
 from __future__ import annotations
 
+import numpy as np
+
 from reelseek.index.ask import Answer, Moments, ask
 from reelseek.index.filters import Filters
+from reelseek.index.loaded import rows_of, video_of
 from reelseek.index.query import Query
 from reelseek.index.search import Searcher
 
@@ -27,10 +33,14 @@ def similar(
     if frame is None:
         raise ValueError("similar: the query has no frame")
     answers = ask(searcher, query, k + 1, filters=filters, moments=moments, collapse=collapse, variety=variety)
-    files = searcher.loaded.files
+    loaded = searcher.loaded
+    files = loaded.files
+    times_F = loaded.segments.times_N[rows_of(loaded, video_of(loaded, str(frame.path)))]
+    time = float(times_F[np.abs(times_F - frame.time).argmin()])
 
     def itself(answer: Answer) -> bool:
         same = files[answer.path].content_hash == files[str(frame.path)].content_hash
-        return same and answer.start <= frame.time <= answer.end
+        # where one place ends the next one begins; nothing begins at the end of a video
+        return same and (answer.start <= time < answer.end or time == answer.end >= answer.duration)
 
     return [answer for answer in answers if not itself(answer)][:k]

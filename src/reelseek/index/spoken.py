@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -53,7 +54,8 @@ class Heard(NamedTuple):
 def words_of(text: str) -> list[str]:
     """The words of a text, without regard to case; of scripts without spaces all pairs of neighbouring letters."""
     found: list[str] = []
-    for word in re.findall(r"[^\W_]+(?:['’][^\W_]+)*", text.casefold()):
+    # an accent of its own, as macOS writes it, would end the word
+    for word in re.findall(r"[^\W_]+(?:['’][^\W_]+)*", unicodedata.normalize("NFC", text).casefold()):
         rest = word.replace("’", "'")
         if _UNSPACED.fullmatch(rest):
             found += [rest[n : n + 2] for n in range(max(1, len(rest) - 1))]

@@ -41,6 +41,8 @@ _SPAN = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s|$)")
 _BETWEEN = re.compile(r"(\.[\w-]{1,20}){0,2}")
 """What may stand between a video's name and the ending: a language, and what kind of subtitles these are."""
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}")
+_WINDOWS = {byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0xA0)}
+"""Where Windows-1252 differs from Latin-1. Five of the bytes mean nothing in it."""
 
 
 class Cue(NamedTuple):
@@ -95,7 +97,7 @@ def parse(text: str) -> tuple[list[Cue], int]:
 
 
 def read(path: Path) -> tuple[list[Cue], int]:
-    """`parse` of a file in UTF-8, in UTF-16 where it begins with that mark, or else in Latin-1.
+    """`parse` of a file in UTF-8, in UTF-16 where it begins with that mark, or else in Windows-1252.
 
     Raises ReelseekError for a file that is too large or holds no cue; OSError for one that cannot be read now.
     """
@@ -219,7 +221,8 @@ def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
     """Every line with an arrow, and the lines of its cue."""
     span: str | None = None
     lines: list[str] = []
-    for line in [*text.splitlines(), ""]:
+    # `splitlines` would also break at characters that stand within a line, such as U+0085 and U+2028
+    for line in [*re.split(r"\r\n|\r|\n", text), ""]:
         if "-->" in line:
             if span is not None:
                 # Without an empty line between them the next cue's number is the last line of this one.
@@ -250,7 +253,7 @@ def _decoded(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return data.decode("latin-1")
+        return data.decode("latin-1").translate(_WINDOWS)
 
 
 def _owners(stem: str, videos: Mapping[str, list[Path]]) -> list[Path]:

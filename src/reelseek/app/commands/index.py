@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from reelseek.app.terminal import parser, printable, progress, short, table, tell_broken
 from reelseek.config import IndexConfig
 from reelseek.errors import ConfigError
+from reelseek.index.encodable import encodable
 from reelseek.records import BrokenFile
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _watch(directory: Path, arguments: Namespace, method: Method, source: str) -
         for change in changed:
             if arguments.json:
                 record = {"change": change.kind, "path": str(change.path), "reason": change.reason}
-                print(json.dumps(record | ({"was": str(change.was)} if change.was else {})), flush=True)
+                print(json.dumps(encodable(record | ({"was": str(change.was)} if change.was else {}))), flush=True)
             else:
                 said = change.reason or short(str(change.path))
                 was = f" (was {short(str(change.was))})" if change.was else ""
@@ -233,7 +234,7 @@ def _tell(directory: Path, report: IndexReport, *, as_json: bool) -> None:
     tell_broken(report.broken)
     tell_broken(report.subtitles_broken)
     if as_json:
-        print(json.dumps(plain(report)))
+        print(json.dumps(encodable(plain(report))))
         return
     print(
         f"{directory}: {report.added} added, {report.unchanged} unchanged, {report.moved} moved or copied, "
@@ -278,7 +279,7 @@ def _look_after(directory: Path, verb: str, paths: list[Path], *, as_json: bool)
     from reelseek.index.upkeep import compact, remove
 
     def say(sentence: str, **known: object) -> None:
-        print(json.dumps({"index": str(directory), **known}) if as_json else sentence)
+        print(json.dumps(encodable({"index": str(directory), **known})) if as_json else sentence)
 
     if verb == "remove":
         count = remove(directory, paths)
@@ -301,7 +302,7 @@ def _look_after(directory: Path, verb: str, paths: list[Path], *, as_json: bool)
     if as_json:
         for file in files:
             row = {"path": str(file.path), "status": file.status, "duration": file.duration, "reason": file.reason}
-            print(json.dumps(row))
+            print(json.dumps(encodable(row)))
         return 0
     rows = [(printable(str(f.path)), f.status, f"{f.duration:.1f}", printable(f.reason)) for f in files]
     table(f"{directory}: {len(files)} files", ["path", "status", "seconds", "reason"], rows, right=[2])

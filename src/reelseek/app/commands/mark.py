@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from reelseek.app.terminal import clock, parser, printable, short, table
 from reelseek.errors import ConfigError, IndexError_
+from reelseek.index.encodable import encodable
 
 SHOWN = 0.1
 """Seconds within which a time names a mark: the list shows tenths."""
 
 if TYPE_CHECKING:
+    from reelseek.index.marks import Mark
     from reelseek.index.store import IndexedFile
 
 
@@ -26,7 +28,7 @@ def parse(words: Sequence[str]) -> Namespace:
         "mark",
         "Say of one answer of a query whether it is right. Marks stay with the index, whatever its model; "
         "`reelseek evaluate DIR` measures by them and `reelseek adapt` learns from them. The latest mark of the same "
-        "query, file and second counts.",
+        "query, file and moment counts; a mark of a whole file is one of its own.",
     )
     options.usage = "reelseek mark --index DIR (QUERY PATH [--at SECONDS] (--good|--bad|--undo) | --list) [--json]"
     options.add_argument("words", nargs="*", metavar="QUERY PATH", help="what was looked for, and a file of the index")
@@ -77,21 +79,25 @@ def _judge(directory: Path, query: str, file: IndexedFile, arguments: Namespace)
             mark
             for mark in read_marks(directory)
             if (folded(mark.query), mark.content_hash) == (folded(query), file.content_hash)
-            and (not arguments.at or abs(mark.peak - start) < SHOWN)
+            and (not arguments.at or (abs(mark.peak - start) < SHOWN and not _of_whole_file(mark, file)))
         ]
         if not meant:
             raise IndexError_(f"{told}: there is no such mark. `reelseek mark --list` shows them.")
         for mark in meant:
-            drop_mark(directory, mark.query, mark.content_hash, mark.peak)
+            drop_mark(directory, mark.query, mark.content_hash, mark.peak, (mark.start, mark.end))
             if arguments.json:
-                print(json.dumps({**mark._asdict(), TAKEN_BACK: True}))
+                print(json.dumps(encodable({**mark._asdict(), TAKEN_BACK: True})))
         if not arguments.json:
             print(f"taken back: {told}")
         return 0
     mark = Mark(query, str(file.path), file.content_hash, start, end, start, arguments.good, time.time())
     keep_mark(directory, mark)
-    print(json.dumps(mark._asdict()) if arguments.json else f"{'right' if mark.good else 'wrong'}: {told}")
+    print(json.dumps(encodable(mark._asdict())) if arguments.json else f"{'right' if mark.good else 'wrong'}: {told}")
     return 0
+
+
+def _of_whole_file(mark: Mark, file: IndexedFile) -> bool:
+    return mark.start == mark.peak == 0 < mark.end == file.duration
 
 
 def _list(directory: Path, *, as_json: bool) -> int:
@@ -99,26 +105,27 @@ def _list(directory: Path, *, as_json: bool) -> int:
     from reelseek.index.store import list_files
 
     marks = read_marks(directory)
-    here: dict[str, list[str]] = {}
+    here: dict[str, dict[str, IndexedFile]] = {}
     for file in list_files(directory):
         if file.status == "ok":
-            here.setdefault(file.content_hash, []).append(str(file.path))
-    now = []
+            here.setdefault(file.content_hash, {})[str(file.path)] = file
+    now: list[IndexedFile | None] = []
     for mark in marks:
-        found = here.get(mark.content_hash, [])
-        now.append(mark.path if mark.path in found else found[0] if found else None)
+        found = here.get(mark.content_hash, {})
+        now.append(found.get(mark.path) or next(iter(found.values()), None))
     if as_json:
-        for mark, path in zip(marks, now, strict=True):
-            print(json.dumps({**mark._asdict(), "path": path or mark.path, "in_library": path is not None}))
+        for mark, held in zip(marks, now, strict=True):
+            path = mark.path if held is None else str(held.path)
+            print(json.dumps(encodable({**mark._asdict(), "path": path, "in_library": held is not None})))
         return 0
     rows = [
         (
             "right" if mark.good else "wrong",
             printable(mark.query),
-            clock(mark.peak),
-            short(path or mark.path) + ("" if path else "   (not in the index now)"),
+            "whole" if held is not None and _of_whole_file(mark, held) else clock(mark.peak),
+            f"{short(mark.path)}   (not in the index now)" if held is None else short(str(held.path)),
         )
-        for mark, path in zip(marks, now, strict=True)
+        for mark, held in zip(marks, now, strict=True)
     ]
     queries = len({folded(mark.query) for mark in marks})
     table(f"{directory}: {len(marks)} marks, {queries} queries", ["", "query", "at", "path"], rows, right=[2])

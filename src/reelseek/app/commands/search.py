@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from reelseek.app.terminal import Parser, parser, printable
 from reelseek.errors import ConfigError
+from reelseek.index.encodable import encodable
 
 if TYPE_CHECKING:
     from reelseek.index.filters import Filters
@@ -130,6 +131,7 @@ def run(arguments: Namespace) -> int:
     from reelseek.index.search import Searcher
     from reelseek.index.spoken import Spoken
     from reelseek.index.subtitles import load
+    from reelseek.records import Hit
 
     index = open_index(Path(arguments.index))
     method = method_of_index(index, arguments.model, arguments.device)
@@ -150,15 +152,19 @@ def run(arguments: Namespace) -> int:
         variety=variety if arguments.diverse else 0.0,
         spoken=spoken,
     )
-    explanations = explain(searcher, query.text, [(a.path, a.peak) for a in answers]) if arguments.explain else []
-    note = note_of(query, method)
+    told = "" if filters.metadata is None else filters.metadata.note(searcher.loaded.files)
+    if told:
+        print(printable(told), file=sys.stderr)
+    hits = [Hit(a.path, a.start, a.end, a.score, a.peak) for a in answers]
+    explanations = explain(searcher, query.text, hits) if arguments.explain else []
+    note = note_of(query, method, spoken=spoken is not None and bool(spoken.sidecars))
     records = [
         answer.plain() | ({"note": note} if note else {}) | ({} if why is None else {"explanation": why.to_json()})
         for answer, why in zip_longest(answers, explanations)
     ]
     if arguments.json:
         for record in records:
-            print(json.dumps(record))
+            print(json.dumps(encodable(record)))
     elif not answers:
         held = searcher.segment_count
         print("Nothing that may answer is left: see the filters." if held else "The index holds no video.")

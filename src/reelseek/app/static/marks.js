@@ -2,15 +2,15 @@
 import { complain, element, icon } from "./dom.js";
 import { ask } from "./server.js";
 
-const kept = new Map();  // of side, query, file and frame -> whether it is good, null where that was taken back
+const kept = new Map();  // of side, query, file, span and frame -> whether it is good, null where that was taken back
 // case and spaces do not count, as for the server
-const keyOf = (side, query, id, peak) =>
-  JSON.stringify([side, query.trim().split(/\s+/).join(" ").toLowerCase(), id, peak.toFixed(3)]);
+const keyOf = (side, query, { id, start, end, peak }) =>
+  JSON.stringify([side, query.trim().split(/\s+/).join(" ").toLowerCase(), id, ...[start, end, peak].map((t) => t.toFixed(3))]);
 
 export async function readMarks(side) {
   const answer = await ask(`${side}/api/feedback`).catch(() => ({ kept: [] }));
   for (const mark of answer.kept) {
-    const key = mark.id && keyOf(side, mark.q, mark.id, mark.peak);
+    const key = mark.id && keyOf(side, mark.q, mark);
     if (key && !kept.has(key)) kept.set(key, mark.good);  // what was pressed meanwhile is newer
   }
   showAll();
@@ -18,7 +18,7 @@ export async function readMarks(side) {
 
 // Two buttons. place: the hit's number, for their names. They may be there twice, on the card and in the player.
 export function thumbs(hit, query, place) {
-  const key = keyOf(hit.side, query, hit.id, hit.peak), pair = element("span", "", "thumbs");
+  const key = keyOf(hit.side, query, hit), pair = element("span", "", "thumbs");
   pair.dataset.key = key;
   pair.setAttribute("role", "group");
   pair.setAttribute("aria-label", `Is result ${place} what you meant?`);
@@ -48,7 +48,7 @@ function showAll() {
 async function judge(hit, query, key, good) {
   complain("");
   try {
-    const body = JSON.stringify({ q: query, id: hit.id, t: hit.peak, good });
+    const body = JSON.stringify({ q: query, id: hit.id, t: hit.peak, start: hit.start, end: hit.end, good });
     await ask(`${hit.side}/api/feedback`, { method: "POST", body, headers: { "Content-Type": "application/json" } });
     kept.set(key, good);
   } catch (error) {

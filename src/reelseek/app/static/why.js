@@ -41,7 +41,7 @@ export async function followWhy(query, hit) {
   const mine = explaining = new AbortController();
   tell("Looking at every frame and word…");
   try {
-    const asked = new URLSearchParams({ q: query, id: hit.id, t: hit.peak });
+    const asked = new URLSearchParams({ q: query, id: hit.id, t: hit.peak, start: hit.start, end: hit.end });
     const answer = await askPatiently(`${hit.side}/api/explain?${asked}`, { signal: mine.signal }, tell);
     if (mine === explaining) showExplanation(answer, hit);
   } catch (error) {
@@ -51,8 +51,10 @@ export async function followWhy(query, hit) {
 
 function showExplanation(why, hit) {
   const span = `${clock(why.start)} to ${clock(why.end)}`, score = why.score.toFixed(3);
+  const own = (why.score - why.moment).toFixed(3);
+  const less = why.moment ? ` less ${(-why.moment).toFixed(3)}, since a better moment lies there` : "";
   said.textContent =
-    (hit.scale === "ranks" ? `By what it shows, ${span} scores ${score}. ` : `The score ${score} is that of ${span}. `) +
+    (hit.scale === "ranks" ? `By what it shows, ${span} scores ${own}${less}. ` : `The score ${score} is that of ${span}${less && `, ${own},${less}`}. `) +
     "The curve is the match of every stored frame with the query; click it, or press ← and → on it, to go there.";
   parts.replaceChildren(...framesOf(why, hit), ...wordsOf(why), ...incrementOf(why), ...streamsOf(why));
 }
@@ -61,7 +63,9 @@ function showExplanation(why, hit) {
 
 function framesOf(why, hit) {
   const worth = (frame) => why.exact ? frame.contribution : frame.cosine;
-  const carrying = [...why.frames].sort((a, b) => worth(b) - worth(a)).slice(0, NAMED_FRAMES).sort((a, b) => a.time - b.time);
+  const first = (a, b) => b.inside - a.inside;
+  const carrying = [...why.frames].sort((a, b) => first(a, b) || worth(b) - worth(a)).slice(0, NAMED_FRAMES)
+    .sort((a, b) => first(a, b) || a.time - b.time);
   const most = Math.max(...carrying.map(worth));
   const list = element("ol", "", "carrying");
   list.append(...carrying.map((frame) => {
@@ -71,7 +75,8 @@ function framesOf(why, hit) {
     loadPicture(image, stillAt(hit, frame.time), line);
     shot.append(image, element("span", "no picture", "none"));
     const told = why.exact ? `${clock(frame.time)} · ${signed(frame.contribution, 4)}` : `${clock(frame.time)} · ${frame.cosine.toFixed(3)}`;
-    const more = why.exact ? `match ${frame.cosine.toFixed(3)}, weight ${percent(frame.weight)}` : "";
+    const match = why.exact ? [`match ${frame.cosine.toFixed(3)}, weight ${percent(frame.weight)}`] : [];
+    const more = [...match, ...frame.inside ? [] : ["outside this result"]].join(", ");
     button.append(shot, bar(most > 0 ? worth(frame) / most : 0), element("span", told, "what"), element("span", more, "hint"));
     button.setAttribute("aria-label", `Go to ${clock(frame.time)}: ${told}, ${more}`);
     button.onclick = () => seek(frame.time);
@@ -81,7 +86,7 @@ function framesOf(why, hit) {
   const rest = why.rest ? ` ${signed(why.rest, 4)} comes from no single frame.` : "";
   const left = why.frames.length - carrying.length;
   const hint = why.exact
-    ? `What each frame adds to the score: all ${why.frames.length} add up to it.${rest}${left ? ` Shown are the ${carrying.length} that add most.` : ""}`
+    ? `What each frame adds to the score: all ${why.frames.length} add up to it${why.moment ? ", before what the moment scores less" : ""}.${rest}${left ? ` Shown are the ${carrying.length} that add most, those of this result first.` : ""}`
     : "This method cannot say what each frame adds; these match the query best.";
   return [...heading("Frames that carried it", hint), list];
 }
@@ -141,7 +146,7 @@ function increment(part, score) {
 
 function incrementOf(why) {
   if (!why.increment) return [];
-  const hint = `What GARE adds to the ${why.increment.side} for this pair: ${increment(why.increment, why.score)}.`;
+  const hint = `What GARE adds to the ${why.increment.side} for this pair: ${increment(why.increment, why.score - why.moment)}.`;
   return heading("Increment", hint);
 }
 
