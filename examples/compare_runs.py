@@ -38,6 +38,7 @@ def trained_and_tested(name: str, folder: Path) -> Evaluation:
 
 def main(folder: Path) -> None:
     """Print one line a metric. Captions of one video are drawn together: they succeed and fail together."""
+    folder.mkdir(parents=True, exist_ok=True)
     runs = {name: trained_and_tested(name, folder) for name in RECIPES}
     (name_a, a), (name_b, b) = runs.items()
     for metric in ("R@1", "R@5", "MnR"):

@@ -31,6 +31,7 @@ def small(name: str, folder: Path) -> RunConfig:
 
 def main(folder: Path) -> None:
     """Train, load the run by its folder, evaluate it, print the numbers and what they depend on."""
+    folder.mkdir(parents=True, exist_ok=True)
     config = small("clip4clip-meanp-motions", folder)
     outcome = train(config, folder / "clip4clip", cache=folder / "cache", say=print)
     print(f"best epoch {outcome.fit.best_epoch} of {config.train.epochs}, chosen on the validation split")

@@ -32,6 +32,7 @@ def small(name: str, folder: Path) -> RunConfig:
 
 def main(folder: Path) -> None:
     """Train, print the last step's loss by parts, evaluate with and without rescoring."""
+    folder.mkdir(parents=True, exist_ok=True)
     config = small("gare-motions", folder)
     outcome = train(config, folder / "gare", cache=folder / "cache", say=print)
     steps = [json.loads(line) for line in (outcome.folder / "log.jsonl").read_text().splitlines()]

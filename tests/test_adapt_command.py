@@ -284,6 +284,10 @@ def test_evaluating_an_index_by_its_marks(index: Path, tmp_path: Path) -> None:
     mark(index, query_of(colours()[0]), 20, peak=1.0)
     mark(index, "colour 9 9 9", 5, good=False)
     said = run("evaluate", index, "--out", tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "results.json").read_text())
+    told = run("evaluate", index, "--json")
+    assert json.loads(told.out)["runs"] == written["runs"]
+    assert "queries over" in told.err
     assert said.code == 0, said
     assert f"marks of {index} (text to video; MRR: 100 x mean of 1 / rank)" in said.out
     for part in (

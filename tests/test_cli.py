@@ -487,6 +487,18 @@ def test_doctor_finds_everything_here() -> None:
     assert said.err == ""
 
 
+def test_doctor_tells_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from reelseek.app.commands import doctor
+
+    monkeypatch.setattr(doctor, "PARTS", ("no-such-package", "av"))
+    monkeypatch.setattr(doctor, "CHECKS", {})
+    said = run("doctor", "--json")
+    assert said.code == 1
+    states = {row["part"]: row["state"] for row in json.loads(said.out)}
+    assert states["no-such-package"] == "MISSING"
+    assert states["av"] == "ok"
+
+
 def test_doctor_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     from reelseek.app.commands import doctor
 

@@ -180,6 +180,14 @@ def test_the_command_writes_elsewhere_and_takes_models_by_name(trained, tmp_path
     assert "length_mean" not in json.loads((tmp_path / "new" / "diagnostics.json").read_text())["values"]
 
 
+def test_the_command_prints_json_alone(trained, tmp_path):
+    folder, cache = trained
+    told = run("diagnose", folder, "--cache", cache, "--out", tmp_path, "--json")
+    assert told.code == 0, told
+    assert json.loads(told.out) == json.loads((tmp_path / "diagnostics.json").read_text())
+    assert "meaning" in told.err
+
+
 def test_the_command_refuses_in_a_sentence(trained, tmp_path):
     folder, _ = trained
     assert "--pairs" in refused(2, "diagnose", folder, "--pairs", 1)

@@ -157,7 +157,9 @@ def test_pairs_lose_what_cannot_be_read_and_say_so(colours: Path) -> None:
     assert [broken.path.name for broken in embedded.broken] == ["green.mp4"]
 
 
-def test_features_of_a_split_come_from_torch_alone_and_of_a_library_from_what_is_fastest(colours: Path) -> None:
+def test_features_of_a_split_come_from_torch_alone_and_of_a_library_from_what_is_fastest(
+    colours: Path, tmp_path: Path
+) -> None:
     class TwoEngines(FakeMethod):
         def encode_frames(self, pixels_N3HW: torch.Tensor) -> torch.Tensor:
             return super().encode_frames(pixels_N3HW) + 1
@@ -169,6 +171,10 @@ def test_features_of_a_split_come_from_torch_alone_and_of_a_library_from_what_is
     pairs = pairs_of(colours, ["red", "blue"])
     split = embed_pairs(TwoEngines(), pairs, sample)
     assert torch.equal(split.videos.frames_VFD, embed_pairs(FakeMethod(), pairs, sample).videos.frames_VFD)
+    cache = tmp_path / "cache"
+    list(embed_files(TwoEngines(), pairs.paths, middle_of(4), sampling_key="middle-4-1.0", cache=cache))
+    again = embed_pairs(TwoEngines(), pairs, sample, cache=cache)
+    assert torch.equal(again.videos.frames_VFD, split.videos.frames_VFD)
     library = [video for video in run(TwoEngines(), list(pairs.paths), None) if isinstance(video, EmbeddedVideo)]
     torch.testing.assert_close(torch.stack([video.frames_ND for video in library]), split.videos.frames_VFD + 1)
 

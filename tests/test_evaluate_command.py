@@ -80,6 +80,14 @@ def test_transductive_numbers_are_labelled_wherever_they_stand(place: Place, tmp
     assert page.count('badge">transductive</span>') == 4
 
 
+def test_json_is_alone_on_stdout_and_what_results_json_holds(place: Place, tmp_path: Path) -> None:
+    said = place.evaluate("folder", "--json", "--out", tmp_path)
+    assert said.code == 0, said
+    told, written = json.loads(said.out), json.loads((tmp_path / "results.json").read_text())
+    assert told == written
+    assert "rescoring none" in said.err
+
+
 def test_further_true_matches_and_contrasts_are_printed_and_written(place: Place, tmp_path: Path) -> None:
     test = load(DataConfig(name="motions", root=str(place.motions))).test
     assert test is not None

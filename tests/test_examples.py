@@ -42,7 +42,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder for all that train, as a reader would use it: videos are made and embedded once."""
-    return tmp_path_factory.mktemp("runs")
+    return tmp_path_factory.mktemp("new") / "runs"
 
 
 def test_search_folder_indexes_once_and_names_what_is_broken(run: Run, colours: Path, tmp_path: Path) -> None:

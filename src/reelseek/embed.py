@@ -68,7 +68,7 @@ def embed_files(
     cache: folder, or None to keep nothing. workers: threads, see `embed_pipeline.running`, as for
     differences (which the sampling key must name), repeatable and source.
     """
-    folder = None if cache is None else cache / embed_cache.key(method, sampling_key, keyframes)
+    folder = None if cache is None else cache / embed_cache.key(method, sampling_key, keyframes, repeatable=repeatable)
     files = len(paths) if isinstance(paths, Sized) else None
     waiting = zip(paths, repeat(None) if spans is None else spans, strict=False)
     under_way: deque[tuple[Path, Any]] = deque()

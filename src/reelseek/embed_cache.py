@@ -26,9 +26,12 @@ from reelseek.errors import ReelseekError
 from reelseek.records import EmbeddedVideo, Method, Texts
 
 
-def key(method: Method, sampling_key: str, keyframes: bool) -> str:
-    """The folder's name for outputs of these towers, this preprocessing and this sampling."""
-    parts = f"{method.backbone_id}|{method.preprocess}|{sampling_key}|{keyframes}"
+def key(method: Method, sampling_key: str, keyframes: bool, *, repeatable: bool = False) -> str:
+    """The folder's name for outputs of these towers, this preprocessing and this sampling.
+
+    repeatable: by torch alone; what another engine rounded otherwise never takes its place.
+    """
+    parts = f"{method.backbone_id}|{method.preprocess}|{sampling_key}|{keyframes}" + ("|torch" if repeatable else "")
     return hashlib.blake2b(parts.encode(), digest_size=8).hexdigest()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -51,8 +51,8 @@ class Measured(NamedTuple):
     judged_share: float
 
 
-def run(arguments: Namespace, config: RunConfig) -> int:
-    """Print the metrics with their protocol, and the comparison; write files if asked."""
+def results(arguments: Namespace, config: RunConfig) -> dict[str, Any]:
+    """Print the metrics with their protocol, and the comparison; write files if asked. What results.json holds."""
     from reelseek.app.commands.evaluate import show_comparisons, write_files
     from reelseek.app.results import comparison, results_record, run_record
     from reelseek.report import write_report
@@ -61,10 +61,10 @@ def run(arguments: Namespace, config: RunConfig) -> int:
     _check(arguments, config, names)
     queries, videos = _benchmark(names, arguments.marks or names[0])
     found = [_measure(name, queries, videos, config, arguments.device) for name in names]
-    results = results_record("reelseek evaluate " + " ".join(map(printable, names)))
-    results["notes"] += _notes(found, queries)
+    told = results_record("reelseek evaluate " + " ".join(map(printable, names)))
+    told["notes"] += _notes(found, queries)
     for one in found:
-        results["runs"].append(run_record(printable(one.name), one.evaluation, one.method))
+        told["runs"].append(run_record(printable(one.name), one.evaluation, one.method))
     _show(found, printable(arguments.marks or names[0]))
     groups_T = alike(found[0].evaluation.pairs.relevance_TV(corrected=True))
     if len(found) == 2 and len(set(groups_T)) > 1:
@@ -73,15 +73,15 @@ def run(arguments: Namespace, config: RunConfig) -> int:
             row = comparison(
                 printable(a), first, printable(b), second, metric, measure=MEASURES.get(metric), groups_T=groups_T
             )
-            results["comparisons"].append(row)
-        show_comparisons(results["comparisons"])
-    for note in results["notes"]:
+            told["comparisons"].append(row)
+        show_comparisons(told["comparisons"])
+    for note in told["notes"]:
         print(note)
     if arguments.out:
-        write_files(Path(arguments.out), results, found[0].evaluation, corrected=True)
-        write_report(results, Path(arguments.out) / "report.html")
+        write_files(Path(arguments.out), told, found[0].evaluation, corrected=True)
+        write_report(told, Path(arguments.out) / "report.html")
         print(f"written: {arguments.out}/results.json, report.html, metrics.csv, run.trec, qrels.trec")
-    return 0
+    return told
 
 
 def _check(arguments: Namespace, config: RunConfig, names: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import NoReturn
 
 import jsonargparse
@@ -22,6 +22,13 @@ from reelseek.records import BrokenFile
 Progress = Callable[[int, int], None]
 UNFOLDED = 10_000
 """Columns of a table that no terminal shows: what reads a pipe wants a row a line."""
+
+
+@contextmanager
+def told_aside(aside: bool) -> Iterator[None]:
+    """What is printed for people goes to stderr where stdout is for a program (`--json`)."""
+    with redirect_stdout(sys.stderr) if aside else nullcontext():
+        yield
 
 
 class Parser(jsonargparse.ArgumentParser):

@@ -6,11 +6,11 @@ import json
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reelseek.app.models import load_method, usual_options
 from reelseek.app.settings import add_cache, parse_over, run_config, settings_parser
-from reelseek.app.terminal import progress, table, tell_broken
+from reelseek.app.terminal import progress, table, tell_broken, told_aside
 from reelseek.config import RunConfig
 from reelseek.errors import ConfigError, DataError
 
@@ -52,6 +52,7 @@ def parse(words: Sequence[str]) -> Namespace:
     options.add_argument(
         "--out", default="", metavar="DIR", help="where diagnostics.json and diagnostics.png go instead of RUN"
     )
+    options.add_argument("--json", action="store_true", help="print what diagnostics.json holds, the tables to stderr")
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
     return parse_over(options, words, "run", lambda run: usual_options(run, SECTIONS))
 
@@ -77,12 +78,22 @@ def run(arguments: Namespace) -> int:
     values, details = measure(found)
     bound, history = ideal_bound(found), epoch_history(Path(arguments.run))
     count = len(found.texts_TD)
-    show(f"{arguments.run} on {count} pairs of {pairs.name}", values, bound)
-    record = {"run": arguments.run, "split": pairs.name, "pairs": count, "values": values, "ideal": bound}
+    record: dict[str, Any] = {
+        "run": arguments.run,
+        "split": pairs.name,
+        "pairs": count,
+        "values": values,
+        "ideal": bound,
+    }
+    record["epochs"] = history
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "diagnostics.json").write_text(json.dumps({**record, "epochs": history}, indent=1) + "\n")
+    (folder / "diagnostics.json").write_text(json.dumps(record, indent=1) + "\n")
     (folder / "diagnostics.png").write_bytes(figure_bytes(diagnostics_figure(details, bound, history)))
-    print(f"written: {folder}/diagnostics.json, diagnostics.png")
+    with told_aside(arguments.json):
+        show(f"{arguments.run} on {count} pairs of {pairs.name}", values, bound)
+        print(f"written: {folder}/diagnostics.json, diagnostics.png")
+    if arguments.json:
+        print(json.dumps(record))
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -20,8 +21,10 @@ DEVELOPING = ("bench", "dev", "docs")
 
 
 def parse(words: Sequence[str]) -> Namespace:
-    """No options."""
-    return parser("doctor", "Check this installation and say what to do about what is missing.").parse_args(list(words))
+    """[--json]."""
+    options = parser("doctor", "Check this installation and say what to do about what is missing.")
+    options.add_argument("--json", action="store_true", help="print the checks as JSON")
+    return options.parse_args(list(words))
 
 
 def run(arguments: Namespace) -> int:
@@ -32,7 +35,10 @@ def run(arguments: Namespace) -> int:
         *_extras(),
         *(_check(name, check) for name, check in CHECKS.items()),
     ]
-    table("reelseek doctor", ["part", "found", ""], rows)
+    if arguments.json:
+        print(json.dumps([{"part": part, "found": found, "state": state} for part, found, state in rows]))
+    else:
+        table("reelseek doctor", ["part", "found", ""], rows)
     missing = [row for row in rows if row[2] == "MISSING"]
     if missing:
         print("Install again with `pip install reelseek`, or see the lines above.", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from reelseek.app.models import load_method, own_options, usual_options
 from reelseek.app.settings import add_cache, parse_over, run_config, settings_parser
-from reelseek.app.terminal import progress, table, tell_broken
+from reelseek.app.terminal import progress, table, tell_broken, told_aside
 from reelseek.config import EvaluateConfig, RunConfig
 from reelseek.errors import ConfigError, DataError
+from reelseek.index.encodable import encodable
 
 if TYPE_CHECKING:
     from reelseek.data.pairs import Pairs
@@ -60,7 +62,10 @@ def parse(words: Sequence[str]) -> Namespace:
         "--split", default="test", choices=["test", "val", "train"], help="which split of the data is scored"
     )
     add_cache(options)
-    options.add_argument("--out", default="", metavar="DIR", help="write results.json, metrics.csv, TREC run and qrels")
+    options.add_argument(
+        "--out", default="", metavar="DIR", help="write results.json, report.html, metrics.csv, TREC run and qrels"
+    )
+    options.add_argument("--json", action="store_true", help="print what results.json holds, and the tables to stderr")
     options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
     arguments = parse_over(options, words, "model", lambda model: usual_options(model, SECTIONS))
 
@@ -73,6 +78,14 @@ def parse(words: Sequence[str]) -> Namespace:
 
 def run(arguments: Namespace) -> int:
     """Print the metrics with their protocol, and the comparison; write files if asked."""
+    with told_aside(arguments.json):
+        results = _results(arguments)
+    if arguments.json:
+        print(json.dumps(encodable(results)))
+    return 0
+
+
+def _results(arguments: Namespace) -> dict[str, Any]:
     from reelseek.app.results import comparison, results_record, run_record
     from reelseek.embed import with_missing
     from reelseek.evaluation_bank import check_rescoring
@@ -86,7 +99,7 @@ def run(arguments: Namespace) -> int:
     if (Path(arguments.model) / CARD).is_file():
         from reelseek.app import own_benchmark
 
-        return own_benchmark.run(arguments, config)
+        return own_benchmark.results(arguments, config)
     if arguments.marks or (Path(arguments.against) / CARD).is_file():
         raise ConfigError(f"{arguments.model}: is no index; marks measure indexes, alone or one against the other.")
     names = [arguments.model, *([arguments.against] if arguments.against else [])]
@@ -128,7 +141,7 @@ def run(arguments: Namespace) -> int:
         write_files(Path(arguments.out), results, found[0][0])
         write_report(results, Path(arguments.out) / "report.html")
         print(f"written: {arguments.out}/results.json, report.html, metrics.csv, run.trec, qrels.trec")
-    return 0
+    return results
 
 
 def _splits(config: RunConfig, arguments: Namespace, methods: Sequence[Method]) -> tuple[Pairs, Pairs | None]:

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 def parse(words: Sequence[str]) -> Namespace:
-    """--index DIR QUERY PATH [--at SECONDS] --good|--bad|--undo, or --index DIR --list; [--json]."""
+    """--index DIR QUERY PATH [--at TIME] --good|--bad|--undo, or --index DIR --list; [--json]."""
     options = parser(
         "mark",
         "Say of one answer of a query whether it is right. Marks stay with the index, whatever its model; "
         "`reelseek evaluate DIR` measures by them and `reelseek adapt` learns from them. The latest mark of the same "
         "query, file and moment counts; a mark of a whole file is one of its own.",
     )
-    options.usage = "reelseek mark --index DIR (QUERY PATH [--at SECONDS] (--good|--bad|--undo) | --list) [--json]"
+    options.usage = "reelseek mark --index DIR (QUERY PATH [--at TIME] (--good|--bad|--undo) | --list) [--json]"
     options.add_argument("words", nargs="*", metavar="QUERY PATH", help="what was looked for, and a file of the index")
     options.add_argument("--index", required=True, metavar="DIR", help="an index made by `reelseek index`")
     options.add_argument(

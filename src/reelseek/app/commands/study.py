@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from argparse import Namespace
@@ -159,7 +160,9 @@ def _write(plan: Plan, found: Status, arguments: Namespace) -> int:
     from reelseek.study.summary import summarise
 
     summary = summarise(plan, found)
-    head = results_record(f"reelseek study {plan.study.name} --seeds {plan.seeds} --jobs {arguments.jobs}")
+    words = ["reelseek", "study", plan.study.name, *(["--data", arguments.data] if arguments.data else [])]
+    words += ["--out", str(plan.place.out), "--seeds", str(plan.seeds), "--jobs", str(arguments.jobs)]
+    head = results_record(shlex.join(words))
     kept = ("reelseek", "created", "machine", "command")
     write_results(summary, {name: head[name] for name in kept}, plan.place.out)
     metrics = summary["metrics"]
