@@ -44,20 +44,20 @@ class Condition(NamedTuple):
     value: str
 
     def holds(self, cell: str, *, decimal_comma: bool = False) -> bool | None:
-        """Whether a cell passes. Two numbers compare as numbers, other text without regard to case.
+        """Whether a cell passes. Two numbers compare as numbers, two dates as `parse_time` reads them; a condition on a
+        day is one on the cell's day. Other text is the same without regard to case.
 
-        < <= > >= compare numbers, or dates as `parse_time` reads them; a condition on a day is one on the cell's day.
-        None for a cell that these cannot compare. An empty cell passes nothing but `= ` with nothing. decimal_comma:
-        whether 4,5 is a number.
+        None for a cell that < <= > >= cannot compare: they take numbers and dates alone. An empty cell passes nothing
+        but `= ` with nothing. decimal_comma: whether 4,5 is a number.
         """
         mine, wanted = _number(cell, decimal_comma), _number(self.value, decimal_comma)
+        if wanted is None:
+            mine, wanted = _time(cell), _time(self.value)
+            if mine is not None and wanted is not None and re.fullmatch(DAY, self.value):
+                mine = _day(mine)
         if self.sign in ORDER:
             if not cell.strip():
                 return False
-            if wanted is None:
-                mine, wanted = _time(cell), _time(self.value)
-                if mine is not None and wanted is not None and re.fullmatch(DAY, self.value):
-                    mine = _day(mine)
             return None if mine is None or wanted is None else ORDER[self.sign](mine, wanted)
         if mine is not None and wanted is not None:
             equal = mine == wanted
