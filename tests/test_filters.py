@@ -110,6 +110,21 @@ def test_a_folder_that_holds_nothing_of_the_index_is_named():
         passing(below=(Path("/films"), Path("/films/alp")))
 
 
+def test_folders_and_files_named_together_are_looked_up_in_one_pass(monkeypatch):
+    read = []
+
+    class Read(IndexedFile):
+        @property
+        def path(self) -> Path:
+            read.append(self[0])
+            return self[0]
+
+    files = [Read(*row) for row in FILES]
+    places = [Path("/films/alps"), *(row.path for row in FILES[1:]), Path("/films/alpsee")] * 50
+    assert Filters(below=tuple(places)).passing({str(row[0]): row for row in files}) == files
+    assert len(read) <= 4 * len(files)
+
+
 CSV = "path,camera,rating\nalps/a.mp4,GoPro,4\nb,gopro ,10\n/films/alpsee/a.mp4,Nikon,\nc.final,,1e1\n"
 
 

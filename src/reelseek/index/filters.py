@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reelseek.errors import ConfigError, DataError
-from reelseek.index.plan import is_below
+from reelseek.index.plan import below, with_folders
 from reelseek.index.query import parse_seconds
 from reelseek.index.store import IndexedFile
 
@@ -196,14 +196,16 @@ class Filters:
         condition cannot compare, while the others hold.
         """
         places = [Path(os.path.abspath(place)) for place in self.below]
+        inside = below(places)
+        held = with_folders(file.path for file in files.values()) if places else set()
         for place in places:
-            if not any(is_below(file.path, [place]) for file in files.values()):
+            if str(place) not in held:
                 raise ConfigError(f"below {place}: the index holds no file there. `reelseek index list` shows all.")
         rows = self._rows(files)
         return [
             file
             for file in files.values()
-            if (not places or is_below(file.path, places))
+            if (not places or inside(file.path))
             and (self.since is None or file.mtime_ns >= self.since * 1e9)
             and (self.until is None or file.mtime_ns < self.until * 1e9)
             and (self.longer is None or file.duration >= self.longer)
