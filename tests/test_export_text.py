@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import from_json
 
+from reelseek.index.encodable import encodable
 from reelseek.index.export_text import csv_table, json_lines, parts, safe_name, shown, subrip, web_vtt
 from reelseek.records import Hit
 
@@ -55,6 +56,15 @@ def test_json_is_text_that_every_reader_takes() -> None:
         from_json(line)  # refuses lone surrogates
     row = json.loads(content(json_lines(EVIL, [record])))
     assert [unquote_to_bytes(other.get("path_encoded", "")) for other in row["alike"]] == [os.fsencode(ODD), b""]
+
+
+def test_both_names_of_a_moved_file_can_be_read_back() -> None:
+    told = encodable({"change": "moved", "path": "/a", "was": ODD})
+    assert (unquote_to_bytes(told["was_encoded"]), "path_encoded" in told) == (os.fsencode(ODD), False)
+    told = encodable({"path": ODD, "was": "/a"})
+    assert (unquote_to_bytes(told["path_encoded"]), "was_encoded" in told) == (os.fsencode(ODD), False)
+    told = encodable({"path": ODD, "was": f"{ODD}%"})
+    assert [os.fsdecode(unquote_to_bytes(told[f"{name}_encoded"])) for name in ("path", "was")] == [ODD, f"{ODD}%"]
 
 
 def test_csv_keeps_what_text_can_and_escapes_the_rest() -> None:

@@ -110,6 +110,21 @@ def test_a_folder_that_holds_nothing_of_the_index_is_named():
         passing(below=(Path("/films"), Path("/films/alp")))
 
 
+def test_folders_and_files_named_together_are_looked_up_in_one_pass(monkeypatch):
+    read = []
+
+    class Read(IndexedFile):
+        @property
+        def path(self) -> Path:
+            read.append(self[0])
+            return self[0]
+
+    files = [Read(*row) for row in FILES]
+    places = [Path("/films/alps"), *(row.path for row in FILES[1:]), Path("/films/alpsee")] * 50
+    assert Filters(below=tuple(places)).passing({str(row[0]): row for row in files}) == files
+    assert len(read) <= 4 * len(files)
+
+
 CSV = "path,camera,rating\nalps/a.mp4,GoPro,4\nb,gopro ,10\n/films/alpsee/a.mp4,Nikon,\nc.final,,1e1\n"
 
 
@@ -170,12 +185,36 @@ DATES = "path,taken\nalps/a.mp4,2024-05-01\nb,2024-05-31T23:59\nalpsee/a,2024-06
         (["taken>=2024-05-01", "taken<=2024-05-01"], "a"),
         (["taken>2024-05-31T12:00"], "bs"),
         (["taken<2024-05-01T00:01"], "a"),
+        (["taken=2024-05-31"], "b"),
+        (["taken!=2024-05-31"], "as"),
+        (["taken=2024-05-01"], "a"),
+        (["taken=2024-05-01T00:00"], "a"),
+        (["taken=2024-05-31 23:59"], "b"),
+        (["taken!=2024-05-31 23:59"], "as"),
+        (["taken=2024-05-31T12:00"], ""),
     ],
 )
 def test_dates_in_a_column_compare(tmp_path, conditions, names):
     where = tuple(map(parse_condition, conditions))
     paths = {"a": "/films/alps/a.mp4", "b": "/films/alps/b.mp4", "s": "/films/alpsee/a.mp4"}
     assert passing(metadata=table(tmp_path, DATES), where=where) == [paths[name] for name in names]
+
+
+@pytest.mark.parametrize("cell", ["2024-05-31", "2024-05-31T10:00", "2024-05-31 23:59:59", "2024-06-01T00:00"])
+@pytest.mark.parametrize("value", ["2024-05-31", "2024-05-31T10:00", "2024-06-01"])
+def test_one_of_less_equal_and_more_holds_of_every_date(cell, value):
+    less, equal, more, unequal, at_most, at_least = (
+        Condition("x", sign, value).holds(cell) for sign in ("<", "=", ">", "!=", "<=", ">=")
+    )
+    assert [less, equal, more].count(True) == 1
+    assert (unequal, at_most, at_least) == (not equal, less or equal, more or equal)
+
+
+@pytest.mark.parametrize("cell", ["31.5.2024", "20240531", "2024-02-30", "4", "in May"])
+def test_what_is_no_date_equals_none(cell):
+    assert Condition("x", "=", "2024-05-31").holds(cell) is False
+    assert Condition("x", "!=", "2024-05-31").holds(cell) is True
+    assert Condition("x", "=", cell.upper()).holds(cell) is True
 
 
 @pytest.mark.parametrize(

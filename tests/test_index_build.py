@@ -353,6 +353,8 @@ def test_remove_takes_files_and_folders_off_the_disk(index, videos):
     with pytest.raises(IndexError_, match=r"a\.avi"):
         upkeep.remove(index, [videos / "b.avi", videos / "a.avi"])
     assert names(found(index)) == ["b.avi"]
+    with pytest.raises(IndexError_, match="no such file"):
+        upkeep.remove(index, [videos / "b"])
     assert update(index, videos).added == 2
 
 

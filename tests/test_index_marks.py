@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,61 @@ def test_spans_with_one_best_frame_are_marks_of_their_own(index: Path) -> None:
     changed = late._replace(start=0.5002, end=0.9998, good=True)
     keep_mark(index, changed)
     assert read_marks(index) == [early, changed]
+
+
+SEGMENT = RED._replace(start=0.0, end=12.0, peak=9.0)
+MOMENT = SEGMENT._replace(start=8.0, end=10.0, good=False)
+FRAME = SEGMENT._replace(start=9.0, end=9.0)
+
+
+@pytest.mark.parametrize("order", list(permutations([SEGMENT, MOMENT, FRAME])))
+def test_a_segment_a_moment_in_it_and_its_best_frame_are_one_answer(index: Path, order: tuple[Mark, ...]) -> None:
+    elsewhere = [MOMENT._replace(peak=8.5), MOMENT._replace(query="another"), MOMENT._replace(content_hash="bb" * 16)]
+    for mark in elsewhere:
+        keep_mark(index, mark)
+    for mark in order:
+        keep_mark(index, mark)
+        assert read_marks(index) == [*elsewhere, mark]
+    for mark in order:  # whichever of them the answer is seen as now
+        keep_mark(index, order[0])
+        assert drop_mark(index, mark.query, mark.content_hash, mark.peak, (mark.start, mark.end))
+        assert not drop_mark(index, mark.query, mark.content_hash, mark.peak, (mark.start, mark.end))
+        assert read_marks(index) == elsewhere
+
+
+def test_a_thumb_on_a_moment_replaces_what_was_written_when_marks_held_the_segment(index: Path) -> None:
+    old = [SEGMENT, SEGMENT._replace(peak=3.0), SEGMENT._replace(peak=5.0)]
+    lines = [mark._asdict() for mark in old] + [{**old[2]._asdict(), "taken_back": True}]
+    (index / MARKS).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert read_marks(index) == old[:2]
+    keep_mark(index, MOMENT)
+    assert read_marks(index) == [old[1], MOMENT]
+    (query,) = judged([old[1]._replace(query="other"), *read_marks(index)[1:]], [RED.content_hash]).queries
+    assert query.text == "other"  # nothing is right any more for the query of the moment
+    assert drop_mark(index, RED.query, RED.content_hash, 9.0, (8.0, 10.0))
+    assert read_marks(index) == [old[1]]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_lines_under_one_frame_stay_apart_and_the_segment_around_replaces_both(index: Path, order: int) -> None:
+    lines = [MOMENT._replace(start=7.0, end=9.0), MOMENT._replace(start=9.0, end=9.5, good=True)][::order]
+    for mark in lines:
+        keep_mark(index, mark)
+    overlapping = MOMENT._replace(start=8.0, end=9.25)
+    keep_mark(index, overlapping)
+    assert read_marks(index) == [*lines, overlapping]
+    keep_mark(index, SEGMENT)
+    assert read_marks(index) == [SEGMENT]
+
+
+def test_a_segment_that_may_be_the_whole_file_is_replaced_by_the_same_span_alone(index: Path) -> None:
+    spans = [RED._replace(end=end, peak=0.0) for end in (100.0, 12.0, 2.0, 0.0)]
+    for mark in spans:
+        keep_mark(index, mark)
+    assert read_marks(index) == spans
+    changed = spans[1]._replace(good=False)
+    keep_mark(index, changed)
+    assert read_marks(index) == [spans[0], *spans[2:], changed]
 
 
 def test_what_is_taken_back_of_a_file_says_nothing_of_what_lay_there_before(index: Path) -> None:

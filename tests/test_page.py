@@ -606,6 +606,30 @@ def test_thumbs_are_kept_and_taken_back(page_at: Open) -> None:
     assert not [mark for mark in page.request.get("/api/feedback").json()["kept"] if mark["q"] == "a green field"]
 
 
+def test_a_mark_of_the_segment_is_shown_on_the_moment_and_taken_back_there(page_at: Open) -> None:
+    page = page_at("?q=a+sandy+place")
+    number, hit = next(
+        (number, hit) for number, hit in enumerate(answers(page, "a sandy place")) if hit["start"] < hit["peak"]
+    )
+    wider = {"q": "a sandy place", "id": hit["id"], "t": hit["peak"], "start": 0.0, "end": hit["end"]}
+    frame = {**wider, "start": hit["peak"], "end": hit["peak"]}
+    line = {**wider, "start": hit["peak"], "end": hit["end"] + 0.25}  # neither holds the other
+    for said, lit in ((wider, 1), (frame, 1), (line, 0)):
+        page.request.post("/api/feedback", data={**said, "good": True})
+        page.reload()
+        up = page.locator(".results .up").nth(number)
+        expect(page.locator(".results .up")).to_have_count(FOUND)
+        expect(page.locator(".results .thumb[aria-pressed=true]")).to_have_count(lit)
+        if lit:
+            expect(up).to_have_attribute("aria-pressed", "true")
+            with page.expect_response("**/api/feedback"):
+                up.click()
+            expect(up).to_have_attribute("aria-pressed", "false")
+            kept = page.request.get("/api/feedback").json()["kept"]
+            assert not [mark for mark in kept if mark["q"] == "a sandy place"]
+    page.request.post("/api/feedback", data={**line, "good": None})
+
+
 # ---- the library
 
 

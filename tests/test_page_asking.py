@@ -112,7 +112,7 @@ def test_results_do_not_wait_for_the_marks_and_show_them_when_they_come(page_at:
     expect(up).to_have_count(FOUND)
     expect(up.nth(1)).to_have_attribute("aria-pressed", "false")
     hit = answers(page, "a red wall")[1]
-    mark = {"q": "a red wall", "id": hit["id"], "peak": hit["peak"], "good": True}
+    mark = {"q": "a red wall", "good": True, **{name: hit[name] for name in ("id", "start", "end", "peak")}}
     held[0].fulfill(json={"kept": [mark]})
     expect(up.nth(1)).to_have_attribute("aria-pressed", "true")
     expect(page.locator(".results .thumb[aria-pressed=true]")).to_have_count(1)

@@ -213,6 +213,24 @@ def test_an_update_follows_subtitles_without_decoding(videos, tmp_path, monkeypa
     assert not any("admiral" in path.read_text() for path in (index / subtitles.FOLDER).iterdir())
 
 
+def test_what_was_read_in_an_earlier_way_answers_until_an_update_reads_it_again(videos, tmp_path, monkeypatch) -> None:
+    index = tmp_path / "index"
+    (videos / "a.srt").write_bytes("1\n00:00:00,500 --> 00:00:01,000\nc\u0153ur\n".encode("cp1252"))
+    update(index, videos)
+    for record in list((index / subtitles.FOLDER).iterdir()):
+        name, reading = record.stem.rsplit("-", 1)
+        assert (reading, name.count("-")) == (str(subtitles.READING), 3)
+        record.write_text(record.read_text().replace("c\\u0153ur", "c ur"))  # what reading it as Latin-1 left
+        record.rename(record.with_name(f"{name}.json"))
+    assert held(index) == {"a.srt": ["c ur"], "b.en.vtt": ["the general sleeps"]}
+    monkeypatch.setattr(embed_pipeline, "decode", lambda path, *rest, **named: pytest.fail(f"{path} was decoded"))
+    (videos / "b.avi").rename(tmp_path / "b.avi")  # its subtitles leave with it
+    assert update(index, videos).subtitles_read == 1
+    assert held(index) == {"a.srt": ["cœur"]}
+    assert len(list((index / subtitles.FOLDER).iterdir())) == 1
+    assert update(index, videos).subtitles_read == 0
+
+
 def test_other_folders_keep_theirs_and_a_switch_keeps_all(videos: Path, tmp_path: Path) -> None:
     clip(tmp_path / "more" / "d.avi", ["green"], seed=4)
     (tmp_path / "more" / "d.srt").write_text(SRT)

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote_from_bytes
 
-ENCODED = "path_encoded"
-"""Beside a `path` that had to be escaped: its exact bytes, percent-encoded (RFC 3986, `/` as it is)."""
+PATHS = ("path", "was")
+"""Keys of file names. Beside one that had to be escaped stands `path_encoded` or `was_encoded`: its exact bytes,
+percent-encoded (RFC 3986, `/` as it is)."""
 
 
 def encodable(value: Any) -> Any:
-    """Values of JSON with lone surrogates written as escapes, in texts at any depth; see also `ENCODED`."""
+    """Values of JSON with lone surrogates written as escapes, in texts at any depth; see also `PATHS`."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, list | tuple):
@@ -24,7 +25,8 @@ def encodable(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     told = {encodable(key): encodable(part) for key, part in value.items()}
-    path = value.get("path")
-    if isinstance(path, str) and path != told["path"]:
-        told[ENCODED] = quote_from_bytes(os.fsencode(path))
+    for name in PATHS:
+        path = value.get(name)
+        if isinstance(path, str) and path != told[name]:
+            told[f"{name}_encoded"] = quote_from_bytes(os.fsencode(path))
     return told

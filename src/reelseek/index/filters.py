@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reelseek.errors import ConfigError, DataError
-from reelseek.index.plan import is_below
+from reelseek.index.plan import below, with_folders
 from reelseek.index.query import parse_seconds
 from reelseek.index.store import IndexedFile
 
@@ -44,20 +44,20 @@ class Condition(NamedTuple):
     value: str
 
     def holds(self, cell: str, *, decimal_comma: bool = False) -> bool | None:
-        """Whether a cell passes. Two numbers compare as numbers, other text without regard to case.
+        """Whether a cell passes. Two numbers compare as numbers, two dates as `parse_time` reads them; a condition on a
+        day is one on the cell's day. Other text is the same without regard to case.
 
-        < <= > >= compare numbers, or dates as `parse_time` reads them; a condition on a day is one on the cell's day.
-        None for a cell that these cannot compare. An empty cell passes nothing but `= ` with nothing. decimal_comma:
-        whether 4,5 is a number.
+        None for a cell that < <= > >= cannot compare: they take numbers and dates alone. An empty cell passes nothing
+        but `= ` with nothing. decimal_comma: whether 4,5 is a number.
         """
         mine, wanted = _number(cell, decimal_comma), _number(self.value, decimal_comma)
+        if wanted is None:
+            mine, wanted = _time(cell), _time(self.value)
+            if mine is not None and wanted is not None and re.fullmatch(DAY, self.value):
+                mine = _day(mine)
         if self.sign in ORDER:
             if not cell.strip():
                 return False
-            if wanted is None:
-                mine, wanted = _time(cell), _time(self.value)
-                if mine is not None and wanted is not None and re.fullmatch(DAY, self.value):
-                    mine = _day(mine)
             return None if mine is None or wanted is None else ORDER[self.sign](mine, wanted)
         if mine is not None and wanted is not None:
             equal = mine == wanted
@@ -196,14 +196,16 @@ class Filters:
         condition cannot compare, while the others hold.
         """
         places = [Path(os.path.abspath(place)) for place in self.below]
+        inside = below(places)
+        held = with_folders(file.path for file in files.values()) if places else set()
         for place in places:
-            if not any(is_below(file.path, [place]) for file in files.values()):
+            if str(place) not in held:
                 raise ConfigError(f"below {place}: the index holds no file there. `reelseek index list` shows all.")
         rows = self._rows(files)
         return [
             file
             for file in files.values()
-            if (not places or is_below(file.path, places))
+            if (not places or inside(file.path))
             and (self.since is None or file.mtime_ns >= self.since * 1e9)
             and (self.until is None or file.mtime_ns < self.until * 1e9)
             and (self.longer is None or file.duration >= self.longer)

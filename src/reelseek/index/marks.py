@@ -2,6 +2,8 @@
 
 A mark hangs on the query, the content of the file, the span and its frame, not on the path or the model: it outlives a
 moved file, another model, another indexing and `compact`. What is taken back is a line too, and the latest line counts.
+A segment, a moment in it and its best frame alone are one answer seen in different ways: of spans with one best frame
+the latest counts where one lies within the other. Two lines under one frame are two answers, and so is a whole file.
 Not here: what is learnt from marks (`reelseek.adapt`).
 """
 
@@ -13,6 +15,7 @@ import math
 import os
 from collections.abc import Mapping
 from errno import ENOSPC
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,10 +50,12 @@ def folded(query: str) -> str:
 
 
 def keep_mark(directory: Path, mark: Mark) -> None:
-    """Append a mark; the mark of the same query, content, span and frame (to the millisecond) counts no more.
+    """Append a mark; one of the same query, content and frame whose span holds this one, or lies in it, counts no more.
 
-    Queries are the same where they are `folded` alike. It is on the disk when this returns. Raises ValueError for an
-    empty query or a time that is no number; NotAnIndex; IndexError_ where nothing can be written.
+    Times are compared to the millisecond. A span from 0 whose best frame is 0 may be the whole file: only a mark of the
+    same span replaces it. Queries are the same where they are `folded` alike. It is on the disk when this returns.
+    Raises ValueError for an empty query or a time that is no number; NotAnIndex; IndexError_ where nothing can be
+    written.
     """
     if not mark.query.strip() or not all(map(math.isfinite, (mark.start, mark.end, mark.peak, mark.at))):
         raise ValueError(f"a mark needs a query and times in seconds, not {mark}")
@@ -62,13 +67,13 @@ def drop_mark(
 ) -> bool:
     """Take back what was marked on a content's frame for a query; False, and nothing is written, if nothing was.
 
-    span: (start, end) in seconds of the mark that is meant, None for all on that frame.
+    span: (start, end) in seconds of the mark that is meant, or of one that would replace it; None for all on the frame.
     Raises as `keep_mark` and `read_marks` do.
     """
-    meant = (folded(query), content_hash, _milliseconds(peak))
-    ends = None if span is None else tuple(map(_milliseconds, span))
-    on_frame = [mark for mark in read_marks(directory) if _key(mark)[:3] == meant]
-    taken = [mark for mark in on_frame if ends is None or _key(mark)[3:] == ends]
+    start, end = span or (peak, peak)
+    meant = Mark(query, "", content_hash, start, end, peak, good=False, at=0.0)
+    on_frame = [mark for mark in read_marks(directory) if _frame(mark) == _frame(meant)]
+    taken = [mark for mark in on_frame if span is None or _one_answer(mark, meant)]
     for mark in taken:
         _append(directory, {**mark._asdict(), TAKEN_BACK: True})
     return bool(taken)
@@ -87,7 +92,7 @@ def read_marks(directory: Path) -> list[Mark]:
         return []
     except OSError as error:
         raise IndexError_(f"{path}: the marks cannot be read ({error.strerror}).") from error
-    counting: dict[tuple[str, str, int, int, int], Mark] = {}
+    counting: dict[tuple[str, str, int], list[tuple[int, Mark]]] = {}
     for number, line in enumerate(lines, 1):
         try:
             values = json.loads(line)
@@ -98,10 +103,11 @@ def read_marks(directory: Path) -> list[Mark]:
                 f"{path}: line {number} is not a mark ({error}). Delete that line, or bring the file back from a "
                 "backup; the index itself is whole."
             ) from None
-        counting.pop(_key(mark), None)
+        on_frame = counting.setdefault(_frame(mark), [])
+        on_frame[:] = [(line_of, other) for line_of, other in on_frame if not _one_answer(mark, other)]
         if not taken_back:
-            counting[_key(mark)] = mark
-    return list(counting.values())
+            on_frame.append((number, mark))
+    return [mark for _, mark in sorted(chain.from_iterable(counting.values()))]
 
 
 def _mark(values: Mapping[str, Any]) -> Mark:
@@ -115,10 +121,24 @@ def _mark(values: Mapping[str, Any]) -> Mark:
     return Mark(query, path, content, start, end, peak, values["good"], at)
 
 
-def _key(mark: Mark) -> tuple[str, str, int, int, int]:
-    """What two marks have in common of which the latest counts."""
-    peak, start, end = map(_milliseconds, (mark.peak, mark.start, mark.end))
-    return folded(mark.query), mark.content_hash, peak, start, end
+def _frame(mark: Mark) -> tuple[str, str, int]:
+    return folded(mark.query), mark.content_hash, _milliseconds(mark.peak)
+
+
+def _one_answer(mark: Mark, other: Mark) -> bool:
+    """Whether the latest of two marks on one frame counts alone."""
+    (low, high), (other_low, other_high) = _span(mark), _span(other)
+    if _may_be_whole(mark) or _may_be_whole(other):
+        return (low, high) == (other_low, other_high)
+    return (low <= other_low and other_high <= high) or (other_low <= low and high <= other_high)
+
+
+def _may_be_whole(mark: Mark) -> bool:
+    return _milliseconds(mark.peak) == _span(mark)[0] == 0 < _span(mark)[1]
+
+
+def _span(mark: Mark) -> tuple[int, int]:
+    return _milliseconds(mark.start), _milliseconds(mark.end)
 
 
 def _milliseconds(seconds: float) -> int:

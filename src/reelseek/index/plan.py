@@ -183,6 +183,17 @@ def below(places: Iterable[Path]) -> Callable[[Path], bool]:
     return lambda path: f"{path}/".startswith(prefixes)
 
 
+def with_folders(paths: Iterable[Path]) -> set[str]:
+    """Paths and all folders above them: every place that one of them `is_below`."""
+    places: set[str] = set()
+    for path in paths:
+        place = str(path)
+        while place not in places:
+            places.add(place)
+            place = os.path.dirname(place)
+    return places
+
+
 def is_below(path: Path, places: Iterable[Path]) -> bool:
     """Whether a path is one of `places` or lies below one."""
     return below(places)(path)

@@ -1,9 +1,9 @@
 """Subtitle files beside videos: read, cleaned, and kept in the index, so that a search can look through what is said.
 
 `film.srt`, `film.vtt` and `film.en.srt` belong to `film.mp4` in the same folder. An index keeps one small JSON file for
-each below `subtitles/`; its name says which video and file it was read from, and that file's size and time of change,
-so that an update sees what is new from the names alone. Every file is written whole and then renamed: a kill leaves a
-whole one or none, and the next update reads what is missing.
+each below `subtitles/`; its name says which video and file it was read from, that file's size and time of change, and
+in which way it was read, so that an update sees what is new from the names alone. Every file is written whole and then
+renamed: a kill leaves a whole one or none, and the next update reads what is missing.
 They come from strangers: their size is bounded, damaged cues are counted and left out, tags are taken off, and what is
 left is text and nothing else.
 Not here: how words are searched (`reelseek.index.spoken`).
@@ -43,6 +43,8 @@ _BETWEEN = re.compile(r"(\.[\w-]{1,20}){0,2}")
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}")
 _WINDOWS = {byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0xA0)}
 """Where Windows-1252 differs from Latin-1. Five of the bytes mean nothing in it."""
+READING = 2
+"""To be raised whenever `read` makes other cues of a file: the next update then reads all files again."""
 
 
 class Cue(NamedTuple):
@@ -271,7 +273,7 @@ def _digest(path: Path) -> str:
 
 
 def _name(video: Path, file: Path, stat: os.stat_result) -> str:
-    return f"{_owner(video, file)}{stat.st_size:x}-{stat.st_mtime_ns % (1 << 64):x}.json"
+    return f"{_owner(video, file)}{stat.st_size:x}-{stat.st_mtime_ns % (1 << 64):x}-{READING}.json"
 
 
 def _owner(video: Path, file: Path) -> str:

@@ -14,7 +14,7 @@ from reelseek.errors import IndexError_
 from reelseek.index import cards, kept, store, subtitles
 from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked
-from reelseek.index.plan import below, is_below
+from reelseek.index.plan import below, with_folders
 from reelseek.index.store import IndexedFile
 
 
@@ -30,8 +30,9 @@ def remove(directory: Path, paths: Sequence[Path]) -> int:
         store.repair(index.tables)
         rows = store.read_files(index.tables)
         places = [Path(os.path.abspath(path)) for path in paths]
+        held = with_folders(row.path for row in rows)
         for place in places:
-            if not any(is_below(row.path, [place]) for row in rows):
+            if str(place) not in held:
                 raise IndexError_(f"{place}: the index holds no such file. `reelseek index list` shows what it holds.")
         inside = below(places)
         left = [row for row in rows if not inside(row.path)]
