@@ -378,3 +378,10 @@ def test_wrong_dates_are_refused(text):
 def test_the_last_day_of_all_is_refused_in_a_sentence():
     with pytest.raises(ConfigError, match="is no date"):
         parse_time("9999-12-31", end=True)
+
+
+@pytest.mark.parametrize("cell", ["9999-12-31T23:59-12:00", "0001-01-01T00:00+14:00"])
+@pytest.mark.parametrize("sign", ["=", "!=", "<", "<=", ">", ">="])
+def test_a_time_outside_of_the_calendar_is_no_time(cell: str, sign: str) -> None:
+    found = Condition("taken", sign, "2024-05-31").holds(cell)
+    assert found is {"=": False, "!=": True}.get(sign)

@@ -359,9 +359,11 @@ def _number(text: str, decimal_comma: bool) -> float | None:
 
 def _time(text: str) -> float | None:
     try:
-        return parse_time(text)
-    except ConfigError:
+        time = parse_time(text)
+        datetime.fromtimestamp(time)  # a time in years that no calendar here has is no time
+    except (ConfigError, ValueError, OverflowError, OSError):
         return None
+    return time
 
 
 def _day(time: float) -> float:
