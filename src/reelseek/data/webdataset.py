@@ -17,7 +17,7 @@ import re
 import shutil
 import tarfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -49,10 +49,11 @@ def load_webdataset(root: str | Path, *, seed: int = 0, progress: Callable[[int,
     """Read all .tar files below a folder, unpacking those that are new or changed.
 
     A shard's split is the first word of its name (train-000000.tar) if that is train, val, test or the like, else the
-    nearest folder around it that is called so; where there is none, videos are divided 80/10/10 by a hash of their keys
-    and `seed`. A video id is the shard's path without its ending, a
-    slash, and the key. progress: called with (shards done, in all).
-    Raises DataError if there is no shard, one is damaged or too large for the disk, or no sample is complete.
+    nearest folder around it that is called so; where no shard has one, or all are train, videos are divided 80/10/10 by
+    a hash of their keys and `seed`. A video id is the shard's path without its ending, a slash, and the key.
+    progress: called with (shards done, in all).
+    Raises DataError if there is no shard, one is in no split where others are, one is damaged or too large for the
+    disk, or no sample is complete.
     """
     folder = Path(root) if str(root) else Path("-")
     if not folder.is_dir():
@@ -62,9 +63,8 @@ def load_webdataset(root: str | Path, *, seed: int = 0, progress: Callable[[int,
         raise DataError(f"webdataset: no .tar file below {folder}. Compressed shards must be decompressed first.")
     problems: Counter[str] = Counter()
     rows, others = [], 0
-    for number, shard in enumerate(shards, 1):
+    for number, (shard, split) in enumerate(zip(shards, _splits(folder, shards), strict=True), 1):
         inside = shard.relative_to(folder)
-        split = _split(inside)
         place, index = _unpacked(shard)
         others += index["others"]
         problems.update(index["problems"])
@@ -80,6 +80,19 @@ def load_webdataset(root: str | Path, *, seed: int = 0, progress: Callable[[int,
     corpus = f"webdataset-{_digest(str(folder.resolve()))}"
     notes = [f"{others:,} members that are neither video nor captions left out"] if others else []
     return splits_of(folder.resolve().name, rows, corpus=corpus, seed=seed, problems=problems, notes=notes)
+
+
+def _splits(folder: Path, shards: Sequence[Path]) -> list[str]:
+    """The split of every shard; "" throughout where the names say none, or train alone, which leaves all to divide."""
+    splits = [_split(shard.relative_to(folder)) for shard in shards]
+    others = [shard for shard, split in zip(shards, splits, strict=True) if not split]
+    if others and any(splits):
+        raise DataError(
+            f"webdataset: {others[0]} is in no split, and other shards are ({len(others):,} of {len(shards):,} are in "
+            "none). Begin its name with train, val or test, put it into a folder called so, or take it out of "
+            f"{folder}."
+        )
+    return [""] * len(shards) if set(splits) == {"train"} else splits
 
 
 def _split(shard: Path) -> str:
