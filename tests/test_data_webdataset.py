@@ -213,6 +213,7 @@ def test_no_name_in_a_shard_leads_out_of_the_cache(tmp_path, cache):
     assert all(path.resolve().is_relative_to(cache) and not path.is_symlink() for path in test.paths)
     assert sorted(path.read_bytes() for path in test.paths) == [b"evil", b"evil", b"evil", b"good"]
     assert "dropped 4 members that are no plain files" in test.describe()
+    assert test.dropped == 2
     assert "dropped 2 samples without a video" in test.describe()
 
 
@@ -233,6 +234,9 @@ def test_what_cannot_be_used_is_counted(root):
         *("1 empty captions", "6 videos without a caption", "1 second videos of a sample"),
     ):
         assert f"dropped {words}" in said
+    splits = load_webdataset(root)
+    assert [split.dropped for split in splits] == [6, 0, 0]
+    assert splits.test.complete
 
 
 def test_a_cut_shard_is_damaged(root):

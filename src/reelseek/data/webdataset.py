@@ -25,6 +25,7 @@ from reelseek.config import DataConfig
 from reelseek.data import user_folder
 from reelseek.data.folder import SPLIT_NAMES
 from reelseek.data.pairs import Splits
+from reelseek.data.problems import Problem, in_words
 from reelseek.data.rows import KEYS, Row, splits_of
 from reelseek.data.writing import replace_text
 from reelseek.errors import DataError
@@ -36,6 +37,8 @@ READING = 2
 """Counts the ways in which shards were read; what an older one unpacked is unpacked again."""
 LONGEST_TEXT = 1 << 20
 """Bytes of a caption file that are read; a longer one is no caption."""
+NO_CAPTIONS = frozenset({"members that are no plain files", "second videos of a sample"})
+"""What is wrong in a shard and loses no caption."""
 
 Samples = dict[str, dict[str, Any]]
 
@@ -61,16 +64,21 @@ def load_webdataset(root: str | Path, *, seed: int = 0, progress: Callable[[int,
     shards = sorted(path for path in folder.rglob("*.tar") if path.is_file())
     if not shards:
         raise DataError(f"webdataset: no .tar file below {folder}. Compressed shards must be decompressed first.")
-    problems: Counter[str] = Counter()
+    problems: Counter[Problem] = Counter()
+    aside: Counter[str] = Counter()
     rows, others = [], 0
     for number, (shard, split) in enumerate(zip(shards, _splits(folder, shards), strict=True), 1):
         inside = shard.relative_to(folder)
         place, index = _unpacked(shard)
         others += index["others"]
-        problems.update(index["problems"])
+        for what, count in index["problems"].items():
+            if what in NO_CAPTIONS:
+                aside[what] += count
+            else:
+                problems[Problem(what, split)] += count
         for key, sample in index["samples"].items():
             if not sample["video"]:
-                problems["samples without a video"] += 1
+                problems[Problem("samples without a video", split)] += 1
                 continue
             path = place / sample["video"]
             video = f"{inside.with_suffix('').as_posix()}/{key}"
@@ -79,6 +87,7 @@ def load_webdataset(root: str | Path, *, seed: int = 0, progress: Callable[[int,
             progress(number, len(shards))
     corpus = f"webdataset-{_digest(str(folder.resolve()))}"
     notes = [f"{others:,} members that are neither video nor captions left out"] if others else []
+    notes += in_words(aside)
     return splits_of(folder.resolve().name, rows, corpus=corpus, seed=seed, problems=problems, notes=notes)
 
 
