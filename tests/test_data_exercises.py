@@ -197,6 +197,7 @@ def test_absent_photos_and_unusable_rows_are_counted(root):
     assert cut.missing_texts == 1
     assert "dropped 2 exercises without a name or photos" in cut.describe()
     assert "dropped 1 repeated exercises" in cut.describe()
+    assert (test.dropped, cut.dropped) == (0, 2)
     assert set(cut.video_ids) | set(cut.missing_videos) == set(test.video_ids)
 
 

@@ -165,6 +165,36 @@ def test_bad_rows_are_dropped_counted_and_named(folder):
         assert note in described
 
 
+@pytest.mark.parametrize(
+    ("row", "train", "test"),
+    [
+        ("a.mp4,,train,,", 1, 0),
+        (",one,test,,", 0, 1),
+        ("a.mp4,one,train,3,1", 1, 0),
+        ("gone,one,tset,,", 1, 1),
+        ("gone,one,,,", 1, 1),
+        ("./a.mp4,one,tset,,", 1, 0),
+        ("a.mp4,other,,,", 1, 0),
+        ("a.mp4,one,train,,,with,commas", 1, 1),
+    ],
+)
+def test_what_is_dropped_counts_for_its_own_split(folder, row, train, test):
+    write(folder, f"video,caption,split,start,end\na.mp4,one,train,,\nb,two,test,,\n{row}\n")
+    splits = load_folder(folder)
+    for split, dropped in ((splits.train, train), (splits.test, test)):
+        assert (split.dropped, split.complete) == (dropped, not dropped)
+        assert any("dropped" in note for note in split.notes) == bool(dropped)
+
+
+def test_what_is_dropped_of_files_divided_by_a_hash_counts_for_their_split(folder):
+    for at in range(10):
+        (folder / f"n{at}.mp4").touch()
+    rows = "".join(f"n{at}.mp4,one\n" for at in range(10))
+    write(folder, f"video,caption\n{rows}n3,\n./n7.mp4,\n")
+    for split in load_folder(folder):
+        assert split.dropped == len({"n3.mp4", "n7.mp4"}.intersection(split.video_ids))
+
+
 def test_what_is_dropped_is_not_complete_and_what_is_repeated_is(folder):
     rows = "video,caption,split\na.mp4,one,test\n"
     for more, dropped in (("", 0), ("a.mp4,one,test\n", 0), ("a.mp4, ,test\n", 1), ("b,two,tset\n", 1)):

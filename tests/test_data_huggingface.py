@@ -76,7 +76,9 @@ def test_parquet_files_with_bytes_and_lists_of_captions(datasets, tmp_path, cach
     assert splits.train.texts == ("a", "film", "b", "film", "c", "film")
     assert splits.test.paths[1].read_bytes() == b"film e"
     assert splits.test.paths[1].parent == cache
-    assert "dropped 6 empty captions" in splits.test.describe()
+    assert "dropped 4 empty captions" in splits.train.describe()
+    assert "dropped 2 empty captions" in splits.test.describe()
+    assert (splits.train.dropped, splits.test.dropped) == (4, 2)
     before = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
     assert len(before) == 5
     assert load_huggingface(str(root)).test.paths == splits.test.paths
@@ -160,6 +162,19 @@ def test_rows_that_cannot_be_used_are_counted(datasets, tmp_path):
     assert test.missing_videos == ("test2", "films/gone.mp4")
     assert "dropped 1 captions that are no text" in test.describe()
     assert "dropped 1 videos without a caption" in test.describe()
+    assert test.dropped == 1
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_caption_that_is_no_text_counts_for_its_own_split(datasets, tmp_path, named):
+    root = tmp_path / "set"
+    said = [["x", None], *[["x"]] * 9]
+    part = datasets.Dataset.from_dict({"video": films(root, "abcdefghij"), "caption": said})
+    other = datasets.Dataset.from_dict({"video": films(root, "k"), "caption": [["y"]]})
+    (datasets.DatasetDict(train=part, test=other) if named else part).save_to_disk(str(root))
+    found = [split for split in load_huggingface(str(root)) if split is not None]
+    assert [split.dropped for split in found] == ["films/a.mp4" in split.video_ids for split in found]
+    assert [split.complete for split in found] == ["films/a.mp4" not in split.video_ids for split in found]
 
 
 def test_other_splits_are_named(datasets, tmp_path):
@@ -271,14 +286,29 @@ def test_captions_repeated_in_a_row_stay_and_those_of_a_later_row_are_counted():
 
 
 def test_dropped_rows_and_captions_make_no_split_complete():
-    for rows, dropped in (
-        ([row("b", captions=(" ",))], 1),
-        ([row("b", captions=())], 0),
-        ([row("b", captions=("x", " ", ""))], 2),
-        ([row("b", split="")], 1),
+    for rows, of_train, of_test in (
+        ([row("b", captions=(" ",))], 1, 0),
+        ([row("b", captions=())], 0, 0),
+        ([row("b", captions=("x", " ", ""))], 2, 0),
+        ([row("b", captions=(" ",)), row("c", "test", ("", ""))], 1, 2),
+        ([row("b", split="")], 1, 1),
+        ([row("b", split="", captions=(" ",))], 1, 1),
+        ([row("a", split="", captions=(" ",))], 1, 0),
     ):
-        train = gather(row("a"), *rows).train
-        assert (train.dropped, train.complete) == (dropped, not dropped)
+        train, _, test = gather(row("a"), row("t", "test"), *rows)
+        for split, dropped in ((train, of_train), (test, of_test)):
+            assert (split.dropped, split.complete) == (dropped, not dropped)
+            told = [note for note in split.notes if not note.endswith("videos without a caption")]
+            assert [int(note.split()[1]) for note in told if note.startswith("dropped")] == [dropped] * bool(dropped)
+
+
+def test_what_is_dropped_of_videos_divided_by_a_hash_counts_for_their_split():
+    rows = [row(str(at), split="", captions=("x", " ")) if at % 2 else row(str(at), split="") for at in range(20)]
+    for split in gather(*rows):
+        assert split.dropped == sum(int(video) % 2 for video in split.video_ids)
+    assert [split.dropped for split in gather(*rows, row("none", split="", captions=(" ",)))] == [
+        split.dropped + 1 for split in gather(*rows)
+    ]
 
 
 def test_a_video_in_two_splits_is_refused():

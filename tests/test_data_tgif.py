@@ -104,11 +104,15 @@ def test_other_gifs_of_a_listed_name_are_dropped_and_counted(root):
     append(root, "tgif-v1.0.tsv", "https://a.com/x/unlisted.gif\tx\nhttps://b.com/y/unlisted.gif\ty\n")
     splits = load_tgif(root)
     assert splits.test.captions_of("tumblr_n8.qz_500") == ("a person does 8", 'somebody says "8", twice')
-    assert "dropped 1 sentences of other GIFs under a listed name" in splits.train.describe()
+    assert "dropped 1 sentences of other GIFs under a listed name" in splits.test.describe()
+    assert [(split.dropped, split.complete) for split in splits] == [(0, True), (0, True), (1, False)]
     append(root, "train.txt", "https://38.media.tumblr.com/other/tumblr_n8.qz_500.gif\n")
     splits = load_tgif(root)
     assert [len(split.video_ids) for split in splits] == [6, 2, 2]
-    assert "2 of 11,310 videos listed; 1 names left out that are of several GIFs" in splits.test.describe()
+    said = "2 of 11,310 videos listed; 1 names left out that are of several GIFs, and 2 sentences"
+    assert said in splits.test.describe()
+    assert "1 names left out that are of several GIFs, and 1 sentences" in splits.train.describe()
+    assert [split.dropped for split in splits] == [1, 0, 2]
 
 
 @pytest.mark.parametrize("name", ["tgif-v1.0.tsv", "val.txt"])

@@ -78,13 +78,13 @@ def test_keys_with_dots_end_at_the_last_one(tmp_path):
     """Clip ids of LSMDC; c.seg.json has the ending seg.json, which is no video's and no captions'."""
     clips = ["0001_A_Film_00.00.51.926-00.00.54.129", "0001_A_Film_00.01.51.926-00.01.54.129", "c"]
     members = {f"{clip}.{end}": f"{clip}.{end}" for clip in clips for end in ("mp4", "txt")}
-    shard(tmp_path / "s" / "train" / "0.tar", {**members, "c.seg.json": '"x"', "c.d.jpg": "x", "README": "x"})
-    train = load_webdataset(tmp_path / "s").train
-    assert train.video_ids == tuple(f"train/0/{clip}" for clip in clips)
-    assert train.texts == tuple(f"{clip}.txt" for clip in clips)
-    assert [path.read_text() for path in train.paths] == [f"{clip}.mp4" for clip in clips]
-    assert "2 members that are neither video nor captions left out" in train.describe()
-    assert "dropped 1 samples without a video" in train.describe()
+    shard(tmp_path / "s" / "test" / "0.tar", {**members, "c.seg.json": '"x"', "c.d.jpg": "x", "README": "x"})
+    test = load_webdataset(tmp_path / "s").test
+    assert test.video_ids == tuple(f"test/0/{clip}" for clip in clips)
+    assert test.texts == tuple(f"{clip}.txt" for clip in clips)
+    assert [path.read_text() for path in test.paths] == [f"{clip}.mp4" for clip in clips]
+    assert "2 members that are neither video nor captions left out" in test.describe()
+    assert "dropped 1 samples without a video" in test.describe()
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ def test_what_an_older_reader_unpacked_is_unpacked_again(root, cache, monkeypatc
 @pytest.mark.parametrize("order", [("txt", "json"), ("json", "txt")])
 def test_a_text_file_goes_before_a_json_file(tmp_path, order):
     members = {"a.mp4": b"x", "b.mp4": b"y", "b.txt": "b"}
-    shard(tmp_path / "s" / "train" / "0.tar", {**members, **{f"a.{one}": f'"{one}"' for one in order}})
-    assert load_webdataset(tmp_path / "s").train.captions_of("train/0/a") == ('"txt"',)
+    shard(tmp_path / "s" / "test" / "0.tar", {**members, **{f"a.{one}": f'"{one}"' for one in order}})
+    assert load_webdataset(tmp_path / "s").test.captions_of("test/0/a") == ('"txt"',)
 
 
 def test_shards_are_unpacked_once_and_again_when_they_change(root, cache, monkeypatch):
@@ -169,6 +169,25 @@ def test_without_split_folders_videos_are_divided_by_a_hash(tmp_path):
     assert len(load(DataConfig(name="webdataset", root=str(tmp_path / "s"), size=5)).train.video_ids) == 5
 
 
+@pytest.mark.parametrize("names", [["train-0", "train-1"], ["train/0", "data/training/1"]])
+def test_shards_that_are_train_alone_are_divided_by_a_hash(tmp_path, names):
+    members = {f"{at}.{end}": f"{at}" for at in range(10) for end in ("mp4", "txt")}
+    for name in names:
+        shard(tmp_path / "s" / f"{name}.tar", members)
+    splits = load_webdataset(tmp_path / "s")
+    assert [len(split.video_ids) for split in splits] == [16, 2, 2]
+    assert "split 80/10/10" in splits.test.describe()
+
+
+@pytest.mark.parametrize("named", ["train-0", "test/0"])
+def test_a_shard_in_no_split_beside_others_is_refused_before_any_is_unpacked(tmp_path, cache, named):
+    for name in (named, "more/shard-1", "more/shard-2"):
+        shard(tmp_path / "s" / f"{name}.tar", {"a.mp4": b"x", "a.txt": "x"})
+    with pytest.raises(DataError, match=r"more/shard-1\.tar is in no split.*2 of 3 are in none.*Begin its name"):
+        load_webdataset(tmp_path / "s")
+    assert not cache.exists()
+
+
 def test_no_name_in_a_shard_leads_out_of_the_cache(tmp_path, cache):
     secret = tmp_path / "secret.mp4"
     secret.write_bytes(b"secret")
@@ -185,16 +204,17 @@ def test_no_name_in_a_shard_leads_out_of_the_cache(tmp_path, cache):
         "good.mp4": b"good",
         "good.txt": "fine",
     }
-    shard(tmp_path / "s" / "train" / "0.tar", members)
-    train = load_webdataset(tmp_path / "s").train
+    shard(tmp_path / "s" / "test" / "0.tar", members)
+    test = load_webdataset(tmp_path / "s").test
     assert not (tmp_path / "out.mp4").exists()
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} <= {
-        *("secret.mp4", "0.tar", "index.json"), *(path.name for path in train.paths),
+        *("secret.mp4", "0.tar", "index.json"), *(path.name for path in test.paths),
     }  # fmt: skip
-    assert all(path.resolve().is_relative_to(cache) and not path.is_symlink() for path in train.paths)
-    assert sorted(path.read_bytes() for path in train.paths) == [b"evil", b"evil", b"evil", b"good"]
-    assert "dropped 4 members that are no plain files" in train.describe()
-    assert "dropped 2 samples without a video" in train.describe()
+    assert all(path.resolve().is_relative_to(cache) and not path.is_symlink() for path in test.paths)
+    assert sorted(path.read_bytes() for path in test.paths) == [b"evil", b"evil", b"evil", b"good"]
+    assert "dropped 4 members that are no plain files" in test.describe()
+    assert test.dropped == 2
+    assert "dropped 2 samples without a video" in test.describe()
 
 
 def test_what_cannot_be_used_is_counted(root):
@@ -206,16 +226,17 @@ def test_what_cannot_be_used_is_counted(root):
             **{"g.mp4": b"5", "g.txt": "  ", "h.mp4": b"6", "h.avi": b"7", "h.txt": "two films"},
         },
     )
-    shard(root / "elsewhere.tar", {"a.mp4": b"1", "a.txt": "outside"})
     train = load_webdataset(root).train
     assert train.video_ids[-1] == "train/00002/h"
     said = train.describe()
     for words in (
         *("3 caption files that cannot be read", "1 caption files that are too long", "1 samples without a video"),
         *("1 empty captions", "6 videos without a caption", "1 second videos of a sample"),
-        "1 videos outside of the splits",
     ):
         assert f"dropped {words}" in said
+    splits = load_webdataset(root)
+    assert [split.dropped for split in splits] == [6, 0, 0]
+    assert splits.test.complete
 
 
 def test_a_cut_shard_is_damaged(root):

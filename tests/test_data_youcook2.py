@@ -117,6 +117,7 @@ def test_steps_without_length_are_dropped_and_counted(root, segment):
     assert "dropped 6 steps whose segment is no part of a video" in splits.test.describe()
     assert not splits.test.complete
     assert "dropped 18 steps" in splits.train.describe()
+    assert [split.dropped for split in splits] == [18, 2, 6]
 
 
 @pytest.mark.parametrize(

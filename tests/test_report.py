@@ -282,6 +282,8 @@ def test_results_read_back_from_a_file(tmp_path, html):
         ({"complete": False}, "incomplete split"),
         ({"complete": True, "standard": ""}, "nothing missing"),
         ({"complete": False, "standard": "", "dropped": 1234}, "1,234 captions or rows dropped"),
+        ({"complete": False, "standard": "", "dropped": 1}, "not all rows used"),
+        ({"complete": False, "standard": "", "dropped": 1, "texts_missing": 1}, "incomplete split"),
         ({"complete": True, "standard": "1k-A"}, "the standard split 1k-A"),
         ({"complete": False, "standard": "1k-A"}, "not the standard split 1k-A"),
     ],
@@ -293,6 +295,9 @@ def test_a_split_is_called_standard_only_where_there_is_one(tmp_path, protocol, 
     page = Page(written(results, tmp_path)).text
     assert words in page
     assert ("not the standard split" in page) == (words == "not the standard split 1k-A")
+    only_dropped = bool(protocol.get("dropped")) and not protocol.get("texts_missing")
+    assert ("not all rows used" in page) == only_dropped
+    assert ("incomplete split" in page) == (words == "incomplete split")
 
 
 def test_unknown_fields_are_named(tmp_path):

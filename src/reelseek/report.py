@@ -180,7 +180,10 @@ def _protocol(protocol: Record, contrasts: Mapping[str, float | None]) -> Record
     standard = protocol["standard"]
     whole = not (protocol["complete"] is False or protocol["texts_missing"] or protocol["videos_missing"])
     if not whole:
-        warnings.append(f"not the standard split {standard}" if standard else "incomplete split")
+        lacking = protocol["texts_missing"] or protocol["videos_missing"] or not protocol["dropped"]
+        warnings.append(
+            f"not the standard split {standard}" if standard else "incomplete split" if lacking else "not all rows used"
+        )
     if protocol["transductive"]:
         warnings.append("transductive: reads the other test queries")
     if not facts:

@@ -97,6 +97,7 @@ def load(root: str | Path, *, seed: int = 0, progress: Callable[[int, int], None
                 [exercise for exercise in found if part_of[exercise.id] == part],
                 [exercise for exercise in missing if part_of[exercise.id] == part],
                 videos,
+                dropped["exercises without a name or photos"],
                 tuple(notes),
             )
             for part in ("train", "val", "test")
@@ -224,6 +225,7 @@ def _pairs(
     found: Sequence[_Exercise],
     missing: Sequence[_Exercise],
     videos: Mapping[str, Path],
+    dropped: int,
     notes: tuple[str, ...],
 ) -> Pairs | None:
     if not found:
@@ -239,6 +241,7 @@ def _pairs(
         paths=tuple(videos[exercise.id] for exercise in found),
         missing_videos=tuple(exercise.id for exercise in missing),
         missing_texts=sum(len(exercise.captions[:most]) for exercise in missing),
+        dropped=dropped,
         corpus="exercises",
         notes=notes,
     )

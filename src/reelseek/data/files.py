@@ -105,13 +105,15 @@ class Files:
         *,
         corpus: str,
         standard: Standard | None = None,
+        dropped: int = 0,
         notes: Sequence[str] = (),
         find: Callable[[str], Place | None] | None = None,
     ) -> Pairs:
         """A split of the videos `ids` that are on disk; the captions of the others are counted as missing.
 
         find: where a video is, by its id; by default the file of that name. Repeated ids and empty captions are
-        dropped and counted. Raises DataError if none of the videos has a caption, or none is on disk.
+        dropped and counted. dropped: captions of the split that were dropped before.
+        Raises DataError if none of the videos has a caption, or none is on disk.
         """
         listed = tuple(dict.fromkeys(ids))
         wanted = set(listed)
@@ -146,7 +148,7 @@ class Files:
             spans=spans if any(spans) else None,
             missing_videos=tuple(video for video in listed if video not in places),
             missing_texts=len(ours) - len(kept),
-            dropped=len(captioned) - len(ours),
+            dropped=dropped + len(captioned) - len(ours),
             standard=standard,
             corpus=corpus,
             notes=(*notes, *(words.format(count) for words, count in counts.items() if count), *chosen),
@@ -161,9 +163,10 @@ class Files:
         corpus: str,
         standard: Standard | None,
         notes: Mapping[str, Sequence[str]],
+        dropped: Mapping[str, int] | None = None,
         find: Callable[[str], Place | None] | None = None,
     ) -> Splits:
-        """Splits of the ids listed for train, val and test. notes: those of each part.
+        """Splits of the ids listed for train, val and test. notes: those of each part; dropped: see `split`.
 
         A part for learning of which no video is on disk is None: the test videos alone are enough for a test.
         Raises DataError for lists that share videos, and what `split` raises.
@@ -177,6 +180,7 @@ class Files:
                 captions,
                 corpus=corpus,
                 standard=standard if part == "test" else None,
+                dropped=(dropped or {}).get(part, 0),
                 notes=notes[part],
                 find=find,
             )

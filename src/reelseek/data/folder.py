@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 from reelseek.config import DataConfig
 from reelseek.data.pairs import Pairs, Splits, pair_up
+from reelseek.data.problems import Problem, by_what, in_words, of_split
 from reelseek.errors import DataError
 from reelseek.video.files import find_videos
 
@@ -60,26 +61,30 @@ def load_folder(folder: str | Path, captions: str | Path = "", *, seed: int = 0)
         raise DataError(f"{str(folder)!r} is not a folder; name the folder that holds the videos.")
     folder = Path(folder)
     path = _captions_file(folder, captions)
-    problems: Counter[str] = Counter()
+    problems: Counter[Problem] = Counter()
     files = _Files(folder, find_videos(folder))
-    rows = _without_repeats(_usable(path, problems), files, problems)
+    rows, repeated = _without_repeats(_usable(path, problems), files)
     if not rows:
-        found = "; ".join(f"{count:,} {problem}" for problem, count in problems.items() if count) or "it is empty"
+        found = "; ".join(f"{count:,} {what}" for what, count in by_what(problems).items()) or "it is empty"
         raise DataError(f"{path}: no usable row ({found}). {FORM}")
     if all(files.find(row.video) is None for row in rows):
         raise DataError(
             f"{path}: none of its {len({row.video for row in rows}):,} videos is among the {len(files.paths):,} video "
             f"files below {folder} (the first is {rows[0].video!r})."
         )
-    rows, notes = _divided(rows, files, seed, problems)
+    rows, split_of, notes = _divided(rows, files, seed, problems)
     if files.ambiguous:
         notes.append(f"{len(files.ambiguous):,} names fit several files and count as missing")
     uncaptioned = len(files.paths) - len({files.find(row.video) for row in rows} - {None})
     if uncaptioned:
         notes.append(f"{uncaptioned:,} files without a caption left out")
-    notes += [f"dropped {count:,} {problem}" for problem, count in problems.items() if count]
-    dropped = problems.total() - problems["repeated rows"]
-    return Splits(*(_split(name, rows, files, dropped, tuple(notes)) for name in ("train", "val", "test")))
+    notes += [f"dropped {repeated:,} repeated rows"] if repeated else []
+
+    def split(name: str) -> Pairs | None:
+        lost = of_split(name, problems, lambda video: split_of.get(files.key(video), ""))
+        return _split(name, rows, files, lost.total(), (*notes, *in_words(lost)))
+
+    return Splits(*map(split, ("train", "val", "test")))
 
 
 def read_captions(path: Path) -> tuple[list[CaptionRow], Counter[str]]:
@@ -89,12 +94,13 @@ def read_captions(path: Path) -> tuple[list[CaptionRow], Counter[str]]:
     """
     if not path.is_file():
         raise DataError(f"No captions file at {path}. {FORM}")
-    problems: Counter[str] = Counter()
+    problems: Counter[Problem] = Counter()
     rows = [row for line in _usable(path, problems) for row in line]
+    counts = by_what(problems)
     if not rows:
-        found = "; ".join(f"{count:,} {problem}" for problem, count in problems.items()) or "it is empty"
+        found = "; ".join(f"{count:,} {what}" for what, count in counts.items()) or "it is empty"
         raise DataError(f"{path}: no usable row ({found}). {FORM}")
-    return rows, problems
+    return rows, counts
 
 
 class _Files:
@@ -137,7 +143,7 @@ def _captions_file(folder: Path, captions: str | Path) -> Path:
     return path
 
 
-def _usable(path: Path, problems: Counter[str]) -> Iterator[list[CaptionRow]]:
+def _usable(path: Path, problems: Counter[Problem]) -> Iterator[list[CaptionRow]]:
     """Rows that can be used, line by line; what is wrong with the others is counted in `problems`."""
     try:
         text = path.read_text("utf-8-sig")
@@ -149,20 +155,21 @@ def _usable(path: Path, problems: Counter[str]) -> Iterator[list[CaptionRow]]:
         yield [row for caption in captions if (row := _row(values, caption, problems)) is not None]
 
 
-def _without_repeats(lines: Iterator[list[CaptionRow]], files: _Files, problems: Counter[str]) -> list[CaptionRow]:
-    """The rows without those that an earlier line has: two ways to name one file are the same file."""
+def _without_repeats(lines: Iterator[list[CaptionRow]], files: _Files) -> tuple[list[CaptionRow], int]:
+    """The rows without those that an earlier line has, and how many those are; two names of one file are one."""
     kept: list[CaptionRow] = []
+    repeated = 0
     earlier: set[CaptionRow] = set()
     for rows in lines:
         keys = [row._replace(video=files.key(row.video)) for row in rows]
         fresh = [row for row, key in zip(rows, keys, strict=True) if key not in earlier]
-        problems["repeated rows"] += len(rows) - len(fresh)
+        repeated += len(rows) - len(fresh)
         kept += fresh
         earlier.update(keys)
-    return kept
+    return kept, repeated
 
 
-def _csv_rows(path: Path, text: str, problems: Counter[str]) -> Iterator[Mapping[str, Any]]:
+def _csv_rows(path: Path, text: str, problems: Counter[Problem]) -> Iterator[Mapping[str, Any]]:
     header, *lines = text.split("\n")
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ";" if ";" in header and "," not in header else ","
     columns = [column.strip().lower() for column in _fields(path, 1, header, delimiter)]
@@ -174,7 +181,7 @@ def _csv_rows(path: Path, text: str, problems: Counter[str]) -> Iterator[Mapping
         if not any(field.strip() for field in fields):
             continue
         if len(fields) > len(columns):
-            problems["rows with too many fields (quote captions that hold the separator)"] += 1
+            problems[Problem("rows with too many fields (quote captions that hold the separator)")] += 1
             continue
         yield dict(zip(columns, fields, strict=False))
 
@@ -205,7 +212,7 @@ def _tab_fields(line: str) -> list[str]:
         return line.split("\t")
 
 
-def _json_rows(text: str, problems: Counter[str]) -> Iterator[Mapping[str, Any]]:
+def _json_rows(text: str, problems: Counter[Problem]) -> Iterator[Mapping[str, Any]]:
     # Not splitlines: a caption may hold a Unicode line separator.
     for line in text.split("\n"):
         if not line.strip():
@@ -213,34 +220,34 @@ def _json_rows(text: str, problems: Counter[str]) -> Iterator[Mapping[str, Any]]
         try:
             values = json.loads(line)
         except json.JSONDecodeError:
-            problems["lines that are not JSON"] += 1
+            problems[Problem("lines that are not JSON")] += 1
             continue
         if isinstance(values, dict) and "video" in values and "caption" in values:
             yield values
         else:
-            problems["lines without the keys video and caption"] += 1
+            problems[Problem("lines without the keys video and caption")] += 1
 
 
-def _row(values: Mapping[str, Any], said: object, problems: Counter[str]) -> CaptionRow | None:
-    if said is not None and not isinstance(said, str):
-        problems["captions that are no text"] += 1
-        return None
+def _row(values: Mapping[str, Any], said: object, problems: Counter[Problem]) -> CaptionRow | None:
     if any(isinstance(values.get(key), list | dict) for key in ("video", "split", "start", "end")):
-        problems["rows whose video, split, start or end is a list or an object"] += 1
+        problems[Problem("rows whose video, split, start or end is a list or an object")] += 1
         return None
     video, split = _plain(values.get("video")).strip(), _plain(values.get("split")).strip().lower()
     caption = " ".join(_plain(said).split())
     span = _span(values.get("start"), values.get("end"))
-    if not video:
-        problems["rows without a video"] += 1
+    if said is not None and not isinstance(said, str):
+        what = "captions that are no text"
+    elif not video:
+        what = "rows without a video"
     elif not caption:
-        problems["empty captions"] += 1
+        what = "empty captions"
     elif split and split not in SPLIT_NAMES:
-        problems[f"rows of the unknown split {split!r}"] += 1
+        what = f"rows of the unknown split {split!r}"
     elif span == "wrong":
-        problems["rows whose start and end are not two times in seconds, in order"] += 1
+        what = "rows whose start and end are not two times in seconds, in order"
     else:
         return CaptionRow(video, caption, SPLIT_NAMES.get(split, ""), span)
+    problems[Problem(what, SPLIT_NAMES.get(split, ""), video)] += 1
     return None
 
 
@@ -259,22 +266,21 @@ def _span(start: object, end: object) -> Span | Literal["wrong"]:
 
 
 def _divided(
-    rows: list[CaptionRow], files: _Files, seed: int, problems: Counter[str]
-) -> tuple[list[CaptionRow], list[str]]:
-    """The rows with a split each, and how they came by it."""
+    rows: list[CaptionRow], files: _Files, seed: int, problems: Counter[Problem]
+) -> tuple[list[CaptionRow], dict[str, str], list[str]]:
+    """The rows with a split each, the split of every file by its key, and how they came by it."""
     if not any(row.split for row in rows):
         split_of = by_hash(sorted({files.key(row.video) for row in rows}), seed)
         notes = [f"split 80/10/10 by a hash of the file names, seed {seed}"]
-        return [row._replace(split=split_of[files.key(row.video)]) for row in rows], notes
+        return [row._replace(split=split_of[files.key(row.video)]) for row in rows], split_of, notes
     kept = [row for row in rows if row.split]
-    if len(kept) < len(rows):
-        problems["rows without a split"] += len(rows) - len(kept)
+    problems.update(Problem("rows without a split", video=row.video) for row in rows if not row.split)
     split_of = {}
     for row in kept:
         key = files.key(row.video)
         if split_of.setdefault(key, row.split) != row.split:
             raise DataError(f"{key!r} is in the splits {split_of[key]} and {row.split}; a file belongs to one of them.")
-    return kept, []
+    return kept, split_of, []
 
 
 def by_hash(keys: list[str], seed: int) -> dict[str, str]:

@@ -19,6 +19,7 @@ from reelseek.config import DataConfig
 from reelseek.data import user_folder
 from reelseek.data.folder import SPLIT_NAMES
 from reelseek.data.pairs import Splits
+from reelseek.data.problems import Problem
 from reelseek.data.rows import KEYS, Row, splits_of
 from reelseek.errors import ConfigError, DataError
 from reelseek.video.suffixes import VIDEO_SUFFIXES
@@ -61,7 +62,7 @@ def load_huggingface(
     columns = next(iter(parts.values())).column_names
     video = _column("video", video_column, VIDEO_COLUMNS, columns)
     caption = _column("caption", caption_column, KEYS, columns)
-    problems: Counter[str] = Counter()
+    problems: Counter[Problem] = Counter()
     rows = _rows(root, parts, video, caption, problems, progress)
     corpus = f"hf-{_digest(os.path.realpath(root).encode() if Path(root).is_dir() else root.encode())}"
     notes = [f"left out the splits {', '.join(others)}"] if others else []
@@ -130,13 +131,14 @@ def _rows(
     parts: dict[str, Any],
     video: str,
     caption: str,
-    problems: Counter[str],
+    problems: Counter[Problem],
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[Row]:
     total, done = sum(len(part) for part in parts.values()), 0
     for name, part in parts.items():
         if {video, caption} - set(part.column_names):
             raise DataError(f"hf: the split {name!r} of {root!r} lacks the column {video!r} or {caption!r}.")
+        split = SPLIT_NAMES.get(name, "")
         part = part.select_columns([video, caption])
         feature = part.features[video]
         if hasattr(feature, "decode"):
@@ -145,12 +147,12 @@ def _rows(
         for number, values in enumerate(part):
             captions = values[caption] if isinstance(values[caption], list) else [values[caption]]
             texts = tuple(text for text in captions if isinstance(text, str))
-            problems["captions that are no text"] += len(captions) - len(texts)
             video_id, path = _file(root, values[video], f"{name or 'row'}{number}")
+            problems[Problem("captions that are no text", split, video_id)] += len(captions) - len(texts)
             done += 1
             if progress is not None:
                 progress(done, total)
-            yield Row(video_id, path, texts, SPLIT_NAMES.get(name, ""))
+            yield Row(video_id, path, texts, split)
 
 
 def _file(root: str, value: object, otherwise: str) -> tuple[str, Path | None]:

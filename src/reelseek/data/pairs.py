@@ -39,7 +39,7 @@ class Pairs:
     whole file; None for the field means whole files throughout.
     extra_relevance: further (text, video) positions that are true matches although the annotation does not say so.
     missing_videos: ids that the annotation names and the disk lacks; missing_texts: captions lost with them. dropped:
-    captions and rows that the reader could not use, also those that are of no known split.
+    captions and rows of this split that the reader could not use, and those whose split is unknown; no repeats.
     standard: set only where this split, when complete, is a published test split.
     notes: what the reader dropped or decided, each in a sentence.
     contrasts: by name, positions (text, right video, wrong video) where the wrong video differs from the right one in

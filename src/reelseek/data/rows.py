@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from reelseek.data.folder import by_hash
 from reelseek.data.pairs import Pairs, Splits, pair_up
+from reelseek.data.problems import Problem, by_what, in_words, of_split
 from reelseek.errors import DataError
 
 KEYS = ("caption", "captions", "text", "texts", "sentence", "sentences", "description", "title", "enCap")
@@ -28,27 +29,27 @@ class Row(NamedTuple):
 
 
 def splits_of(
-    name: str, rows: Iterable[Row], *, corpus: str, seed: int, problems: Counter[str], notes: Sequence[str] = ()
+    name: str, rows: Iterable[Row], *, corpus: str, seed: int, problems: Counter[Problem], notes: Sequence[str] = ()
 ) -> Splits:
     """The splits of some rows; rows of one video are joined.
 
     A caption that an earlier row of its video has is dropped and counted; those that one row repeats stay, since
     benchmarks count every one of them.
     Rows without a split are dropped where others have one; where none has one, the videos are divided 80/10/10 by a
-    hash of their ids and `seed`. problems: captions that were dropped before, by what is wrong; others are added to it.
-    notes: what else is to be said of every split.
+    hash of their ids and `seed`. problems: captions that were dropped before, which name videos by id; others are added
+    to it. notes: what else is to be said of every split.
     A part for learning of which no video has a file is None. Raises DataError if no row has a caption, no video of all
     or of the test split has a file, or a video is in two splits.
     """
     paths: dict[str, Path | None] = {}
     captions: dict[str, list[str]] = {}
-    repeated = 0
+    repeated = uncaptioned = 0
     split_of: dict[str, str] = {}
     for row in rows:
         texts = [" ".join(text.split()) for text in row.captions]
-        problems["empty captions"] += sum(not text for text in texts)
+        problems[Problem("empty captions", row.split, row.video)] += sum(not text for text in texts)
         if not any(texts):
-            problems["videos without a caption"] += 1
+            uncaptioned += 1
             continue
         if split_of.setdefault(row.video, row.split) != row.split:
             raise DataError(
@@ -64,30 +65,27 @@ def splits_of(
         notes = [*notes, f"split 80/10/10 by a hash of the videos' names, seed {seed}"]
     if repeated:
         notes = [*notes, f"dropped {repeated:,} captions that an earlier row of their video has"]
-    problems["videos outside of the splits"] += sum(not split for split in split_of.values())
-    dropped = [f"dropped {count:,} {problem}" for problem, count in problems.items() if count]
+    if uncaptioned:
+        notes = [*notes, f"dropped {uncaptioned:,} videos without a caption"]
+    problems.update(
+        Problem("videos outside of the splits", video=video) for video, split in split_of.items() if not split
+    )
     if not any(path for video, path in paths.items() if split_of[video]):
         found = f"{len(paths):,} videos with captions, none of them with a file that is there"
-        raise DataError(f"{name}: {'; '.join([found, *dropped])}.")
+        raise DataError(f"{name}: {'; '.join([found, *notes, *in_words(by_what(problems))])}.")
     tested = [video for video, split in split_of.items() if split == "test"]
     if tested and not any(paths[video] for video in tested):
         raise DataError(
             f"{name}: none of the {len(tested):,} videos of its test split has a file that is there (such as "
             f"{tested[0]!r})."
         )
-    return Splits(
-        *(
-            _pairs(
-                f"{name} {part}",
-                {video: path for video, path in paths.items() if split_of[video] == part},
-                captions,
-                corpus,
-                problems.total() - problems["videos without a caption"],
-                (*notes, *dropped),
-            )
-            for part in ("train", "val", "test")
-        )
-    )
+
+    def pairs(part: str) -> Pairs | None:
+        ours = {video: path for video, path in paths.items() if split_of[video] == part}
+        lost = of_split(part, problems, lambda video: split_of.get(video, ""))
+        return _pairs(f"{name} {part}", ours, captions, corpus, lost.total(), (*notes, *in_words(lost)))
+
+    return Splits(*map(pairs, ("train", "val", "test")))
 
 
 def _pairs(

@@ -10,6 +10,7 @@ hand, so no test is labelled standard. Tested on miniatures in these formats.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from reelseek.config import DataConfig
@@ -40,7 +41,9 @@ def load_tgif(root: str | Path) -> Splits:
     gifs: dict[str, set[str]] = {}
     for url in (url for urls in listed.values() for url in urls):
         gifs.setdefault(_name(url), set()).add(_gif(url))
-    captions, others = [], 0
+    captions: list[tuple[str, str]] = []
+    others: Counter[str] = Counter()
+    sentences: Counter[str] = Counter()
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
@@ -50,15 +53,20 @@ def load_tgif(root: str | Path) -> Splits:
         name = _name(url)
         if _gif(url) in gifs.get(name, ()):
             captions.append((name, sentence.strip()))
+            sentences[_gif(url)] += 1
         else:
-            others += name in gifs
+            others[name] += name in gifs
     shared = {name for name, found in gifs.items() if len(found) > 1}
     lists = {part: tuple(name for name in map(_name, urls) if name not in shared) for part, urls in listed.items()}
-    notes = listed_notes(lists, PUBLISHED)
-    for told in notes.values():
-        told += [f"{len(shared):,} names left out that are of several GIFs"] if shared else []
-        told += [f"dropped {others:,} sentences of other GIFs under a listed name"] if others else []
-    return files.splits("tgif", lists, numbered(captions), corpus=CORPUS, standard=None, notes=notes)
+    notes, dropped = listed_notes(lists, PUBLISHED), {}
+    for part, urls in listed.items():
+        left = {_gif(url): _name(url) for url in urls if _name(url) in shared}
+        lost, other = sum(sentences[gif] for gif in left), sum(others[name] for name in set(map(_name, urls)))
+        names = len(set(left.values()))
+        notes[part] += [f"{names:,} names left out that are of several GIFs, and {lost:,} sentences"] if left else []
+        notes[part] += [f"dropped {other:,} sentences of other GIFs under a listed name"] if other else []
+        dropped[part] = lost + other
+    return files.splits("tgif", lists, numbered(captions), corpus=CORPUS, standard=None, notes=notes, dropped=dropped)
 
 
 def _gif(url: str) -> str:

@@ -17,7 +17,7 @@ import re
 import shutil
 import tarfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,6 +25,7 @@ from reelseek.config import DataConfig
 from reelseek.data import user_folder
 from reelseek.data.folder import SPLIT_NAMES
 from reelseek.data.pairs import Splits
+from reelseek.data.problems import Problem, in_words
 from reelseek.data.rows import KEYS, Row, splits_of
 from reelseek.data.writing import replace_text
 from reelseek.errors import DataError
@@ -36,6 +37,8 @@ READING = 2
 """Counts the ways in which shards were read; what an older one unpacked is unpacked again."""
 LONGEST_TEXT = 1 << 20
 """Bytes of a caption file that are read; a longer one is no caption."""
+NO_CAPTIONS = frozenset({"members that are no plain files", "second videos of a sample"})
+"""What is wrong in a shard and loses no caption."""
 
 Samples = dict[str, dict[str, Any]]
 
@@ -49,10 +52,11 @@ def load_webdataset(root: str | Path, *, seed: int = 0, progress: Callable[[int,
     """Read all .tar files below a folder, unpacking those that are new or changed.
 
     A shard's split is the first word of its name (train-000000.tar) if that is train, val, test or the like, else the
-    nearest folder around it that is called so; where there is none, videos are divided 80/10/10 by a hash of their keys
-    and `seed`. A video id is the shard's path without its ending, a
-    slash, and the key. progress: called with (shards done, in all).
-    Raises DataError if there is no shard, one is damaged or too large for the disk, or no sample is complete.
+    nearest folder around it that is called so; where no shard has one, or all are train, videos are divided 80/10/10 by
+    a hash of their keys and `seed`. A video id is the shard's path without its ending, a slash, and the key.
+    progress: called with (shards done, in all).
+    Raises DataError if there is no shard, one is in no split where others are, one is damaged or too large for the
+    disk, or no sample is complete.
     """
     folder = Path(root) if str(root) else Path("-")
     if not folder.is_dir():
@@ -60,17 +64,21 @@ def load_webdataset(root: str | Path, *, seed: int = 0, progress: Callable[[int,
     shards = sorted(path for path in folder.rglob("*.tar") if path.is_file())
     if not shards:
         raise DataError(f"webdataset: no .tar file below {folder}. Compressed shards must be decompressed first.")
-    problems: Counter[str] = Counter()
+    problems: Counter[Problem] = Counter()
+    aside: Counter[str] = Counter()
     rows, others = [], 0
-    for number, shard in enumerate(shards, 1):
+    for number, (shard, split) in enumerate(zip(shards, _splits(folder, shards), strict=True), 1):
         inside = shard.relative_to(folder)
-        split = _split(inside)
         place, index = _unpacked(shard)
         others += index["others"]
-        problems.update(index["problems"])
+        for what, count in index["problems"].items():
+            if what in NO_CAPTIONS:
+                aside[what] += count
+            else:
+                problems[Problem(what, split)] += count
         for key, sample in index["samples"].items():
             if not sample["video"]:
-                problems["samples without a video"] += 1
+                problems[Problem("samples without a video", split)] += 1
                 continue
             path = place / sample["video"]
             video = f"{inside.with_suffix('').as_posix()}/{key}"
@@ -79,7 +87,21 @@ def load_webdataset(root: str | Path, *, seed: int = 0, progress: Callable[[int,
             progress(number, len(shards))
     corpus = f"webdataset-{_digest(str(folder.resolve()))}"
     notes = [f"{others:,} members that are neither video nor captions left out"] if others else []
+    notes += in_words(aside)
     return splits_of(folder.resolve().name, rows, corpus=corpus, seed=seed, problems=problems, notes=notes)
+
+
+def _splits(folder: Path, shards: Sequence[Path]) -> list[str]:
+    """The split of every shard; "" throughout where the names say none, or train alone, which leaves all to divide."""
+    splits = [_split(shard.relative_to(folder)) for shard in shards]
+    others = [shard for shard, split in zip(shards, splits, strict=True) if not split]
+    if others and any(splits):
+        raise DataError(
+            f"webdataset: {others[0]} is in no split, and other shards are ({len(others):,} of {len(shards):,} are in "
+            "none). Begin its name with train, val or test, put it into a folder called so, or take it out of "
+            f"{folder}."
+        )
+    return [""] * len(shards) if set(splits) == {"train"} else splits
 
 
 def _split(shard: Path) -> str:

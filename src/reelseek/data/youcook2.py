@@ -61,9 +61,9 @@ def load_youcook2(root: str | Path, *, seed: int = 0) -> Splits:
         f"videos held out by seed {seed} for validation"
     )
     tests = f"{len(steps['test']):,} of {TEST.videos:,} clips listed, of {len(tested):,} videos"
-    notes = {}
+    notes, dropped = {}, {}
     for part, told in {"train": held_out, "val": held_out, "test": tests}.items():
-        lost = len(listed[part]) - len(steps[part])
+        dropped[part] = lost = len(listed[part]) - len(steps[part])
         notes[part] = [told, *([f"dropped {lost:,} steps whose segment is no part of a video"] if lost else [])]
     step_of = {step.clip: step for part in steps.values() for step in part}
 
@@ -78,6 +78,7 @@ def load_youcook2(root: str | Path, *, seed: int = 0) -> Splits:
         corpus=CORPUS,
         standard=TEST,
         notes=notes,
+        dropped=dropped,
         find=find,
     )
 
