@@ -55,7 +55,6 @@ def results(arguments: Namespace, config: RunConfig) -> dict[str, Any]:
     """Print the metrics with their protocol, and the comparison; write files if asked. What results.json holds."""
     from reelseek.app.commands.evaluate import show_comparisons, write_files
     from reelseek.app.results import comparison, results_record, run_record
-    from reelseek.report import write_report
 
     names = [arguments.model, *([arguments.against] if arguments.against else [])]
     _check(arguments, config, names)
@@ -79,8 +78,6 @@ def results(arguments: Namespace, config: RunConfig) -> dict[str, Any]:
         print(note)
     if arguments.out:
         write_files(Path(arguments.out), told, found[0].evaluation, corrected=True)
-        write_report(told, Path(arguments.out) / "report.html")
-        print(f"written: {arguments.out}/results.json, report.html, metrics.csv, run.trec, qrels.trec")
     return told
 
 

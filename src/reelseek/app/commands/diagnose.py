@@ -6,7 +6,7 @@ import json
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reelseek.app.models import load_method, usual_options
 from reelseek.app.settings import add_cache, parse_over, run_config, settings_parser
@@ -78,14 +78,14 @@ def run(arguments: Namespace) -> int:
     values, details = measure(found)
     bound, history = ideal_bound(found), epoch_history(Path(arguments.run))
     count = len(found.texts_TD)
-    record: dict[str, Any] = {
+    record = {
         "run": arguments.run,
         "split": pairs.name,
         "pairs": count,
         "values": values,
         "ideal": bound,
+        "epochs": history,
     }
-    record["epochs"] = history
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "diagnostics.json").write_text(json.dumps(record, indent=1) + "\n")
     (folder / "diagnostics.png").write_bytes(figure_bytes(diagnostics_figure(details, bound, history)))

@@ -90,7 +90,6 @@ def _results(arguments: Namespace) -> dict[str, Any]:
     from reelseek.embed import with_missing
     from reelseek.evaluation_bank import check_rescoring
     from reelseek.index.cards import CARD
-    from reelseek.report import write_report
 
     config, alone = run_config(arguments), run_config(arguments.alone)
     check_rescoring(config.evaluate)
@@ -139,8 +138,6 @@ def _results(arguments: Namespace) -> dict[str, Any]:
         show_comparisons(results["comparisons"])
     if arguments.out:
         write_files(Path(arguments.out), results, found[0][0])
-        write_report(results, Path(arguments.out) / "report.html")
-        print(f"written: {arguments.out}/results.json, report.html, metrics.csv, run.trec, qrels.trec")
     return results
 
 
@@ -261,8 +258,12 @@ def show_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_files(folder: Path, results: Mapping[str, Any], evaluation: Evaluation, *, corrected: bool = False) -> None:
-    """results.json, metrics.csv, TREC run and qrels. corrected: whether further true matches are right in the qrels."""
+    """Write results.json, report.html, metrics.csv, TREC run and qrels, and say so.
+
+    corrected: whether further true matches are right in the qrels.
+    """
     from reelseek.rank.export import write_json, write_metrics_csv, write_qrels, write_trec_run
+    from reelseek.report import write_report
 
     pairs = evaluation.pairs
     write_json(folder / "results.json", results)
@@ -276,3 +277,5 @@ def write_files(folder: Path, results: Mapping[str, Any], evaluation: Evaluation
     tag = "reelseek-transductive" if evaluation.protocol["transductive"] else "reelseek"
     write_trec_run(folder / "run.trec", evaluation.matrix_TV, pairs.text_ids, pairs.video_ids, tag=tag)
     write_qrels(folder / "qrels.trec", pairs.relevance_TV(corrected=corrected), pairs.text_ids, pairs.video_ids)
+    write_report(results, folder / "report.html")
+    print(f"written: {folder}/results.json, report.html, metrics.csv, run.trec, qrels.trec")
