@@ -31,7 +31,7 @@ from reelseek.index.progress import telling
 from reelseek.index.segments import any_text, blank_video, cut_segments
 from reelseek.index.store import IndexedFile
 from reelseek.index.upkeep import drop_frames, drop_leftovers, forget_elsewhere
-from reelseek.records import BrokenFile, EmbeddedVideo, Method
+from reelseek.records import BrokenFile, EmbeddedVideo, Method, Texts
 from reelseek.score.threads import one_thread
 from reelseek.video.sample import fixed_fps
 
@@ -177,7 +177,7 @@ def new_card(
     directory: Path, method: Method, config: IndexConfig, model_card: Mapping[str, Any], *, folder: str = ""
 ) -> IndexCard:
     """The card of an index that this method is about to make. Raises what a method raises that cannot make one."""
-    with torch.inference_mode():
+    with one_thread(), torch.inference_mode():
         # A segment of full length: a model that cannot take one says so before anything is written.
         _, projected = method.project(any_text(method), blank_video(method, config.segment_frames))
     return IndexCard(
@@ -230,8 +230,8 @@ def _embed(
         differences=config.segments == "shots",
         source=source,
     )
+    text: Texts | None = None
     with _Batch(index.tables) as batch, torch.inference_mode():
-        text = any_text(method)
         for group, result in zip(plan.groups, results, strict=True):
             if isinstance(result, EmbeddedVideo) and frames is None and not as_planned(group[0]):
                 result = BrokenFile(result.path, f"{result.path}: {CHANGED}", passing=True)
@@ -239,6 +239,7 @@ def _embed(
                 if frames is None:
                     keeper.finish(result.path, result.content_hash)
                 with one_thread():
+                    text = text or any_text(method)  # with the first result, when other threads are at work
                     table = cut_segments(result, group[0].size, method, text, index)
                 if table is None:
                     result = BrokenFile(result.path, f"{result.path}: the model gives no usable vector for its frames.")
