@@ -151,6 +151,22 @@ def test_a_text_s_vectors_do_not_depend_on_its_batch(backbone: OfflineBackbone) 
         torch.testing.assert_close(together.pooled_TD[number], alone.pooled_TD[0], atol=1e-6, rtol=0)
 
 
+def test_a_query_is_encoded_by_one_thread(backbone: OfflineBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(
+        minilm, "batch", lambda rows, batch=minilm.batch: threads.append(torch.get_num_threads()) or batch(rows)
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        backbone.encode_texts(["a cat"])
+        backbone.encode_texts(["a cat"] * 5)
+        assert threads == [1, 2]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_no_caption_is_an_error(backbone: OfflineBackbone) -> None:
     with pytest.raises(ValueError, match="at least one"):
         backbone.encode_texts([])

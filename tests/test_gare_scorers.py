@@ -9,7 +9,7 @@ from torch import Tensor
 from reelseek.methods import gare_fused, gare_scorers
 from reelseek.methods.gare import GareHead
 from reelseek.records import Texts, Videos
-from reelseek.score.threads import side_by_side
+from reelseek.threads import side_by_side
 
 
 def world(texts: int, videos: int, frames: int, width: int = 16, *, seed: int = 0) -> tuple[Texts, Videos]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "reelseek"
-FREE = {"records", "errors", "config"}
+FREE = {"records", "errors", "config", "threads"}
 ALLOWED: dict[str, set[str]] = {
     "lock": set(),
     "checkpoint": set(),

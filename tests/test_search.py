@@ -157,6 +157,27 @@ def test_exact_scores_do_not_depend_on_how_many_are_scored_together(searcher, mo
         assert [hit.score for hit in parts] == pytest.approx([hit.score for hit in hits], abs=1e-6)
 
 
+def test_segments_are_scored_by_threads_that_do_not_wait_for_each_other(searcher, monkeypatch):
+    """Steps that threads share take a second and more beside other busy programs, where a thread of their own takes
+    a tenth of that."""
+    threads: list[int] = []
+    score = searcher.method.score
+    monkeypatch.setattr(
+        searcher.method, "score", lambda *batch: threads.append(torch.get_num_threads()) or score(*batch)
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        for size in (1000, 2):  # all segments in one block, and in many
+            monkeypatch.setattr(search, "EXACT_SEGMENTS", size)
+            searcher.search("red", k=1000, coarse=1000)
+        assert set(threads) == {1}
+        assert len(threads) > 2
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("moments", [False, True])
 def test_batch_equals_single(searcher, monkeypatch, moments):
     monkeypatch.setattr(search, "QUERY_BLOCK", 3)

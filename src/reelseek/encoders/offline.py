@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,7 @@ from reelseek.encoders.compiled import CompiledTower
 from reelseek.encoders.spans import Spans, kept_tokens
 from reelseek.errors import ModelError
 from reelseek.records import Preprocess, Texts, Videos
+from reelseek.threads import one_thread
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -32,6 +34,9 @@ Precision = Literal["float32", "bfloat16"]
 PREPROCESS = Preprocess(resize=256, crop=224, mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0))
 _FRAMES_AT_ONCE = 16
 _TEXTS_AT_ONCE = 32
+# So few texts are too little work to share: two idle cores are no faster than one, and on busy ones every small step
+# waits for the other (a query took 14 ms with one thread beside three busy programs, 470 ms with two).
+_TEXTS_ALONE = 4
 # Softens the mixture: logits are divided by it.
 _TEMPERATURE = 2.0
 
@@ -79,7 +84,7 @@ class OfflineBackbone(nn.Module):
         mask_TL = torch.zeros(len(rows), longest, dtype=torch.bool, device=self.device)
         pooled_TD = torch.zeros(len(rows), self.text_width, device=self.device)
         order = sorted(range(len(rows)), key=lambda row: len(rows[row]))  # like lengths together: little padding
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread() if len(rows) <= _TEXTS_ALONE else nullcontext():
             for start in range(0, len(order), _TEXTS_AT_ONCE):
                 chosen = order[start : start + _TEXTS_AT_ONCE]
                 ids_NL, real_NL = minilm.batch([rows[row] for row in chosen])

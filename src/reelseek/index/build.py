@@ -32,7 +32,7 @@ from reelseek.index.segments import any_text, blank_video, cut_segments
 from reelseek.index.store import IndexedFile
 from reelseek.index.upkeep import drop_frames, drop_leftovers, forget_elsewhere
 from reelseek.records import BrokenFile, EmbeddedVideo, Method, Texts
-from reelseek.score.threads import one_thread
+from reelseek.threads import one_thread
 from reelseek.video.sample import fixed_fps
 
 BATCH_VIDEOS = 64

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reelseek.score.threads import one_thread, side_by_side
+from reelseek.threads import one_thread, side_by_side
 
 SCAN_ROWS = 2048
 """Frames turned to float32 at a time: a block that stays in the processor's cache (1024 to 4096 are as fast)."""

@@ -12,6 +12,7 @@ Shapes: T texts, N frames of the whole index, S segments, P picked segments, D w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import islice
 
 import numpy as np
@@ -25,11 +26,12 @@ from reelseek.index.places import Place, best_segments, moments_of
 from reelseek.index.scan import scan
 from reelseek.index.segments import blank_video
 from reelseek.records import Hit, Method, Texts, Videos
+from reelseek.threads import one_thread, side_by_side
 
 COARSE = 1024
 """Segments that the method scores itself: of 100,000 they hold nine in ten of GARE's own ten best (`two_stages.py`)."""
-EXACT_SEGMENTS = 512
-"""Segments scored exactly at a time: bounds memory when `coarse` is large."""
+EXACT_SEGMENTS = 256
+"""Segments that one thread scores exactly at a time: bounds memory when `coarse` is large."""
 QUERY_BLOCK = 16
 """Queries scanned at a time: bounds memory at 64 bytes a stored frame."""
 
@@ -140,16 +142,19 @@ class Searcher:
         return self.method.project(self.method.encode_texts(queries), self._blank)[0]
 
     def score(self, loaded: Loaded, texts: Texts, picks_P: np.ndarray) -> np.ndarray:
-        """The method's own score [P] of one text with segments, in blocks."""
-        return np.asarray(self.score_many(loaded, texts, picks_P)[0])
+        """The method's own score [P] of one text with segments, in blocks side by side."""
+        # Threads that share the steps of so little work wait for each other; beside an update, a second and more.
+        with one_thread() if len(picks_P) <= EXACT_SEGMENTS else nullcontext():
+            return np.asarray(self.score_many(loaded, texts, picks_P)[0])
 
     def score_many(self, loaded: Loaded, texts: Texts, picks_P: np.ndarray) -> np.ndarray:
-        """The method's own scores [T, P] of texts with segments, in blocks."""
-        parts = []
-        for low in range(0, len(picks_P), EXACT_SEGMENTS):
+        """The method's own scores [T, P] of texts with segments, in blocks side by side."""
+
+        def block(low: int) -> np.ndarray:
             videos = gather(loaded, picks_P[low : low + EXACT_SEGMENTS], texts.pooled_TD.device)
-            parts.append(self.method.score(texts, videos).matrix_TV.float().cpu().numpy())
-        return np.concatenate(parts, axis=1)
+            return np.asarray(self.method.score(texts, videos).matrix_TV.float().cpu().numpy())
+
+        return np.concatenate(side_by_side(block, range(0, len(picks_P), EXACT_SEGMENTS)), axis=1)
 
     def sample(self, count: int) -> Videos:
         """At most `count` segments, evenly spaced over the index in order of path and time."""

@@ -21,7 +21,7 @@ from reelseek.methods.gare_plain import Psi, Variant
 from reelseek.records import Videos
 from reelseek.score.increments import FactorisedIncrements
 from reelseek.score.similarity import check_lengths, over_lengths
-from reelseek.score.threads import side_by_side
+from reelseek.threads import side_by_side
 
 # Attention weights (videos x frames x texts) of one tile, and its most texts: a tile's temporaries stay in the cache.
 TILE_WEIGHTS = 600_000

@@ -32,7 +32,7 @@ from reelseek.methods.gare_fused import FusedSide, can_fuse, fused_side, fused_t
 from reelseek.methods.gare_plain import Psi, Variant
 from reelseek.records import Videos
 from reelseek.score.similarity import check_lengths
-from reelseek.score.threads import side_by_side
+from reelseek.threads import side_by_side
 
 # Texts in a row: short rows waste little where videos lead few texts, long ones read a video's vectors less often.
 ROW_TEXTS = 16
