@@ -288,6 +288,8 @@ def test_texts_that_agree_and_a_reached_bound_give_finite_gradients():
     parts = gare_regularisers(factorised()._replace(coefficients_VKT=coefficients), norm_bound=1e-6)
     sum(parts.values()).backward()
     assert torch.isfinite(coefficients.grad).all()
+    table = kl_loop(factorised()._replace(coefficients_VKT=coefficients.detach()).dense(), 1.0)
+    assert float(parts["kl"].detach()) == pytest.approx(sum(map(sum, table)) / 4, rel=1e-4)
     one = TextIncrements(*(random(1, *part.shape[1:]).expand(5, -1, -1) for part in text_owned()[:2]), random(6))
     coefficients = one.coefficients_TKV.clone().requires_grad_()
     sum(gare_regularisers(one._replace(coefficients_TKV=coefficients), norm_bound=1e-6).values()).backward()
