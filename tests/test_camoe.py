@@ -176,6 +176,11 @@ def test_more_frames_than_places_are_refused() -> None:
     assert camoe_head().max_frames == PLACES
 
 
+def test_squeezing_has_the_sizes_that_saved_runs_have() -> None:
+    expert = SqueezeExpert(D)
+    assert (expert.max_frames, expert.inner.out_features) == (128, 32)
+
+
 # --- gates and streams ---
 
 

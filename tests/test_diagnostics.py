@@ -108,6 +108,23 @@ def test_more_steps_end_where_the_largest_step_ends(seed, steps, radius):
     assert torch.allclose(made.norm(dim=2), torch.full((3, 3), radius).double(), rtol=1e-7)
 
 
+@pytest.mark.parametrize("steps", [2, 3])
+def test_steps_follow_the_gradient_as_it_turns_and_the_last_one_ends_on_the_sphere(steps):
+    texts, pooled, radius = random(2, 5), random(2, 2, 5, seed=1), 0.6
+    made = ideal_increments(texts, pooled, radius=radius, steps=steps)
+    for i in range(2):
+        for j in range(2):
+            moved = torch.zeros(5).double()
+            for step in range(steps):
+                at = (texts[i] + moved).requires_grad_()
+                (slope,) = torch.autograd.grad(torch.cosine_similarity(at, pooled[i, j], dim=0), at)
+                unit = (slope if i != j else -slope) / slope.norm()
+                along = moved @ unit
+                longest = along + torch.sqrt(along**2 + radius**2 - moved @ moved)
+                moved = moved - (longest if step == steps - 1 else radius / steps) * unit
+            assert torch.allclose(made[i, j], moved, atol=1e-9)
+
+
 def test_scores_in_blocks_are_cosines_of_the_moved_texts_and_a_shared_video_side_is_enough(monkeypatch):
     texts, shared = random(5, 6), random(1, 5, 6, seed=1)
     moved = ideal_increments(texts, shared, radius=0.2, steps=3)

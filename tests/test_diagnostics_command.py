@@ -14,6 +14,8 @@ import torch
 from cli_world import films, refused, run, train_words
 from reelseek.config import MethodConfig, RunConfig
 from reelseek.data.pairs import Pairs
+from reelseek.diagnostics.ideal import pair_gradients
+from reelseek.diagnostics.values import gradient_conflict
 from reelseek.embed import EmbeddedPairs
 from reelseek.errors import DataError
 from reelseek.methods import build
@@ -84,6 +86,9 @@ def test_a_sample_is_of_true_pairs_and_its_vectors_make_the_scores(settings):
     assert values.keys() >= GARE_NAMES
     assert all(np.isfinite(value) for value in values.values())
     assert values["conflict"] == pytest.approx(float(details.conflict_T.mean()))
+    at = [side.expand(4, 4, WIDTH).detach() for side in moved]
+    gradients = pair_gradients(*at, logit_scale=100.0, target_T=torch.arange(4))
+    torch.testing.assert_close(details.conflict_T, gradient_conflict(gradients), atol=1e-4, rtol=1e-3)
     own = torch.cosine_similarity(*(side.expand(4, 4, WIDTH)[range(4), range(4)] for side in moved), dim=-1)
     assert values["corrected_alignment"] == pytest.approx(float((2 - 2 * own).mean()), abs=1e-4)
 
@@ -131,7 +136,9 @@ def test_epochs_see_the_same_pairs_and_leave_the_method_as_it_was():
 
 
 def test_ideal_increments_bound_what_small_ones_can_do():
-    rows = ideal_bound(sample(method_of(), embedded(videos=30), pairs=30))
+    found = sample(method_of(), embedded(videos=30), pairs=30)
+    rows = ideal_bound(found)
+    assert ideal_bound(found._replace(texts_TD=7 * found.texts_TD)) == rows
     assert [row["radius"] for row in rows] == [0.0, 0.02, 0.05, 0.1, 0.2, 0.5]
     recalls = [row["R@1"] for row in rows]
     assert recalls == sorted(recalls)

@@ -98,6 +98,14 @@ def test_equals_the_loop(temporal: nn.Module) -> None:
         torch.testing.assert_close(found[number, :length], wanted, atol=1e-5, rtol=0)
 
 
+def test_norms_take_short_vectors_to_deviation_one_as_clip4clip_s_do() -> None:
+    """Its epsilon is 1e-12: with 1e-5, these would come out at a third of that."""
+    block = TransformerTemporal(WIDTH, layers=1, heads=HEADS, max_frames=8).blocks[0]
+    short_D = 1e-3 * torch.randn(WIDTH)
+    for layer in (block.norm_1, block.norm_2):
+        assert float(layer(short_D).detach().std(unbiased=False)) == pytest.approx(1, abs=1e-4)
+
+
 def test_padding_and_what_stands_in_it_change_nothing(temporal: nn.Module) -> None:
     frames_VFD = torch.randn(2, 4, WIDTH)
     mask_VF = torch.tensor([[True] * 4, [True, True, False, False]])

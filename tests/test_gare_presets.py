@@ -55,6 +55,8 @@ def test_a_preset_takes_back_what_a_run_had_changed_and_leaves_the_rest(name: st
     assert differences(made, preset(name, RunConfig())).keys() == {"method.side", "method.context", "train.epochs"}
     assert not made.loss.mask_known_positives
     assert (made.loss.alpha, made.loss.norm_bound, made.loss.direction) == (2.0, 0.5, "diversity")
+    assert (made.loss.direction_weight, made.loss.norm_weight, made.loss.prior_sigma) == (0.01, 0.01, 1.0)
+    assert (made.method.dropout, made.method.heads, made.method.increment_layers) == (0.3, 1, 1)
     assert gare_head(made.method, 16).variant.padding == made.method.padding
     assert run.method.heads == 4
 

@@ -364,6 +364,31 @@ def test_plain_training_in_blocks_equals_the_whole(variant, monkeypatch):
     assert_close(gradients(head, blocked[:2], wanted), gradients(head, whole[:2], wanted))
 
 
+@pytest.mark.parametrize(
+    ("module", "bound", "settings"),
+    [
+        (gare_words, "KEPT_ELEMENTS", {"context": "words"}),
+        (gare_plain, "BLOCK_ELEMENTS", {"dropout": 0.4, "dropout_kind": "pair"}),
+        (gare_plain, "BLOCK_ELEMENTS", {"dropout": 0.4, "dropout_kind": "pair", "context": "words"}),
+    ],
+)
+def test_what_is_recomputed_is_not_kept_for_the_backward_pass(module, bound, settings, monkeypatch):
+    head, batch = lively(settings).train(), inputs(6, 40)
+
+    def kept() -> int:
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: sizes.append(tensor.numel()) or tensor, lambda x: x
+        ):
+            head.score(*batch)
+        return sum(sizes)
+
+    monkeypatch.setattr(gare_words, "TILE_ELEMENTS", 4 * WIDTH)
+    whole = kept()
+    monkeypatch.setattr(module, bound, 1)
+    assert kept() < whole / 3
+
+
 @pytest.mark.parametrize("kind", ["video", "pair"])
 def test_dropout_is_shared_by_the_owner_of_the_context_or_drawn_for_every_pair(kind):
     texts, videos = inputs(2, 3)
@@ -449,5 +474,12 @@ def test_a_configuration_reaches_the_head_whole():
     head = gare_head(config, WIDTH)
     assert head.variant == gare_plain.Variant(3.0, "video", "words", "gap", -1, 2, "counted")
     assert (len(head.psi.chain), head.counted_frames) == (3, 7)
+    other = gare_head(
+        MethodConfig(query="text", frame_temperature=5.0, dropout=0.6, dropout_kind="pair", initialisation="identity"),
+        WIDTH,
+    )
+    assert other.variant == gare_plain.Variant(5.0, query="text")
+    assert (other.dropout, other.dropout_kind) == (0.6, "pair")
+    assert torch.equal(other.psi.chain[0].q_proj.weight, torch.eye(WIDTH))
     with pytest.raises(ConfigError, match="heads"):
         gare_head(replace(config, heads=5), WIDTH)

@@ -105,6 +105,15 @@ def test_pairs_at_minus_infinity_leave_the_negatives(temperature):
     assert (matrix.grad[hole] == 0).all()
 
 
+@pytest.mark.parametrize(
+    "loss", [info_nce, partial(dual_softmax_loss, temperature=1.0), partial(dual_softmax_loss, temperature=30.0)]
+)
+def test_contrastive_losses_have_the_gradients_of_their_values(loss):
+    """In the dual softmax loss the prior has a gradient too, as in the released code."""
+    matrix, scale = random(4, 4).requires_grad_(), torch.tensor(5.0, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(loss, (matrix, scale))
+
+
 @pytest.mark.parametrize("loss", [info_nce, dual_softmax_loss])
 def test_contrastive_losses_want_a_square_matrix(loss):
     with pytest.raises(ValueError, match="square"):
@@ -237,6 +246,14 @@ def test_gradients_of_all_forms_agree_in_every_block_size(form, part, elements, 
         assert torch.allclose(value, expected, atol=1e-10)
 
 
+@pytest.mark.parametrize("direction", ["diversity", "orthogonality"])
+def test_regularisers_have_the_gradients_of_their_values(direction):
+    def parts(dense):
+        return tuple(gare_regularisers(dense, norm_bound=1e9, direction=direction).values())
+
+    assert torch.autograd.gradcheck(parts, random(3, 4, 5).requires_grad_())
+
+
 def test_text_owned_blocks_keep_no_dense_increments_for_the_backward_pass(monkeypatch):
     monkeypatch.setattr(forms_module, "BLOCK_ELEMENTS", 4 * 6)
     made = TextIncrements(*(tensor.clone().requires_grad_() for tensor in text_owned(texts=9)))
@@ -257,11 +274,22 @@ def test_only_the_wanted_gradients_of_the_direction_term_are_given():
     assert not gare_regularisers(made)["direction"].requires_grad
 
 
+@pytest.mark.parametrize("direction", ["diversity", "orthogonality"])
+def test_increments_of_length_zero_give_finite_gradients(direction):
+    basis = torch.zeros(4, 3, 6, dtype=torch.float64, requires_grad=True)
+    made = FactorisedIncrements(random(4, 3, 5), basis, torch.zeros(6, dtype=torch.float64))
+    for form in (made, made.dense()):
+        (gradient,) = torch.autograd.grad(sum(gare_regularisers(form, direction=direction).values()), basis)
+        assert torch.isfinite(gradient).all()
+
+
 def test_texts_that_agree_and_a_reached_bound_give_finite_gradients():
     coefficients = random(4, 3, 1).expand(4, 3, 5).clone().requires_grad_()
     parts = gare_regularisers(factorised()._replace(coefficients_VKT=coefficients), norm_bound=1e-6)
     sum(parts.values()).backward()
     assert torch.isfinite(coefficients.grad).all()
+    table = kl_loop(factorised()._replace(coefficients_VKT=coefficients.detach()).dense(), 1.0)
+    assert float(parts["kl"].detach()) == pytest.approx(sum(map(sum, table)) / 4, rel=1e-4)
     one = TextIncrements(*(random(1, *part.shape[1:]).expand(5, -1, -1) for part in text_owned()[:2]), random(6))
     coefficients = one.coefficients_TKV.clone().requires_grad_()
     sum(gare_regularisers(one._replace(coefficients_TKV=coefficients), norm_bound=1e-6).values()).backward()

@@ -12,6 +12,7 @@ from torch import nn
 
 from reelseek.config import MethodConfig
 from reelseek.encoders.clip import ClipBackbone
+from reelseek.encoders.temporal import TransformerTemporal
 from reelseek.errors import ConfigError
 from reelseek.methods import build
 from reelseek.methods.method import Method
@@ -63,6 +64,32 @@ def test_every_recipe_over_clip_takes_its_scores_apart(name: str, towers: ClipBa
     parts = method.explain(texts, videos)
     assert parts is not None
     torch.testing.assert_close(parts.matrix_TV, method.score(texts, videos).matrix_TV.detach(), atol=1e-5, rtol=0)
+
+
+class Apart:
+    """Stands in for towers without a joint space."""
+
+    name, id, text_width, frame_width = "offline", "apart", 24, 20
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"temporal": "transformer"}, "temporal transformer has"),
+        ({"text_layer": "transformer"}, "transformer over words has"),
+        ({"name": "camoe", "action_aggregation": "attention"}, "self-attention has"),
+    ],
+)
+def test_a_width_that_heads_of_64_do_not_divide_is_refused(settings: dict[str, str], what: str) -> None:
+    with pytest.raises(ConfigError, match=f"{what} heads of 64: method.width 100"):
+        build(MethodConfig(width=100, **settings), Apart())
+
+
+def test_settings_reach_the_baseline_and_the_layer_over_words(towers: ClipBackbone) -> None:
+    method = build(MethodConfig(name="gare-baseline", frame_temperature=7.0, text_layer="transformer"), towers)
+    assert method.head.temperature == 7.0
+    assert isinstance(method.text_layer, TransformerTemporal)
+    assert len(method.text_layer.blocks) == 1
 
 
 def test_a_head_that_cannot_say_takes_nothing_apart(towers: ClipBackbone) -> None:

@@ -203,7 +203,11 @@ def test_scores_are_left_alone():
         (lambda: ranks(np.zeros((0, 3)), np.zeros((0, 3))), "at least one"),
         (lambda: ranks([["a"]]), "real numbers"),
         (lambda: ranks([[1.0]], None, "optimistic"), "ties must be one of against"),
-        (lambda: ranks([[1, 2]], [[1, 1]], "clip4clip"), "belongs to 2 videos"),
+        (lambda: ranks([[1, 2]], [[1, 1]], "clip4clip"), "query 0 has 2 relevant items.*another tie rule"),
+        (
+            lambda: video_to_text_ranks([[1], [2]], [[1], [1]], "any_caption", "clip4clip"),
+            "query 0 has 2 relevant items.*another tie rule",
+        ),
         (lambda: video_to_text_ranks([[1, 2]], [[1, 1]]), "text 0 belongs to 2 videos"),
         (lambda: video_to_text_ranks([[1, 2]], [[0, 0]], "any_caption"), "nothing can be ranked"),
         (lambda: video_to_text_ranks([[1]], None, "all"), "best_caption or any_caption"),

@@ -93,7 +93,7 @@ def test_what_the_papers_settle_for_a_benchmark() -> None:
     assert recipe("gare-msvd").method.temporal == recipe("gare-baseline-msvd").method.temporal == "mean"
     assert recipe("clip4clip-seqtransf-msvd").method.temporal == "transformer"
     at = recipe("gare-activitynet")
-    assert (at.method.side, at.method.context, at.train.epochs) == ("video", "words", 10)
+    assert (at.method.side, at.method.context, at.method.sign, at.train.epochs) == ("video", "words", 1, 10)
     assert recipe("gare-didemo").method.side == "text"
     assert recipe("clip4clip-seqtransf-activitynet").train.epochs == 5
     for name, method, loss, rescoring in [
@@ -104,6 +104,26 @@ def test_what_the_papers_settle_for_a_benchmark() -> None:
         config = recipe(f"{name}-msrvtt")
         assert (config.method.name, config.loss.contrastive) == (method, loss)
         assert config.evaluate.rescoring == rescoring
+
+
+def test_what_the_clean_form_trains_with() -> None:
+    for name, make in RECIPES.items():
+        config, over_clip = make(), make().method.backbone != "offline"
+        train, sample = config.train, config.sample
+        rates = (train.learning_rate, train.backbone_learning_rate)
+        assert (rates, sample.policy) == (((1e-4, 1e-6), "fps") if over_clip else ((1e-3, 0.0), "middle")), name
+        assert (train.optimizer, train.batch_size, train.weight_decay, train.warmup) == ("adamw", 128, 0.2, 0.1), name
+        long = name in ("gare-activitynet", "gare-baseline-activitynet")
+        assert (train.epochs, sample.fps) == ((10 if long else 5) if over_clip else 20, 1.0), name
+        assert config.method.frame_temperature == (3.0 if over_clip or "gare" not in config.method.name else 10.0), name
+        assert config.loss.mask_known_positives, name
+    for name in ("clip4clip-seqtransf", "gare-baseline", "gare"):
+        assert (recipe(f"{name}-msrvtt").method.temporal, recipe(f"{name}-msrvtt").method.layers) == ("transformer", 4)
+    experts = recipe("camoe-msrvtt").method
+    assert (experts.fusion_aggregation, experts.entity_aggregation, experts.action_aggregation, experts.temporal) == (
+        *("mean", "se", "attention"),
+        "mean",
+    )
 
 
 OVER_CLIP = [name for name in RECIPES if recipe(name).train.backbone_learning_rate > 0]
@@ -151,10 +171,11 @@ def scores(batch: int = 6, width: int = 8) -> Scores:
 
 
 def test_the_total_is_the_weighted_sum_of_its_parts() -> None:
-    config = LossConfig(kl_weight=0.3, direction_weight=0.2, norm_weight=0.1)
+    weights = {"kl_weight": 0.3, "direction_weight": 0.2, "norm_weight": 0.1}
+    config = LossConfig(**weights, alpha=0.7, norm_bound=0.01, kl_reduction="mean", prior_sigma=0.5)
     made = scores()
     found = objective(config)(made, torch.tensor(20.0), None)
-    terms = gare_regularisers(made.increments, alpha=config.alpha, norm_bound=config.norm_bound)
+    terms = gare_regularisers(made.increments, alpha=0.7, norm_bound=0.01, kl_reduction="mean", prior_sigma=0.5)
     expected = info_nce(made.matrix_TV, 20.0) + 0.3 * terms["kl"] + 0.2 * terms["direction"] + 0.1 * terms["norm"]
     torch.testing.assert_close(found["total"], expected)
     assert set(found) == {"total", "info_nce", "kl", "direction", "norm"}

@@ -384,6 +384,14 @@ def test_a_run_finds_its_towers_from_any_working_directory(
     assert load(str(tmp_path / "run")).id == outcome.method.id
 
 
+def test_a_run_in_a_folder_with_the_name_of_its_towers_comes_back(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = train(config_for(folder, "offline", epochs=1), "offline", cache=tmp_path / "cache")
+    assert load(str(tmp_path / "offline")).id == outcome.method.id
+
+
 def test_towers_train_in_the_precision_of_the_settings_alone(folder: Path, tiny_clip_folder: Path) -> None:
     method = load(str(tiny_clip_folder))
     method.backbone.precision = "bfloat16"

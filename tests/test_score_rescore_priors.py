@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from reelseek.rank.ranking import ranks
 from reelseek.score.priors import RESCORERS, Bank, rescorer
 from reelseek.score.rescore import dual_softmax, dynamic_inverted_softmax, nearest_neighbour_normalisation
 
@@ -37,12 +40,21 @@ def test_a_batch_reads_itself_alone(name):
     assert "batches of 3" in made.name
     whole = rescorer(name, "test")
     assert whole.sees_test_queries
-    parts = [whole.apply(MATRIX[start : start + 3]) for start in (0, 3, 6)]
-    torch.testing.assert_close(made.apply(MATRIX), torch.cat(parts))
+    for rows, ends in ((7, (3, 7)), (6, (3, 6)), (5, (3, 5)), (4, (4,)), (3, (3,)), (2, (2,))):
+        parts = torch.tensor_split(MATRIX[:rows], ends[:-1])
+        torch.testing.assert_close(made.apply(MATRIX[:rows]), torch.cat([whole.apply(part) for part in parts]))
     torch.testing.assert_close(rescorer(name, "batch", batch=7).apply(MATRIX), whole.apply(MATRIX))
     changed = MATRIX.clone()
     changed[6] += torch.tensor([0.3, 0.0, -0.2, 0.1])
-    torch.testing.assert_close(made.apply(changed)[:6], made.apply(MATRIX)[:6])
+    torch.testing.assert_close(made.apply(changed)[:3], made.apply(MATRIX)[:3])
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_no_query_is_ranked_without_another_one(name):
+    sure = torch.eye(7) - 0.1 * torch.arange(7)
+    assert ranks(rescorer(name, "batch", batch=3).apply(sure)).tolist() == [1] * 7
+    with pytest.raises(ValueError, match="at least 2 queries, not 1"):
+        rescorer(name, "batch", batch=1)
 
 
 @pytest.mark.parametrize("name", RESCORERS)
@@ -51,6 +63,19 @@ def test_every_parameter_is_in_the_name(name):
     made = rescorer(name, kind.priors[-1], bank=BANK, parameters=dict.fromkeys(kind.defaults, 7))
     for parameter in kind.defaults:
         assert f"{parameter.replace('_', ' ')} 7" in made.name
+
+
+def test_usual_parameters_and_priors_are_those_of_the_documentation():
+    page = Path(__file__).parent.parent / "docs/protocols.md"
+    said = {}
+    for line in page.read_text(encoding="utf-8").splitlines():
+        row = line.split(" | ")
+        name = row[0].strip("| `")
+        if len(row) == 4 and name in RESCORERS:
+            usual = dict(part.split(" ") for part in row[2].split(", "))
+            priors = row[3].removesuffix(" |").replace("all", "`test`, `batch`, `bank`").replace("`", "").split(", ")
+            said[name] = ({key: float(value) for key, value in usual.items()}, tuple(priors))
+    assert said == {name: (dict(kind.defaults), kind.priors) for name, kind in RESCORERS.items()}
 
 
 def test_parameters_reach_the_function():
@@ -77,5 +102,5 @@ def test_what_cannot_be_made_is_refused():
         rescorer("dual_dis", "test")
     with pytest.raises(ValueError, match="cannot read the prior 'bank'"):
         rescorer("sinkhorn", "bank", bank=BANK)
-    with pytest.raises(ValueError, match="at least 1 query"):
+    with pytest.raises(ValueError, match="at least 2 queries, not 0"):
         rescorer("csls", "batch", batch=0)

@@ -92,6 +92,18 @@ def test_blocks_carry_tokens_masks_and_streams():
     assert torch.allclose(score_in_blocks(TokenScorer(), texts, videos, 2), whole, atol=1e-6)
 
 
+@pytest.mark.parametrize(("text", "video", "said"), [(5, None, "text 1 .*from text 4"), (None, 4, "video 1.*video 3")])
+def test_a_row_without_direction_is_named_with_the_place_of_its_block(text, video, said):
+    texts, videos = Texts(random(7, 5)), Videos(random(6, 3, 5, seed=1), torch.ones(6, 3, dtype=torch.bool))
+    for row, vectors in ((text, texts.pooled_TD), (video, videos.frames_VFD)):
+        if row is not None:
+            vectors[row] = 0
+    with pytest.raises(ValueError, match=said):
+        score_in_blocks(MeanPoolHead(), texts, videos, 4 if text else 3)
+    with pytest.raises(ValueError, match=f"{text or video} ?.*embed it again.$"):
+        score_in_blocks(MeanPoolHead(), texts, videos, 7)
+
+
 def test_blocks_of_nothing_are_refused():
     with pytest.raises(ValueError, match="at least 1"):
         score_in_blocks(MeanPoolHead(), Texts(random(1, 2)), Videos(random(1, 1, 2), torch.ones(1, 1) > 0), 0)

@@ -64,6 +64,12 @@ def test_every_parameter_is_in_one_group_with_its_rate_and_decay():
     assert {group["lr"] for group in optimizer.param_groups} == {5e-6, 5e-4}
 
 
+@pytest.mark.parametrize("kind", ["adamw", "bertadam"])
+def test_both_optimisers_have_the_betas_and_the_epsilon_of_clip(kind):
+    optimizer = make_optimizer(nn.Linear(2, 2), replace(CONFIG, optimizer=kind))
+    assert {(*group["betas"], group["eps"]) for group in optimizer.param_groups} == {(0.9, 0.98, 1e-6)}
+
+
 def test_another_optimiser_is_refused() -> None:
     with pytest.raises(ValueError, match='must be "adamw" or "bertadam", not \'adam\''):
         make_optimizer(nn.Linear(2, 2), replace(CONFIG, optimizer="adam"))

@@ -431,6 +431,26 @@ def test_a_second_interrupt_is_not_held():
         twice()
 
 
+@pytest.mark.parametrize("ignored", [True, False])
+def test_an_interrupt_that_the_process_ignores_or_handles_itself_stops_nothing(tmp_path, ignored):
+    came, calls = [], []
+
+    def interrupting(scores, logit_scale, relevance_TV=None):
+        calls.append(1)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return objective(scores, logit_scale)
+
+    handler = signal.SIG_IGN if ignored else lambda number, frame: came.append(len(calls))
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        assert run(tmp_path, objective=interrupting)[1].steps == 9
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert came == ([] if ignored else [2])
+
+
 def test_other_threads_hold_nothing(tmp_path):
     results = []
     thread = threading.Thread(target=lambda: results.append(run(tmp_path)[1].steps))

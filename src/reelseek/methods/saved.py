@@ -141,8 +141,9 @@ def save(method: Method, folder: Path, *, run: Mapping[str, Any], extra: Mapping
     run: the settings it was trained with, kept as provenance. extra: further small text files by name.
     """
     settings = dict(method.config)
-    if Path(settings["backbone"]).exists():  # found again from any working directory
-        settings["backbone"] = str(Path(settings["backbone"]).resolve())
+    towers = Path(settings["backbone"])
+    if str(towers) != "offline" and towers.exists():  # found again from any working directory
+        settings["backbone"] = str(towers.resolve())
     with_towers = bool(run.get("train", {}).get("backbone_learning_rate", 0.0))
     write_run(method, folder, settings=settings, run=run, with_towers=with_towers, extra=extra or {})
 

@@ -234,14 +234,20 @@ def _count(
 
 def _owners(relevance_TV: np.ndarray) -> np.ndarray:
     """Number of the one video that each text belongs to [T]."""
-    counts = np.count_nonzero(relevance_TV, axis=1)
-    if (counts != 1).any():
-        row = int(np.flatnonzero(counts != 1)[0])
+    row, count = _not_one(relevance_TV)
+    if count != 1:
         raise ValueError(
-            f"text {row} belongs to {counts[row]} videos, where each must belong to exactly one: say which by owner_T, "
-            "or use the convention any_caption, and another tie rule than clip4clip"
+            f"text {row} belongs to {count} videos, where each must belong to exactly one: say which by owner_T, or "
+            "use the convention any_caption, and another tie rule than clip4clip"
         )
     return np.asarray(relevance_TV.argmax(axis=1))
+
+
+def _not_one(relevance_TV: np.ndarray) -> tuple[int, int]:
+    """The first row without just one relevant item, and how many it has; (0, 1) where there is no such row."""
+    counts = np.count_nonzero(relevance_TV, axis=1)
+    row = int((counts != 1).argmax())
+    return row, int(counts[row])
 
 
 def _checked_owners(owner_T: Any, relevance_TV: np.ndarray) -> np.ndarray:
@@ -257,7 +263,12 @@ def _checked_owners(owner_T: Any, relevance_TV: np.ndarray) -> np.ndarray:
 
 
 def _clip4clip(matrix: np.ndarray, relevance: np.ndarray | None) -> np.ndarray:
-    owner_T = np.arange(len(matrix)) if relevance is None else _owners(relevance)
+    row, count = (0, 1) if relevance is None else _not_one(relevance)
+    if count != 1:
+        raise ValueError(
+            f"query {row} has {count} relevant items: ties clip4clip can rank one a query; use another tie rule"
+        )
+    owner_T = np.arange(len(matrix)) if relevance is None else relevance.argmax(axis=1)
     diagonal = matrix.shape[0] == matrix.shape[1] and bool((owner_T == np.arange(len(matrix))).all())
     found = []
     for start, scores, _ in _blocks(matrix, None):

@@ -5,7 +5,8 @@ Not here: how a method scores a block. Shapes: T texts, V videos, F frames, D wi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from operator import itemgetter
 from typing import Protocol
 
@@ -27,7 +28,7 @@ def score_in_blocks(scorer: Scorer, texts: Texts, videos: Videos, block: int) ->
     """Similarities [T, V], float32, without gradients, from blocks of at most `block` texts and `block` videos.
 
     Equal to scoring everything at once. The result lies on the device of the texts. Raises ValueError for a block
-    below 1.
+    below 1, and what the scorer raises, with the place of the block that its numbers count from.
     """
     if block < 1:
         raise ValueError(f"block must be at least 1, not {block}.")
@@ -36,11 +37,24 @@ def score_in_blocks(scorer: Scorer, texts: Texts, videos: Videos, block: int) ->
     with torch.no_grad():
         for column in range(0, matrix_TV.shape[1], block):
             columns = slice(column, column + block)
-            score = prepare(videos.each(itemgetter(columns)))
+            with _numbered_from(0, column):
+                score = prepare(videos.each(itemgetter(columns)))
             for row in range(0, matrix_TV.shape[0], block):
                 rows = slice(row, row + block)
-                matrix_TV[rows, columns] = score(texts.each(itemgetter(rows)))
+                with _numbered_from(row, column):
+                    matrix_TV[rows, columns] = score(texts.each(itemgetter(rows)))
     return matrix_TV
+
+
+@contextmanager
+def _numbered_from(row: int, column: int) -> Iterator[None]:
+    """Say where a block begins in a ValueError about one of its rows: a scorer knows no other numbers than its own."""
+    try:
+        yield
+    except ValueError as error:
+        if row == column == 0:
+            raise
+        raise ValueError(f"{error} (Counted from text {row} and video {column}, where this block begins.)") from error
 
 
 def _unprepared(scorer: Scorer) -> Callable[[Videos], Callable[[Texts], Tensor]]:

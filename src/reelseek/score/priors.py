@@ -74,9 +74,9 @@ def rescorer(
 ) -> Rescorer:
     """A correction with its prior bound to it.
 
-    batch: queries at a time with the prior "batch"; the last batch may be smaller. bank: needed for the prior "bank".
-    parameters: those that differ from the correction's usual values. Raises ValueError for an unknown name, prior or
-    parameter, and where what the prior needs is not given.
+    batch: queries at a time with the prior "batch", at least 2; the last batch may be smaller, but a query alone in it
+    joins the one before. bank: needed for the prior "bank". parameters: those that differ from the correction's usual
+    values. Raises ValueError for an unknown name, prior or parameter, and where what the prior needs is not given.
     """
     if name not in RESCORERS:
         raise ValueError(f"there is no rescoring {name!r}; it can be {', '.join(RESCORERS)}.")
@@ -97,14 +97,16 @@ def rescorer(
     whole = partial(kind.function, **values)
     if prior == "test":
         return Rescorer(f"{kind.label} ({said}; all test queries)", whole, sees_test_queries=True)
-    if batch < 1:
-        raise ValueError(f"a batch has at least 1 query, not {batch}.")
+    if batch < 2:
+        raise ValueError(f"a batch has at least 2 queries, not {batch}: one alone has no others to be corrected by.")
     named = f"{kind.label} ({said}; batches of {batch} test queries)"
     return Rescorer(named, partial(_in_batches, whole, batch), sees_test_queries=True)
 
 
 def _in_batches(function: Callable[[Tensor], Tensor], batch: int, matrix_TV: Tensor) -> Tensor:
-    out_TV = torch.empty_like(matrix_TV)
-    for start in range(0, len(matrix_TV), batch):
-        out_TV[start : start + batch] = function(matrix_TV[start : start + batch])
+    out_TV, count = torch.empty_like(matrix_TV), len(matrix_TV)
+    for start in range(0, max(1, count - 1), batch):
+        # Several corrections take from a query what all of its batch have: one alone would be left with ties.
+        some = slice(start, count if count - start == batch + 1 else start + batch)
+        out_TV[some] = function(matrix_TV[some])
     return out_TV

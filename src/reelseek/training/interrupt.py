@@ -11,14 +11,16 @@ from types import FrameType
 
 @contextmanager
 def interrupt_held() -> Iterator[None]:
-    """Hold SIGINT back inside the block and raise KeyboardInterrupt at its end; a second one is not held.
+    """Hold SIGINT back inside the block and let it come at its end; a second one is not held.
 
-    Outside the main thread, where Python delivers no signals, it does nothing.
+    What it then does is left as it was: a KeyboardInterrupt as a rule, nothing in a process that was started to ignore
+    it, as a shell script's background jobs are. Outside the main thread, where Python delivers no signals, and under a
+    handler that is not Python's it does nothing.
     """
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
         yield
         return
-    before = signal.getsignal(signal.SIGINT)
     came = False
 
     def remember(number: int, frame: FrameType | None) -> None:
@@ -32,4 +34,4 @@ def interrupt_held() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, before)
     if came:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
