@@ -16,6 +16,7 @@ from reelseek.index.cards import open_index
 from reelseek.index.marks import Mark, keep_mark, read_marks
 from reelseek.index.store import list_files
 from reelseek.index.switch import roll_back
+from reelseek.methods.saved import save
 from test_encoders_clip import tiny_folder
 
 # Decoding workers are forks of a process that has opened an index, which they never touch.
@@ -89,3 +90,15 @@ def test_wrong_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "there is no such folder" in capsys.readouterr().err
     assert main(["demo", "--sise", "3"]) == 2
     assert "Did you mean --size" in capsys.readouterr().err
+
+
+def test_the_default_s_name_is_kept_beside_a_folder_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`train --out offline` makes such a folder; only where it holds a run is it what the name means."""
+    tiny = tiny_folder(tmp_path / "tiny", "clip", width=32)
+    method = load_method(str(tiny), "cpu")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "offline").mkdir()
+    assert model_card(method, "offline")["source"] == "offline"
+    save(method, tmp_path / "offline", run={})
+    assert model_card(method, "offline")["source"] == str(tmp_path / "offline")
+    assert model_card(method, "tiny")["source"] == str(tiny)

@@ -107,7 +107,10 @@ def model_card(method: Method, source: str, *, head: str = "") -> dict[str, Any]
 
     source: by what name it is loaded, without its head. head: name of the folder of its text head below the index.
     """
-    is_place = os.path.exists(source)
+    from reelseek.methods.saved import is_run
+
+    # The default may share its name with a folder that is not a run: see `reelseek.methods.saved.load`.
+    is_place = os.path.exists(source) and (source != OFFLINE or is_run(Path(source)))
     return {
         "name": f"{method.name} over {method.backbone.name}" + (", taught" if head else ""),
         **({"head": head} if head else {}),
