@@ -361,6 +361,8 @@ def test_files_of_equal_content_are_one_video(index: Path, tmp_path: Path) -> No
         (["--against", "offline"], "offline: is no index"),
         (["--data", "films"], "leave out --data and --split"),
         (["--split", "val"], "leave out --data and --split"),
+        (["--data.size", "3"], "leave out --data and --split"),
+        (["--sample.frames", "8"], "leave out --sample. settings"),
         (["--evaluate.rescoring", "csls"], "measured as it is searched"),
         (["--evaluate.ties", "clip4clip"], "measured as it is searched"),
     ],

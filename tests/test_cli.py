@@ -12,9 +12,10 @@ import yaml
 
 from cli_world import COLOURS, Said, World, build, gradient, refused, run, train_words
 from index_fakes import CARD, FakeMethod, clip, update
-from reelseek import __version__, embed
+from reelseek import __version__, embed, save_pretrained
 from reelseek.app.cli import COMMANDS
 from reelseek.index.switch import switch
+from reelseek.methods.method import Method
 from reelseek.methods.saved import load
 from reelseek.recipes import RECIPES
 from reelseek.recipes.parts import BENCHMARK_PARTS, METHOD_PARTS
@@ -177,6 +178,19 @@ def test_embed_runs_the_towers_once(world: World, tmp_path: Path, monkeypatch: p
     assert (again.code, again.out) == (first.code, first.out)
 
 
+def trained_parameters(method: Method) -> int:
+    return sum(p.numel() for name, p in method.named_parameters() if not name.startswith("backbone."))
+
+
+def test_a_model_that_is_no_run_folder_has_its_parameters_too(world: World, tmp_path: Path) -> None:
+    method = load(str(world.run))
+    save_pretrained(method, tmp_path / "saved")
+    words = ["--data.name", "folder", "--data", world.films, "--cache", world.cache, "--evaluate.bootstrap", 0]
+    found = run("evaluate", tmp_path / "saved", *words, "--json")
+    assert found.code == 0, found
+    assert json.loads(found.out)["runs"][0]["parameters"] == trained_parameters(method) > 1
+
+
 def test_train_evaluate_index_search(world: World, tmp_path: Path) -> None:
     assert world.trained.code == 0, world.trained
     assert world.trained.out.startswith(f"{world.run}: 6 steps in ")
@@ -198,12 +212,15 @@ def test_train_evaluate_index_search(world: World, tmp_path: Path) -> None:
     results = json.loads((written / "results.json").read_text())
     assert [row["name"] for row in results["runs"]] == [str(world.run), "offline"]
     assert results["runs"][0]["protocol"]["texts_found"] == 6
+    assert [row["parameters"] for row in results["runs"]] == [trained_parameters(method), 0]
     assert f"{results['runs'][0]['metrics']['text_to_video']['R@1']:.1f}" in found.out
 
     page = tmp_path / "other.html"
     assert run("report", written / "results.json", "--out", page) == Said(0, f"{page}\n", "")
     assert run("report", written, "--out", page) == Said(0, f"{page}\n", "")
     assert str(world.run) in page.read_text()
+    assert "3 groups" in page.read_text()  # two captions of each video
+    assert "Recorded but not shown" not in page.read_text()
 
     index = tmp_path / "trained.index"
     assert run("index", world.films, "--index", index, "--model", world.run).code == 0
@@ -407,6 +424,7 @@ def test_an_unknown_recipe_gets_the_nearest_one(command: str) -> None:
     assert "there is no recipe 'gare-motion'. Did you mean gare-motions?" in refused(2, command, "gare-motion")
     assert "Known are METHOD-BENCHMARK, with METHOD one of clip4clip-meanp," in refused(2, command, "zzz")
     assert "RECIPE is needed" in refused(2, command)
+    assert "SOURCE and TARGET are needed" in refused(2, "convert")
 
 
 def test_help_of_a_recipe_s_command_names_all_recipes_and_settings() -> None:
@@ -417,6 +435,7 @@ def test_help_of_a_recipe_s_command_names_all_recipes_and_settings() -> None:
     assert "--train.epochs EPOCHS" in said.out
     assert said.out.count("(default: offline)") == 1
     assert "(default: lstm)" in run("train", "clip4clip-seqlstm-motions", "--help").out
+    assert "[]" not in run("search", "--help").out  # no default: nothing is there unless it is given
 
 
 def test_all_recipes_are_listed_as_a_table() -> None:

@@ -55,11 +55,14 @@ def test_the_whole_tour_and_again(colours: Path, tmp_path: Path, capsys: pytest.
     assert "0 videos added, 3 unchanged" in capsys.readouterr().out
 
 
-def test_over_a_model_with_a_joint_space_something_is_trained(colours: Path, tmp_path: Path) -> None:
-    model = tiny_folder(tmp_path / "clip", "clip", width=64)
-    assert demo(tmp_path / "out", "--videos", str(colours), "--model", str(model)) == 0
-    runs = json.loads((tmp_path / "out" / "results.json").read_text())["runs"]
-    assert all(run["parameters"] > 1 for run in runs[1:])
+def test_over_models_with_a_joint_space_something_is_trained(colours: Path, tmp_path: Path) -> None:
+    counts = []
+    for width in (64, 128):  # one after the other in the same folder
+        model = tiny_folder(tmp_path / f"clip{width}", "clip", width=width)
+        assert demo(tmp_path / "out", "--videos", str(colours), "--model", str(model)) == 0
+        runs = json.loads((tmp_path / "out" / "results.json").read_text())["runs"]
+        counts.append([run["parameters"] for run in runs[1:]])
+    assert all(1 < first < second for first, second in zip(*counts, strict=True))
 
 
 def test_another_model_keeps_marks_and_what_else_was_indexed(
@@ -90,6 +93,9 @@ def test_wrong_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "there is no such folder" in capsys.readouterr().err
     assert main(["demo", "--sise", "3"]) == 2
     assert "Did you mean --size" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert demo(tmp_path / "file") == 2
+    assert "it is a file, not a folder" in capsys.readouterr().err
 
 
 def test_the_default_s_name_is_kept_beside_a_folder_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

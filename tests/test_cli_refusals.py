@@ -148,6 +148,14 @@ def test_verbs_of_index_take_what_they_take(world: World) -> None:
     assert "holds no such file" in refused(1, "index", "remove", "red.mp4", "--index", world.index)
 
 
+def test_a_misspelt_verb_of_index(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = refused(2, "index", "lsit", "--index", world.index)
+    assert said.endswith("lsit: there is no such folder or file. Did you mean `reelseek index list`?")
+    (tmp_path / "lsit").mkdir()
+    assert run("index", "lsit", "--index", tmp_path / "index").code == 0
+
+
 @pytest.mark.parametrize(
     ("verb", "options"),
     [
@@ -259,6 +267,12 @@ def test_an_index_whose_model_is_gone(world: World, tmp_path: Path) -> None:
     assert run("search", "a dog", "--index", index, "--model", tmp_path / "moved").code == 0
 
 
+def test_an_index_for_a_model(world: World, tmp_path: Path) -> None:
+    for words in (["diagnose", world.index], ["index", world.films, "--index", tmp_path / "i", "--model", world.index]):
+        assert f"{world.index}: is an index, and no model. Name the run" in refused(1, *words)
+    assert not (tmp_path / "i").exists()
+
+
 def test_a_missing_run(world: World, tmp_path: Path) -> None:
     missing = tmp_path / "nowhere"
     for words in (["evaluate", missing], ["index", world.films, "--index", tmp_path / "i", "--model", missing]):
@@ -366,7 +380,20 @@ def test_reports_of_other_files(world: World, tmp_path: Path) -> None:
     assert "not a results.json" in refused(1, "report", world.index / "index.json")
     (tmp_path / "b.json").write_text("[1]")
     refused(1, "report", tmp_path / "b.json")
+    (tmp_path / "c.json").write_text('{"study": {}}')
+    assert "of `reelseek study`, whose page is study.html beside it" in refused(1, "report", tmp_path / "c.json")
+    (tmp_path / "results.json").write_text('{"runs": []}')
+    for source in (tmp_path, tmp_path / "results.json"):
+        sentence = refused(2, "report", source, "--out", tmp_path / "results.json")
+        assert "the page would replace the results" in sentence
+    assert (tmp_path / "results.json").read_text() == '{"runs": []}'
     assert not (world.index / "report.html").exists()
+
+
+def test_a_run_is_not_written_into_an_index(world: World) -> None:
+    before = sorted(world.index.iterdir())
+    assert "it is an index" in refused(2, *train_words(world.films, world.cache, world.index))
+    assert sorted(world.index.iterdir()) == before
 
 
 def test_weights_that_are_none(world: World, tmp_path: Path) -> None:
@@ -383,6 +410,7 @@ def test_serving_where_it_cannot(world: World) -> None:
     assert "99999 is no port" in refused(2, "serve", "--index", world.index, "--port", 99999)
     assert "nowhere.csv: cannot be read" in refused(1, "serve", "--index", world.index, "--metadata", "nowhere.csv")
     assert "there is no index here" in refused(1, "serve", "--index", world.index, "--against", world.films)
+    assert "name that too" in refused(2, "serve", "--index", world.index, "--against-model", "offline")
 
 
 def test_a_device_that_is_not_there(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cli_world import Said, films, refused, run
-from reelseek.app.commands.evaluate import protocol_line
+from reelseek.app.commands.evaluate import protocol_line, show_comparisons
 from reelseek.config import DataConfig, EvaluateConfig
 from reelseek.data import load
 from reelseek.data.pairs import Pairs, Standard
@@ -123,6 +123,23 @@ def test_what_cannot_be_rescored_is_said_before_anything_is_read(place: Place) -
     said = run(*words, *bank, "--split", "train")
     assert said.code == 1
     assert "6 of the videos of the bank are tested" in said.err
+
+
+@pytest.mark.parametrize(
+    ("low", "p_value", "end"),
+    [
+        (0.5, 0.01, "p = 0.010"),
+        (0.5, 0.08, "p = 0.080 - undecided: the interval and the test disagree"),
+        (-0.5, 0.01, "p = 0.010 - undecided: the interval and the test disagree"),
+        (-0.5, 0.08, "p = 0.080 - no difference seen; 2.2 could have been"),
+    ],
+)
+def test_a_difference_is_seen_where_interval_and_test_agree(
+    capsys: pytest.CaptureFixture[str], low: float, p_value: float, end: str
+) -> None:
+    row = {"a": "one", "b": "two", "metric": "R@1", "transductive": False, "difference": 2.0, "low": low, "high": 3.5}
+    show_comparisons([row | {"p_value": p_value, "smallest_detectable": 2.2}])
+    assert capsys.readouterr().out.endswith(f"+3.5], {end}\n")
 
 
 def test_a_bank_needs_a_training_split(place: Place, tmp_path: Path) -> None:

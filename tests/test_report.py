@@ -113,7 +113,7 @@ def full_results() -> dict:
         "machine": {"cpu": "A processor", "cores": 2, "torch": "2.13.0", "threads": 1},
         "command": "reelseek train gare-motions",
         "runs": [run("one", 31.94), run("two", 24.05)],
-        "comparisons": [comparison | {"p_value": 0.0004, "smallest_detectable": 3.31, "queries": 994}],
+        "comparisons": [comparison | {"p_value": 0.0004, "smallest_detectable": 3.31, "queries": 994, "groups": 741}],
         "examples": [
             {
                 "run": "one",
@@ -165,6 +165,7 @@ def test_page_shows_every_number_and_word(html):
         "4.12 to 11.63",
         "< 0.001",
         "3.31 points",
+        "741 groups",
     ]
     shown += ["prior: batches of 5 test queries", "bank: 4,321 texts, 1,234 videos", "relevance: strict, and corrected"]
     shown += ["swap: 51.2 % of 480 contrasts right", "binding: n/a % of n/a contrasts right", "37.5"]
@@ -300,6 +301,23 @@ def test_a_split_is_called_standard_only_where_there_is_one(tmp_path, protocol, 
     assert ("incomplete split" in page) == (words == "incomplete split")
 
 
+def test_the_mean_reciprocal_rank_is_explained_where_it_stands(tmp_path):
+    results = full_results()
+    assert "1 / rank" not in Page(written(results, tmp_path)).text
+    for run in results["runs"]:
+        run["metrics"]["text_to_video"]["MRR"] = 44.4
+    assert Page(written(results, tmp_path)).text.count("MRR: 100 times the mean of 1 / rank") == 1
+
+
+def test_a_chart_over_different_splits_names_them(tmp_path):
+    results = full_results()
+    assert "on test" not in Page(written(results, tmp_path)).text
+    results["runs"][0]["protocol"] = results["runs"][0]["protocol"] | {"split": "val"}
+    text = Page(written(results, tmp_path)).text
+    assert "on val" in text
+    assert "on test" in text
+
+
 def test_unknown_fields_are_named(tmp_path):
     results = {"runs": [{"name": "one"}, {"name": "two", "colour": "red"}], "weather": 3}
     text = Page(written(results, tmp_path)).text
@@ -365,6 +383,13 @@ def test_comparisons_in_words(tmp_path, metric, difference, low, high, p_value, 
     results = {"comparisons": [comparison | {"p_value": p_value, "smallest_detectable": 2.2}]}
     text = Page(written(results, tmp_path)).text
     assert f"one and two {words}" in text
+
+
+def test_a_comparison_in_which_nothing_differs_claims_no_power(tmp_path):
+    comparison = {"a": "one", "b": "two", "metric": "R@1", "difference": 0.0, "low": 0.0, "high": 0.0, "p_value": 1.0}
+    text = Page(written({"comparisons": [comparison | {"smallest_detectable": 0.0}]}, tmp_path)).text
+    assert "one and two no query is decided differently" in text
+    assert "0.00 points" not in text
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ missing or null, and its part of the page is then left out. Fields that are not 
     created         date and time, ISO 8601
     machine         {"cpu", "cores", "torch", "threads", or any other name: string or number}
     command         the command line
-    runs            [{name*, method, backbone, trained_on, parameters, seconds,
+    runs            [{name*, method, backbone, trained_on, parameters: trained ones, without the towers', seconds,
                       protocol: {split, texts_found, texts_missing, videos_found, videos_missing, dropped,
                                  complete: bool, standard: the published split's name or "", ties, rescoring,
                                  prior, bank_texts, bank_videos, transductive: bool, relevance,
@@ -24,7 +24,7 @@ missing or null, and its part of the page is then left out. Fields that are not 
                       similarity: [[score, ...], ...],            rows texts, columns videos, at most 100 x 100
                       gap: {before, after: {distance, points_text: [[x, y], ...], points_video: ...}}}]
     comparisons     [{a*, b*, metric*, transductive: bool, difference: a minus b, low, high, p_value,
-                      smallest_detectable, queries}]
+                      smallest_detectable, queries, groups: how many independent ones these make}]
     examples        [{run, text*, wanted: {video, thumbnail}, rank, found: [{video, score, thumbnail, right: bool}]}]
     searches        [{model, trained_on, query*, hits: [{path*, start, end, score, thumbnail}]}]
     broken          [{path*, reason}]
@@ -198,13 +198,15 @@ def _protocol(protocol: Record, contrasts: Mapping[str, float | None]) -> Record
 
 
 def _bars(runs: Sequence[Record]) -> list[Record]:
-    """R@1 from text to video, run by run, for the chart at the top."""
+    """R@1 from text to video, run by run, for the chart at the top; with its split where not all have the same."""
     bars = []
+    alike = len({run["protocol"]["split"] for run in runs}) == 1
     for number, run in enumerate(runs):
         value = run["metrics"].get("text_to_video", {}).get("R@1")
         if value is not None:
             interval = run["intervals"].get("text_to_video", {}).get("R@1")
             warnings = _protocol(run["protocol"], {})["warnings"]
+            warnings += [] if alike else [f"on {run['protocol']['split'] or 'a split not recorded'}"]
             bars.append(
                 {"name": run["name"], "colour": number % 8, "value": value, "interval": interval}
                 | {"warnings": warnings}
@@ -224,7 +226,8 @@ def _verdict(comparison: Record) -> Record:
         agreeing.append(low > 0 or high < 0)
     if p_value is not None:
         agreeing.append(p_value < 0.05)
-    detectable = comparison["smallest_detectable"]
+    # 0 stands where every query came out alike: that says nothing of what could have been seen
+    detectable = comparison["smallest_detectable"] or None
     could = (
         f"could have seen {_decimals(detectable, 2)} {unit}" if detectable is not None else "its power is not recorded"
     )
@@ -236,6 +239,8 @@ def _verdict(comparison: Record) -> Record:
         state, words = "seen", f"{better} is better than {worse}"
     elif any(agreeing):
         state, words = "open", f"undecided: the interval and the test disagree; {could}"
+    elif comparison["difference"] == comparison["smallest_detectable"] == 0:
+        state, words = "unseen", "no query is decided differently"
     else:
         state, words = "unseen", f"no difference seen; {could}"
     reach = max(
@@ -245,6 +250,7 @@ def _verdict(comparison: Record) -> Record:
     return comparison | {
         "state": state,
         "words": words,
+        "smallest_detectable": detectable,
         "unit": unit,
         "p_words": "n/a" if p_value is None else "< 0.001" if p_value < 0.001 else f"{p_value:.3f}",
         "at": {

@@ -183,6 +183,7 @@ _COMPARISON = _record(
     p_value=_number,
     smallest_detectable=_number,
     queries=_number,
+    groups=_number,
 )
 _FOUND = _record(video=_text, score=_number, thumbnail=_thumbnail, right=_flag)
 _EXAMPLE = _record(

@@ -16,7 +16,7 @@ import numpy as np
 
 from reelseek.app.models import method_of_index
 from reelseek.app.terminal import printable, table
-from reelseek.config import RunConfig
+from reelseek.config import DataConfig, RunConfig, SampleConfig
 from reelseek.data.pairs import Pairs
 from reelseek.errors import ConfigError, DataError
 from reelseek.evaluation import Evaluation
@@ -85,8 +85,10 @@ def _check(arguments: Namespace, config: RunConfig, names: Sequence[str]) -> Non
     for name in names:
         if not (Path(name) / cards.CARD).is_file():
             raise ConfigError(f"{name}: is no index; an index is measured alone or against another index.")
-    if arguments.data.root or arguments.data.captions or arguments.split != "test":
+    if config.data != DataConfig() or arguments.split != "test":
         raise ConfigError("an index is measured on its own videos by its marks: leave out --data and --split.")
+    if config.sample != SampleConfig():
+        raise ConfigError("an index is measured by the frames that it holds: leave out --sample. settings.")
     if config.evaluate.rescoring != "none" or config.evaluate.ties == "clip4clip":
         raise ConfigError(
             "an index is measured as it is searched: leave evaluate.rescoring at none, and choose another "

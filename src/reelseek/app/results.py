@@ -71,14 +71,16 @@ def run_record(
     gap: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """One run of results.json. folder: a run folder whose log gives the training curves."""
-    trained = sum(p.numel() for key, p in method.named_parameters() if not key.startswith("backbone."))
+    # nothing of a zero-shot model is trained, its scale of scores neither
+    frozen = ("backbone.", "log_scale") if method.name == "zero-shot" else ("backbone.",)
+    trained = sum(p.numel() for key, p in method.named_parameters() if not key.startswith(frozen))
     matrix_TV = evaluation.matrix_TV
     return {
         "name": name,
         "method": method.name,
         "backbone": method.backbone.name,
         "trained_on": method.trained_on,
-        "parameters": trained if folder is not None else 0,
+        "parameters": trained,
         "seconds": seconds,
         "protocol": dict(evaluation.protocol),
         "metrics": {way: dict(values) for way, values in evaluation.metrics.items()},

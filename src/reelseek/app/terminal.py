@@ -61,7 +61,7 @@ class _Help(jsonargparse.DefaultHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
-        told = action.option_strings and action.default not in (None, "", argparse.SUPPRESS)
+        told = action.option_strings and action.default not in (None, "", [], argparse.SUPPRESS)
         told = told and action.default is not False and "(default: " not in text  # the parsing library may ask twice
         return f"{text} (default: %(default)s)".lstrip() if told else text
 
@@ -87,7 +87,8 @@ def _plain(message: str, names: Mapping[str, str]) -> str:
         wanted = f"one of {choices[1].replace(chr(39), '')}" if choices else KINDS.get(wrong[2], wrong[2])
         return f"{wrong[1]} must be {wanted}, not {wrong[3]!r}"
     if absent := re.fullmatch(r"the following arguments are required: (.+)", text):
-        return f"{' and '.join(names.get(name, name) for name in absent[1].split(', '))} is needed, see --help"
+        needed = [names.get(name, name) for name in absent[1].split(", ")]
+        return f"{' and '.join(needed)} {'is' if len(needed) == 1 else 'are'} needed, see --help"
     if gone := re.search(r"File does not exist: '(.+)'", text):
         return f"--config: there is no file {gone[1]}"
     if "parsing config" in text or "Unexpected config" in text or "Unable to load config" in text:

