@@ -65,8 +65,8 @@ def arrays_of(arm: str, seed: int) -> dict[str, np.ndarray]:
 
 def result_of(arm: str, seed: int) -> dict[str, Any]:
     protocol = {
-        "split": f"test of {HOSTILE}", "texts_found": QUERIES, "videos_found": 300, "galleries": 3,
-        "gallery_videos": 100, "ties": "against", "frames": 12, "transductive": False,
+        "split": f"test of {HOSTILE}", "texts_found": len(arrays_of(arm, seed)["ids|plain"]), "videos_found": 300,
+        "galleries": 3, "gallery_videos": 100, "ties": "against", "frames": 12, "transductive": False,
     }  # fmt: skip
     best = {"low": 40.0, "high": 61.0, "same": 42.0}.get(arm, 39.0)
     return {
@@ -121,6 +121,39 @@ def test_comparisons_of_transductive_numbers_are_labelled(monkeypatch: pytest.Mo
     page = (tmp_path / "study.html").read_text(encoding="utf-8")
     compared = page[page.index('<section id="comparisons">') : page.index('<section id="figures">')]
     assert compared.count('badge">transductive') == 2
+
+
+def without(arrays: dict[str, np.ndarray], video: str) -> dict[str, np.ndarray]:
+    """A run that could not read one of the test videos."""
+    left = {
+        f"{table}|{mode}": arrays[f"{table}|{mode}"][arrays[f"videos|{mode}"] != video]
+        for mode in ("plain", "dual")
+        for table in ("strict", "corrected", "ids", "videos")
+    }
+    kept_N = arrays["swap videos|plain"] != video
+    return arrays | left | {name: arrays[name][kept_N] for name in arrays if name.startswith("swap")}
+
+
+@pytest.mark.parametrize("where", [("low", 0), ("high", 2)])
+def test_runs_that_could_not_read_the_same_videos_compare_on_the_queries_of_both(
+    where: tuple[str, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn = arrays_of
+    monkeypatch.setitem(
+        globals(), "arrays_of", lambda *run: without(drawn(*run), "v5") if run == where else drawn(*run)
+    )
+    found = summary_of(study_of(), 3, monkeypatch, tmp_path)
+    row = comparison(found, "high", "low", "R@1")
+    kept_T = np.arange(QUERIES) // 3 != 5
+    high, low = ([100 * np.mean(ranks_of(arm, seed)[kept_T] == 1) for seed in range(3)] for arm in ("high", "low"))
+    assert row["by_seed"] == pytest.approx(np.subtract(high, low))
+    assert (row["queries"], row["groups"]) == (QUERIES - 3, 299)
+    assert comparison(found, "high", "low", "swap")["queries"] == 87
+    assert comparison(found, "same", "low", "R@1")["queries"] == QUERIES - 3 * (where[0] == "low")
+    rows = {(row["arm"], row["seed"]): row["queries"] for row in metric_rows(found)}
+    assert rows.pop(where) == QUERIES - 3
+    assert set(rows.values()) == {QUERIES}
+    assert "Runs on folder answered 897 to 900 queries" in found["notes"][-1]
 
 
 def test_words_follow_the_interval(summary: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ def metric_rows(summary: Mapping[str, Any]) -> list[Record]:
             "arm": arm["arm"],
             "mode": arm["mode"],
             "seed": seed,
-            "queries": arm["queries"],
+            "queries": arm["queries"][at],
             "transductive": arm["transductive"],
             **{name: spread["by_seed"][at] for name, spread in arm["metrics"].items()},
             "validation R@1": arm["validation"]["by_seed"][at],
