@@ -195,6 +195,38 @@ def test_a_family_is_its_best_arm_on_validation(summary: dict[str, Any]) -> None
     assert summary["lines"]["R@1"][HOSTILE][1][1] == summary["lines"]["R@1"]["high"][1][1]
 
 
+def test_a_family_is_judged_on_the_seeds_that_all_its_arms_have(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A lucky seed that one arm has alone decides nothing."""
+    validation = {("same", 0): 45.0, ("same", 1): 43.0, ("high", 0): 44.0, ("high", 1): 43.0, ("high", 2): 90.0}
+    results = {Run(*run): result_of(*run) | {"best_validation": best} for run, best in validation.items()}
+    monkeypatch.setattr(summary_unit, "load_arrays", lambda folder: arrays_of(folder.parent.name, int(folder.name)))
+    plan = Plan(study_of(), 3, Place(tmp_path, {}, tmp_path))
+    assert summarise(plan, Status(results, {}, 15, None))["chosen"] == {"best": "same"}
+    del results[Run("same", 0)], results[Run("same", 1)]
+    assert summarise(plan, Status(results, {}, 15, None))["chosen"] == {}
+
+
+def test_cost_and_curves_are_means_over_seeds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    results = {
+        Run("low", seed): result_of("low", seed)
+        | {"seconds_a_step": 0.01 * (1 + seed), "seconds": 30.0 + seed, "best_validation": 40.0 + seed}
+        | {"validation": [[1, 30.0 + seed], [2, 40.0 + seed], [3, 0.0]][: 2 + seed]}
+        for seed in range(2)
+    }
+    monkeypatch.setattr(summary_unit, "load_arrays", lambda folder: arrays_of(folder.parent.name, int(folder.name)))
+    found = summarise(Plan(study_of(), 2, Place(tmp_path, {}, tmp_path)), Status(results, {}, 10, None))
+    plain = found["arms"][0]
+    assert (plain["milliseconds_a_step"], plain["run_seconds"]) == (pytest.approx(15.0), 30.5)
+    assert plain["validation"] == {"mean": 40.5, "sd": pytest.approx(0.5**0.5), "by_seed": [40.0, 41.0]}
+    assert found["curves"] == {"low": [[1, 30.5], [2, 40.5]]}
+    assert (found["training_seconds"], found["seconds"]) == (pytest.approx(14.4), 61.0)
+    assert [row["validation R@1"] for row in metric_rows(found)] == [40.0, 41.0, 40.0, 41.0]
+    assert [row["transductive"] for row in metric_rows(found)] == [False, False, True, True]
+    assert {row["milliseconds a step"] for row in metric_rows(found)} == {plain["milliseconds_a_step"]}
+
+
 def test_what_is_missing_is_named_with_its_reason(summary: dict[str, Any]) -> None:
     reasons = {(row["arm"], row["seed"]): row["reason"] for row in summary["missing"]}
     assert reasons == {
@@ -210,6 +242,19 @@ def test_power_is_a_range_of_the_first_metric(summary: dict[str, Any]) -> None:
     assert f"{min(seen):.2f} to {max(seen):.2f} points" in words
     assert "900 queries" in words
     assert power_words({**summary, "comparisons": []}) == "No comparison has its runs yet."
+
+
+def test_arms_that_decide_every_query_alike_tell_nothing_of_power(
+    summary: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    alike = comparison(summary, "high", "low", "swap")
+    assert alike["smallest_detectable"] == 0
+    words = power_words({**summary, "comparisons": [*summary["comparisons"], alike | {"metric": "R@1"}]})
+    assert words == power_words(summary)
+    found = summary_of(study_of(metrics=("swap",)), 3, monkeypatch, tmp_path)
+    assert power_words(found).startswith("No comparison tells what difference in swap could have been seen")
+    write_results(found, HEAD, tmp_path)
+    assert 'data-label="Smallest detectable">n/a<' in (tmp_path / "study.html").read_text(encoding="utf-8")
 
 
 def test_files_hold_every_seed(summary: dict[str, Any], tmp_path: Path) -> None:

@@ -240,8 +240,8 @@ def _uneven(found: Status) -> list[str]:
     for result in found.results.values():
         counts.setdefault(result["benchmark"], set()).add(result["protocols"][PLAIN]["texts_found"])
     return [
-        f"Runs on {name} answered {min(several):,} to {max(several):,} queries: files were damaged or mended between "
-        "them. Comparisons are over those that all their runs answered."
+        f"Runs on {name} answered {min(several):,} to {max(several):,} queries, as not all could read the same videos. "
+        "Comparisons are over the queries that all their runs answered."
         for name, several in counts.items()
         if len(several) > 1
     ]
