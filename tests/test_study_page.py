@@ -17,6 +17,7 @@ from reelseek.study.grid import Plan, Status
 from reelseek.study.page import metric_rows, power_words, write_results
 from reelseek.study.plan import Mode, Run, Study
 from reelseek.study.plots import Point, cost_plot, lines_plot
+from reelseek.study.power import SeededDifference
 from reelseek.study.run import Place
 from reelseek.study.summary import summarise
 
@@ -181,6 +182,13 @@ def test_better_is_never_said_where_the_interval_covers_zero(summary: dict[str, 
             assert row["state"] == "unseen"
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.0, 2.0), (-2.0, 0.0)])
+def test_an_interval_that_ends_at_zero_covers_it(low: float, high: float) -> None:
+    result = SeededDifference((low + high) / 2, low, high, 0.5, 1.4, (1.0, 1.0), 9, 9)
+    found = summary_unit._verdict(("a", "b"), result, lower_is_better=False, unit="points")
+    assert found == {"state": "unseen", "words": "no difference seen; could have seen 1.40 points"}
+
+
 def test_one_seed_never_makes_a_method_better(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = summary_of(study_of(), 1, monkeypatch, tmp_path)
     ahead = comparison(found, "high", "low", "R@1")
@@ -193,6 +201,9 @@ def test_a_family_is_its_best_arm_on_validation(summary: dict[str, Any]) -> None
     assert summary["chosen"] == {"best": "high"}
     assert comparison(summary, "best", "low", "R@1")["a_arm"] == "high"
     assert summary["lines"]["R@1"][HOSTILE][1][1] == summary["lines"]["R@1"]["high"][1][1]
+    (high,) = (arm for arm in summary["arms"] if arm["name"] == "high")
+    spread = high["metrics"]["R@1"]
+    assert summary["lines"]["R@1"]["high"][1] == [50.0, spread["mean"], spread["by_seed"]]
 
 
 def test_a_family_is_judged_on_the_seeds_that_all_its_arms_have(
@@ -219,6 +230,8 @@ def test_cost_and_curves_are_means_over_seeds(monkeypatch: pytest.MonkeyPatch, t
     found = summarise(Plan(study_of(), 2, Place(tmp_path, {}, tmp_path)), Status(results, {}, 10, None))
     plain = found["arms"][0]
     assert (plain["milliseconds_a_step"], plain["run_seconds"]) == (pytest.approx(15.0), 30.5)
+    assert (plain["parameters"], plain["steps"], plain["threads"], plain["queries"]) == (1234, 720, 1, [QUERIES] * 2)
+    assert found["runs"] == {"finished": 2, "planned": 10}
     assert plain["validation"] == {"mean": 40.5, "sd": pytest.approx(0.5**0.5), "by_seed": [40.0, 41.0]}
     assert found["curves"] == {"low": [[1, 30.5], [2, 40.5]]}
     assert (found["training_seconds"], found["seconds"]) == (pytest.approx(14.4), 61.0)
