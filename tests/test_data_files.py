@@ -114,6 +114,18 @@ def test_the_first_of_several_names_or_all_of_them_in_the_message(tmp_path):
         files.path("one.json", "three.json")
 
 
+def test_lists_of_one_name_that_differ_are_refused(tmp_path):
+    """Another version of a split, or another benchmark's, would be taken for the test without a word."""
+    for folder, content in (("b", "x\ny"), ("a", "x\ny"), ("c", "x\nz")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "test_list.txt").write_text(content)
+        (tmp_path / folder / "unread.txt").write_text(content)
+    with pytest.raises(DataError, match=r"Some: .*a/test_list.txt and .*c/test_list.txt differ, .*leave one"):
+        Files("Some", tmp_path).lines("test_list.txt")
+    (tmp_path / "c" / "test_list.txt").unlink()
+    assert Files("Some", tmp_path).path("none", "test_list.txt") == tmp_path / "a" / "test_list.txt"
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
     for name in "abc":

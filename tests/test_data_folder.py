@@ -81,6 +81,19 @@ def test_quotes_byte_order_mark_and_windows_line_ends(folder):
     assert load_folder(folder).test.texts == ('a dog, a "good" one, jumps', "naïve 🐕")
 
 
+def test_names_are_found_however_their_letters_are_composed(folder):
+    """macOS writes an accent behind its letter, and a spreadsheet one letter for both."""
+    apart, one = "cafe\u0301", "caf\u00e9"
+    (folder / f"{apart}.mp4").write_bytes(b"")
+    write(folder, f"video,caption,split\n{one},someone drinks,test\n{one}.mp4,a cup,test\n{apart},tea,test\n")
+    test = load_folder(folder).test
+    assert (test.video_ids, test.missing_videos, len(test.texts)) == ((f"{apart}.mp4",), (), 3)
+    (folder / f"{one}.mp4").write_bytes(b"")
+    write(folder, f"video,caption,split\n{one}.mp4,someone drinks,test\n{apart}.mp4,a cup,train\n")
+    splits = load_folder(folder)
+    assert (splits.test.video_ids, splits.train.video_ids) == ((f"{one}.mp4",), (f"{apart}.mp4",))
+
+
 @pytest.mark.parametrize(("name", "mark"), [("captions.tsv", "\t"), ("captions.csv", ";")])
 def test_other_separators(folder, name, mark):
     write(folder, f"video{mark}caption{mark}split\na.mp4{mark}one, two{mark}test\n", name)

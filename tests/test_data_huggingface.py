@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -95,6 +96,23 @@ def test_a_video_feature_is_not_decoded(datasets, tmp_path):
     splits = load_huggingface(str(root))
     assert splits.train.texts == ("see a", "see b")
     assert splits.test.paths[0].read_bytes() == b"c"
+
+
+def test_a_folder_that_was_copied_has_the_same_videos_in_the_same_splits(datasets, tmp_path):
+    """The package hands out whole paths of the files that a metadata file names."""
+    root, names = tmp_path / "set", "abcdefghijklmnopqrst"
+    lines = [json.dumps({"file_name": name, "text": f"see {name}"}) for name in films(root, names)]
+    (root / "metadata.jsonl").write_text("\n".join(lines))
+    shutil.copytree(root, tmp_path / "other place" / "set")
+    (tmp_path / "link").symlink_to(root)
+    here = load_huggingface(str(root))
+    assert sorted(video for split in here for video in split.video_ids) == [f"films/{name}.mp4" for name in names]
+    for place in (tmp_path / "other place" / "set", tmp_path / "link"):
+        there = load_huggingface(str(place))
+        assert [split.video_ids for split in there] == [split.video_ids for split in here]
+        assert there.test.paths[0].read_bytes() == here.test.paths[0].read_bytes()
+        with pytest.raises(DataError, match="by its name and captions" if place.name == "set" else "were in the"):
+            there.train.refuse_seen(here.train.corpus, here.train.video_ids, here.train.fingerprints().values())
 
 
 def test_json_lines_alone_are_divided_by_a_hash(datasets, tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,6 +137,30 @@ def test_test_videos_that_were_trained_on_are_refused():
         test.refuse_seen("toy", ["v0", "v2", "x"])
     test.refuse_seen("toy", ["x"])
     test.refuse_seen("another", ["v0"])
+
+
+@pytest.mark.parametrize(
+    ("seen", "tested", "same"),
+    [
+        ("films/a.mp4", "films/a.mp4#3-7.5", True),
+        ("films/a.mp4#0-2", "films/a.mp4", True),
+        ("films/a.MKV#0-2", "films/a.MKV#2-1e+06", True),
+        ("films/a.mp4#0-2", "films/b.mp4#0-2", False),
+        ("take#1", "take#2", False),
+        ("take#1.mp4", "take#2.mp4", False),
+        ("a.mp4#one", "a.mp4#two", False),
+    ],
+)
+def test_parts_of_one_file_are_one_video_that_was_trained_on(seen, tested, same):
+    test = make(corpus="toy", video_ids=(tested, "v1", "v2"))
+    if not same:
+        test.refuse_seen("toy", [seen])
+        return
+    with pytest.raises(
+        DataError, match=rf"1 of its 3 videos were in the training set \(such as {re.escape(repr(tested))}\)"
+    ):
+        test.refuse_seen("toy", [seen])
+    test.refuse_seen("another", [seen])
 
 
 def test_videos_of_a_corpus_of_another_name_are_the_same_by_id_and_texts():

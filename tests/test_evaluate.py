@@ -17,6 +17,7 @@ from reelseek.embed import EmbeddedPairs
 from reelseek.errors import ConfigError, DataError
 from reelseek.evaluation import contrast_percent, evaluate, evaluate_embedded, project_in_blocks, score_embedded
 from reelseek.evaluation_bank import drawn, rescorer_of
+from reelseek.rank.compare import bootstrap_interval
 from reelseek.rank.metrics import retrieval_metrics, video_to_text_metrics
 from reelseek.records import Texts, Videos
 from reelseek.score.priors import RESCORERS, Bank, rescorer
@@ -90,6 +91,16 @@ def test_metrics_are_those_of_the_matrix_and_intervals_hold_them() -> None:
         low, high = found.intervals["text_to_video"][name]
         assert low <= value <= high
     assert not evaluate_embedded(FakeMethod(), split, config=replace(PLAIN, bootstrap=0), frames=5).intervals
+
+
+def test_intervals_draw_videos_with_all_their_texts() -> None:
+    split = random_split(texts=30, videos=6)
+    found = evaluate_embedded(FakeMethod(), split, config=PLAIN, frames=5)
+    owner_T = split.pairs.video_of_T
+    for name, interval in found.intervals["text_to_video"].items():
+        assert interval == bootstrap_interval(found.ranks_T, name, samples=50, groups_T=owner_T)
+    alone = bootstrap_interval(found.ranks_T, "MnR", samples=50)
+    assert found.intervals["text_to_video"]["MnR"] != alone
 
 
 def test_rescoring_is_per_direction_and_labelled() -> None:
@@ -230,6 +241,13 @@ def test_a_bank_of_files_is_embedded_too(colours: Path, tmp_path: Path) -> None:
     found = evaluate(FakeMethod(), of("red", "green"), config=config, cache=tmp_path, bank=of("blue"))
     assert found.protocol["bank_videos"] == 1
     assert found.matrix_TV.shape == (2, 2)
+    for seed in range(4):
+        config = replace(config, bank_size=1, bank_seed=seed)
+        found = evaluate(FakeMethod(), of("red"), config=config, cache=tmp_path, bank=of("green", "blue"))
+        chosen = of("green", "blue").draw(1, seed)
+        assert found.protocol["bank_texts"] == 1
+        alone = evaluate(FakeMethod(), of("red"), config=config, cache=tmp_path, bank=chosen)
+        np.testing.assert_array_equal(found.matrix_TV, alone.matrix_TV)
 
 
 @pytest.mark.parametrize(

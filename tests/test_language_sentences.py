@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from reelseek.language import sentences as made
-from reelseek.language.sentences import Sentences, stream_texts
+from reelseek.language.sentences import Sentences, kept_words, stream_texts
 from reelseek.language.words import KeyWords, tagger_id
 from reelseek.records import Texts
 
@@ -127,6 +127,25 @@ def test_token_masks_say_what_counts() -> None:
     assert make("rkw", Tower(), caption)["entity"].mask_TL.tolist()[0][:4] == [True, True, False, False]
 
 
+def test_tokens_beside_a_key_word_are_not_part_of_it() -> None:
+    """Pieces of words and punctuation stand against a word without a space."""
+    caption, tokens = "a dog,ball!", [[(0, 0), (0, 1), (2, 4), (4, 5), (5, 6), (6, 10), (10, 11)]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(made, "key_words", lambda captions: [KeyWords(((2, 5),), ((6, 10),))])
+        whole = Texts(torch.zeros(1, 1), torch.arange(7.0)[None, :, None], torch.ones(1, 7, dtype=torch.bool))
+        made_of = stream_texts(
+            Sentences("akwe"), [caption], whole, encode=Tower().encode_texts, token_spans=lambda captions: tokens
+        )
+        beyond = [[(0, 0), (0, 1), (5, 6)]]
+        empty = stream_texts(
+            Sentences("akwe"), [caption], whole, encode=Tower().encode_texts, token_spans=lambda captions: beyond
+        )
+    assert made_of["entity"].mask_TL.tolist() == [[False, False, True, True, False, False, False]]
+    assert made_of["action"].mask_TL.tolist() == [[False] * 5 + [True, False]]
+    assert [float(made_of[stream].pooled_TD) for stream in ("entity", "action")] == [2.5, 5.0]
+    assert empty["entity"].mask_TL.all()
+
+
 def test_averaging_needs_no_further_pass() -> None:
     passes = {}
     for strategy in ("muw", "rkw", "akwe"):
@@ -162,3 +181,16 @@ def test_the_cache_key_names_strategy_streams_and_tagger() -> None:
     ids = {Sentences("muw").id, Sentences("rkw").id, Sentences("muw", ("entity",)).id}
     assert len(ids) == 3
     assert all(tagger_id() in each for each in ids)
+
+
+def test_kept_words_are_those_that_the_sentences_are_made_of() -> None:
+    def kept(strategy: Literal["muw", "rkw", "akwe"], caption: str) -> dict[str, list[tuple[int, int]]]:
+        found = kept_words(Sentences(strategy), caption, token_spans=Tower().token_spans)
+        return {stream: list(spans) for stream, spans in found.items()}
+
+    late = "and more words than are read dog"
+    for strategy in ("muw", "rkw", "akwe"):
+        assert kept(strategy, "a dog runs") == {"entity": [(2, 5)], "action": [(6, 10)]}
+        assert kept(strategy, "the red cat") == {"entity": [(8, 11)], "action": [(0, 11)]}
+        read = strategy == "rkw"
+        assert kept(strategy, late)["entity"] == [(len(late) - 3 if read else 0, len(late))]

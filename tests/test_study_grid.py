@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -384,10 +384,31 @@ def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
         read_plan(tmp_path)
 
 
-def test_damaged_ranks_are_refused(tmp_path: Path) -> None:
-    (tmp_path / RANKS).write_bytes(b"PK no zip")
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"PK no zip",
+        lambda whole: b"",
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: whole[:100] + b"\xff" * 4 + whole[104:],
+    ],
+)
+def test_damaged_ranks_are_refused(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / RANKS, ranks=np.arange(1000), ids=np.arange(100))
+    (tmp_path / RANKS).write_bytes(damage((tmp_path / RANKS).read_bytes()))
     with pytest.raises(CheckpointError, match="damaged"):
         load_arrays(tmp_path)
+
+
+def test_a_failure_that_names_a_file_whose_name_is_no_text_is_kept(
+    data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ReelseekError("no video could be read: caf\udce9.mp4")
+
+    monkeypatch.setattr("reelseek.study.grid.finish", fail)
+    found = run_grid(plan_for(small_study(), tmp_path, data, cache, 1), jobs=1, deadline=FOREVER, tell=lambda _: None)
+    assert set(found.failed.values()) == {"no video could be read: caf\\udce9.mp4"}
 
 
 def test_the_command_from_list_to_page(

@@ -17,6 +17,7 @@ from reelseek.study.grid import Plan, Status
 from reelseek.study.page import metric_rows, power_words, write_results
 from reelseek.study.plan import Mode, Run, Study
 from reelseek.study.plots import Point, cost_plot, lines_plot
+from reelseek.study.power import SeededDifference
 from reelseek.study.run import Place
 from reelseek.study.summary import summarise
 
@@ -65,8 +66,8 @@ def arrays_of(arm: str, seed: int) -> dict[str, np.ndarray]:
 
 def result_of(arm: str, seed: int) -> dict[str, Any]:
     protocol = {
-        "split": f"test of {HOSTILE}", "texts_found": QUERIES, "videos_found": 300, "galleries": 3,
-        "gallery_videos": 100, "ties": "against", "frames": 12, "transductive": False,
+        "split": f"test of {HOSTILE}", "texts_found": len(arrays_of(arm, seed)["ids|plain"]), "videos_found": 300,
+        "galleries": 3, "gallery_videos": 100, "ties": "against", "frames": 12, "transductive": False,
     }  # fmt: skip
     best = {"low": 40.0, "high": 61.0, "same": 42.0}.get(arm, 39.0)
     return {
@@ -123,6 +124,39 @@ def test_comparisons_of_transductive_numbers_are_labelled(monkeypatch: pytest.Mo
     assert compared.count('badge">transductive') == 2
 
 
+def without(arrays: dict[str, np.ndarray], video: str) -> dict[str, np.ndarray]:
+    """A run that could not read one of the test videos."""
+    left = {
+        f"{table}|{mode}": arrays[f"{table}|{mode}"][arrays[f"videos|{mode}"] != video]
+        for mode in ("plain", "dual")
+        for table in ("strict", "corrected", "ids", "videos")
+    }
+    kept_N = arrays["swap videos|plain"] != video
+    return arrays | left | {name: arrays[name][kept_N] for name in arrays if name.startswith("swap")}
+
+
+@pytest.mark.parametrize("where", [("low", 0), ("high", 2)])
+def test_runs_that_could_not_read_the_same_videos_compare_on_the_queries_of_both(
+    where: tuple[str, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn = arrays_of
+    monkeypatch.setitem(
+        globals(), "arrays_of", lambda *run: without(drawn(*run), "v5") if run == where else drawn(*run)
+    )
+    found = summary_of(study_of(), 3, monkeypatch, tmp_path)
+    row = comparison(found, "high", "low", "R@1")
+    kept_T = np.arange(QUERIES) // 3 != 5
+    high, low = ([100 * np.mean(ranks_of(arm, seed)[kept_T] == 1) for seed in range(3)] for arm in ("high", "low"))
+    assert row["by_seed"] == pytest.approx(np.subtract(high, low))
+    assert (row["queries"], row["groups"]) == (QUERIES - 3, 299)
+    assert comparison(found, "high", "low", "swap")["queries"] == 87
+    assert comparison(found, "same", "low", "R@1")["queries"] == QUERIES - 3 * (where[0] == "low")
+    rows = {(row["arm"], row["seed"]): row["queries"] for row in metric_rows(found)}
+    assert rows.pop(where) == QUERIES - 3
+    assert set(rows.values()) == {QUERIES}
+    assert "Runs on folder answered 897 to 900 queries" in found["notes"][-1]
+
+
 def test_words_follow_the_interval(summary: dict[str, Any]) -> None:
     ahead = comparison(summary, "high", "low", "R@1")
     assert ahead["low"] > 0
@@ -148,6 +182,13 @@ def test_better_is_never_said_where_the_interval_covers_zero(summary: dict[str, 
             assert row["state"] == "unseen"
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.0, 2.0), (-2.0, 0.0)])
+def test_an_interval_that_ends_at_zero_covers_it(low: float, high: float) -> None:
+    result = SeededDifference((low + high) / 2, low, high, 0.5, 1.4, (1.0, 1.0), 9, 9)
+    found = summary_unit._verdict(("a", "b"), result, lower_is_better=False, unit="points")
+    assert found == {"state": "unseen", "words": "no difference seen; could have seen 1.40 points"}
+
+
 def test_one_seed_never_makes_a_method_better(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = summary_of(study_of(), 1, monkeypatch, tmp_path)
     ahead = comparison(found, "high", "low", "R@1")
@@ -160,6 +201,43 @@ def test_a_family_is_its_best_arm_on_validation(summary: dict[str, Any]) -> None
     assert summary["chosen"] == {"best": "high"}
     assert comparison(summary, "best", "low", "R@1")["a_arm"] == "high"
     assert summary["lines"]["R@1"][HOSTILE][1][1] == summary["lines"]["R@1"]["high"][1][1]
+    (high,) = (arm for arm in summary["arms"] if arm["name"] == "high")
+    spread = high["metrics"]["R@1"]
+    assert summary["lines"]["R@1"]["high"][1] == [50.0, spread["mean"], spread["by_seed"]]
+
+
+def test_a_family_is_judged_on_the_seeds_that_all_its_arms_have(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A lucky seed that one arm has alone decides nothing."""
+    validation = {("same", 0): 45.0, ("same", 1): 43.0, ("high", 0): 44.0, ("high", 1): 43.0, ("high", 2): 90.0}
+    results = {Run(*run): result_of(*run) | {"best_validation": best} for run, best in validation.items()}
+    monkeypatch.setattr(summary_unit, "load_arrays", lambda folder: arrays_of(folder.parent.name, int(folder.name)))
+    plan = Plan(study_of(), 3, Place(tmp_path, {}, tmp_path))
+    assert summarise(plan, Status(results, {}, 15, None))["chosen"] == {"best": "same"}
+    del results[Run("same", 0)], results[Run("same", 1)]
+    assert summarise(plan, Status(results, {}, 15, None))["chosen"] == {}
+
+
+def test_cost_and_curves_are_means_over_seeds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    results = {
+        Run("low", seed): result_of("low", seed)
+        | {"seconds_a_step": 0.01 * (1 + seed), "seconds": 30.0 + seed, "best_validation": 40.0 + seed}
+        | {"validation": [[1, 30.0 + seed], [2, 40.0 + seed], [3, 0.0]][: 2 + seed]}
+        for seed in range(2)
+    }
+    monkeypatch.setattr(summary_unit, "load_arrays", lambda folder: arrays_of(folder.parent.name, int(folder.name)))
+    found = summarise(Plan(study_of(), 2, Place(tmp_path, {}, tmp_path)), Status(results, {}, 10, None))
+    plain = found["arms"][0]
+    assert (plain["milliseconds_a_step"], plain["run_seconds"]) == (pytest.approx(15.0), 30.5)
+    assert (plain["parameters"], plain["steps"], plain["threads"], plain["queries"]) == (1234, 720, 1, [QUERIES] * 2)
+    assert found["runs"] == {"finished": 2, "planned": 10}
+    assert plain["validation"] == {"mean": 40.5, "sd": pytest.approx(0.5**0.5), "by_seed": [40.0, 41.0]}
+    assert found["curves"] == {"low": [[1, 30.5], [2, 40.5]]}
+    assert (found["training_seconds"], found["seconds"]) == (pytest.approx(14.4), 61.0)
+    assert [row["validation R@1"] for row in metric_rows(found)] == [40.0, 41.0, 40.0, 41.0]
+    assert [row["transductive"] for row in metric_rows(found)] == [False, False, True, True]
+    assert {row["milliseconds a step"] for row in metric_rows(found)} == {plain["milliseconds_a_step"]}
 
 
 def test_what_is_missing_is_named_with_its_reason(summary: dict[str, Any]) -> None:
@@ -177,6 +255,19 @@ def test_power_is_a_range_of_the_first_metric(summary: dict[str, Any]) -> None:
     assert f"{min(seen):.2f} to {max(seen):.2f} points" in words
     assert "900 queries" in words
     assert power_words({**summary, "comparisons": []}) == "No comparison has its runs yet."
+
+
+def test_arms_that_decide_every_query_alike_tell_nothing_of_power(
+    summary: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    alike = comparison(summary, "high", "low", "swap")
+    assert alike["smallest_detectable"] == 0
+    words = power_words({**summary, "comparisons": [*summary["comparisons"], alike | {"metric": "R@1"}]})
+    assert words == power_words(summary)
+    found = summary_of(study_of(metrics=("swap",)), 3, monkeypatch, tmp_path)
+    assert power_words(found).startswith("No comparison tells what difference in swap could have been seen")
+    write_results(found, HEAD, tmp_path)
+    assert 'data-label="Smallest detectable">n/a<' in (tmp_path / "study.html").read_text(encoding="utf-8")
 
 
 def test_files_hold_every_seed(summary: dict[str, Any], tmp_path: Path) -> None:

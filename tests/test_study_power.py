@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from reelseek.rank.compare import DETECTABLE
 from reelseek.study.measures import MEASURES, values_of
-from reelseek.study.power import paired_over_seeds, planned_detectable
+from reelseek.study.power import _FOUR_FIFTHS, _QUANTILE, _student, paired_over_seeds, planned_detectable
 
 
 def drawn(seeds: int, groups: int, *, effect: float = 0.0, over_seeds: float = 0.0, seed: int = 0) -> tuple:
@@ -101,6 +103,48 @@ def test_what_could_have_been_seen_is_seen_in_four_of_five_repetitions(seeds: in
     assert 0.68 <= seen <= 0.95
 
 
+def student(share: float, freedom: float) -> float:
+    """A quantile of Student's distribution by halving, its density summed up."""
+    least, most = 0.0, 20.0
+    constant = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
+    for _ in range(40):
+        middle = (least + most) / 2
+        points = np.linspace(0, middle, 4001)
+        density = constant * (1 + points**2 / freedom) ** (-(freedom + 1) / 2)
+        below = 0.5 + (density[1:] + density[:-1]).sum() / 2 * points[1]
+        least, most = (middle, most) if below < share else (least, middle)
+    return least
+
+
+@pytest.mark.parametrize("freedom", [2, 2.4, 3, 4, 5, 6.4, 7, 8, 9.1, 10, 12, 15, 17, 20, 30, 45, 60, 300])
+def test_both_tables_are_student_s(freedom: float) -> None:
+    assert _student(freedom, _QUANTILE) == pytest.approx(student(0.975, freedom), rel=0.02 if freedom < 3 else 0.002)
+    assert _student(freedom, _FOUR_FIFTHS) == pytest.approx(student(0.8, freedom), rel=0.002)
+
+
+@pytest.mark.parametrize(("seeds", "over_seeds"), [(2, 0.05), (3, 0.1), (5, 0.05), (5, 0.2), (4, 1.0)])
+def test_interval_and_power_follow_from_the_draws_and_the_seeds_share_of_the_spread(
+    seeds: int, over_seeds: float
+) -> None:
+    a_ST, b_ST, groups_T = drawn(seeds, 12, effect=0.3, over_seeds=over_seeds, seed=4)
+    difference, draws = oracle(a_ST, b_ST, groups_T, 100)
+    found = paired_over_seeds(a_ST, b_ST, groups_T, samples=100)
+    by_seed = [float(np.mean(a) - np.mean(b)) for a, b in zip(a_ST, b_ST, strict=True)]
+    of_seeds = sum((value - difference) ** 2 for value in by_seed) / (seeds - 1) / seeds
+    error = float(np.std(draws, ddof=1))
+    freedom = (seeds - 1) / min(1.0, of_seeds / error**2) ** 2
+    quantile = student(0.975, min(freedom, 1e6))
+    ends = [difference + quantile / 1.96 * (end - difference) for end in np.quantile(draws, [0.025, 0.975])]
+    assert (found.low, found.high) == pytest.approx(ends, rel=0.01)
+    power = (quantile + student(0.8, min(freedom, 1e6))) * error
+    assert found.smallest_detectable == pytest.approx(power, rel=0.01)
+
+
+def test_draws_are_two_thousand_unless_asked_for() -> None:
+    arms = drawn(2, 8, effect=0.3)
+    assert paired_over_seeds(*arms) == paired_over_seeds(*arms, samples=2000)
+
+
 def test_seeds_that_disagree_widen_the_interval() -> None:
     a_ST, b_ST, groups_T = drawn(3, 200, effect=0.2)
     apart_ST = a_ST + np.array([[0.4], [-0.4], [0.0]])
@@ -149,6 +193,7 @@ def test_the_plan_is_what_independent_queries_give() -> None:
     difference_ST = 100.0 * np.where(decided, 2 * a_T - 1, 0)[None]
     found = paired_over_seeds(difference_ST, np.zeros_like(difference_ST), np.arange(queries))
     assert found.smallest_detectable == pytest.approx(planned_detectable(queries), rel=0.08)
+    assert planned_detectable(4200) == pytest.approx(2.366, abs=0.001)
 
 
 def test_measures_are_means_over_queries() -> None:
@@ -156,6 +201,11 @@ def test_measures_are_means_over_queries() -> None:
     expected = {"R@1": 25.0, "R@5": 50.0, "R@10": 75.0, "MnR": 5.0, "corrected R@1": 25.0, "corrected MnR": 5.0}
     for name, value in expected.items():
         assert values_of(name, ranks).mean() == value
+    to_twelve = np.arange(1.0, 13.0)
+    assert [round(12 * values_of(f"R@{k}", to_twelve).mean() / 100) for k in (1, 5, 10)] == [1, 5, 10]
+    assert {name for name, measure in MEASURES.items() if measure.lower_is_better} == {"MnR", "corrected MnR"}
+    assert {measure.table for name, measure in MEASURES.items() if name.startswith("corrected")} == {"corrected"}
+    assert {MEASURES[name].table for name in ("R@1", "R@5", "R@10", "MnR")} == {"strict"}
     wins = np.array([1.0, 0.0, 0.0, 1.0])
     for name in set(MEASURES) - set(expected):
         assert values_of(name, wins).mean() == 50

@@ -6,6 +6,7 @@ Not here: what a benchmark's files mean (one file a benchmark), the user's own f
 from __future__ import annotations
 
 import csv
+import filecmp
 import io
 import json
 import os
@@ -52,9 +53,11 @@ class Files:
         self.named: dict[str, Path] = {}
         self.videos: dict[str, Path] = {}
         self.several: set[str] = set()
+        self._further: dict[str, list[Path]] = {}
         found = _walk(self.root)
         for path in found:
-            self.named.setdefault(path.name, path)
+            if self.named.setdefault(path.name, path) != path:
+                self._further.setdefault(path.name, []).append(path)
         videos = [path for path in found if path.suffix.lower() in VIDEO_SUFFIXES]
         for path in videos if gifs else sorted(videos, key=lambda path: path.suffix.lower() == ".gif"):
             if self.videos.setdefault(path.stem, path) != path:
@@ -65,11 +68,18 @@ class Files:
         return Place(self.videos[video]) if video in self.videos else None
 
     def path(self, *names: str) -> Path:
-        """The first of these files that exists. Raises DataError if none does."""
-        for name in names:
-            if name in self.named:
-                return self.named[name]
-        raise DataError(f"{self.benchmark}: no {' and no '.join(names)} below {self.root}.")
+        """The first of these files that exists. Raises DataError if none does, or several of its name differ."""
+        name = next((name for name in names if name in self.named), None)
+        if name is None:
+            raise DataError(f"{self.benchmark}: no {' and no '.join(names)} below {self.root}.")
+        path = self.named[name]
+        for other in self._further.get(name, ()):
+            if not filecmp.cmp(path, other, shallow=False):
+                raise DataError(
+                    f"{self.benchmark}: {path} and {other} differ, and which one is meant is not known: leave one "
+                    f"{name} below {self.root}."
+                )
+        return path
 
     def lines(self, name: str) -> tuple[str, ...]:
         """The lines of a list, stripped, without empty ones. Raises DataError for an empty list."""

@@ -12,6 +12,7 @@ import csv
 import hashlib
 import json
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -113,12 +114,12 @@ class _Files:
         for path in paths:
             relative = path.relative_to(folder)
             for name in {relative.as_posix(), relative.with_suffix("").as_posix(), path.name, path.stem}:
-                self._by_name.setdefault(name, []).append(path)
+                self._by_name.setdefault(_composed(name), []).append(path)
 
     def find(self, name: str) -> Path | None:
         """The file that a row names; None if there is none, or several fit."""
         name = name.replace("\\", "/").removeprefix("./")
-        fitting = self._by_name.get(name, [])
+        fitting = self._by_name.get(_composed(name), [])
         exact = self.folder / name
         if exact in fitting or len(fitting) == 1:
             return exact if exact in fitting else fitting[0]
@@ -130,6 +131,11 @@ class _Files:
         """The path below the folder, or the name as written where there is no such file."""
         file = self.find(name)
         return name if file is None else file.relative_to(self.folder).as_posix()
+
+
+def _composed(name: str) -> str:
+    """A name in one form: a disk may hold é as e and an accent, where a keyboard types it as one letter."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _captions_file(folder: Path, captions: str | Path) -> Path:

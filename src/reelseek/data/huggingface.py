@@ -49,9 +49,10 @@ def load_huggingface(
     """Read a data set from a folder or, by name, from the hub or its cache.
 
     video_column, caption_column: guessed from their names (`VIDEO_COLUMNS`, `reelseek.data.rows.KEYS`) where empty. A
-    caption is a text or a list of texts. A path is taken from the folder on. Rows of the splits train, validation and
-    test count, also of one saved alone; where the data set is train alone, or has no split, videos are divided 80/10/10
-    by a hash and `seed`. Splits of other names are left out and named where there is a test beside them.
+    caption is a text or a list of texts. A path is taken from the folder on, and is the id of its video. Rows of the
+    splits train, validation and test count, also of one saved alone; where the data set is train alone, or has no
+    split, videos are divided 80/10/10 by a hash and `seed`. Splits of other names are left out and named where there is
+    a test beside them.
     progress: called with (rows done, in all). Raises ConfigError for a column that does not exist or cannot be
     guessed, and for a data set of several configurations, DataError where the package is not installed, nothing can be
     read, no row has a video, or a split of another name may be the test.
@@ -170,8 +171,21 @@ def _file(root: str, value: object, otherwise: str) -> tuple[str, Path | None]:
         return path.stem, path
     if not name:
         return otherwise, None
-    path = Path(root, name) if Path(root).is_dir() else Path(name)
-    return name, path if path.is_file() else None
+    if not Path(root).is_dir():
+        return name, Path(name) if Path(name).is_file() else None
+    path = Path(root, name)
+    return _below(root, name), path if path.is_file() else None
+
+
+def _below(root: str, name: str) -> str:
+    """The place below the folder that a whole path leads to: it stays when the folder moves; other names as they are.
+
+    The package makes whole paths of those in a metadata file.
+    """
+    for folder in (os.path.abspath(root), os.path.realpath(root)):
+        if Path(name).is_relative_to(folder):
+            return Path(name).relative_to(folder).as_posix()
+    return name
 
 
 def _digest(content: bytes) -> str:

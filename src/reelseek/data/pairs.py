@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reelseek.errors import DataError
+from reelseek.video.suffixes import VIDEO_SUFFIXES
 
 
 class Standard(NamedTuple):
@@ -223,14 +225,16 @@ class Pairs:
 
         corpus, seen_videos, seen_fingerprints: `corpus`, `video_ids` and values of `fingerprints` of that split, as the
         checkpoint recorded them. part: its name.
-        Raises DataError that counts the shared videos. Ids alone are compared within one corpus; a video of another
-        one, such as a folder that was moved or copied, is the same where both its id and its texts are.
+        Raises DataError that counts the shared videos. Ids alone are compared within one corpus, where all parts of a
+        file are one video; a video of another one, such as a folder that was moved or copied, is the same where both
+        its id and its texts are.
         """
-        seen = set(seen_videos) if corpus == self.corpus else set()
+        seen = set(map(_file_of, seen_videos)) if corpus == self.corpus else set()
         known, prints = set(seen_fingerprints), self.fingerprints()
-        shared = {video for video in self.video_ids if video in seen or prints.get(video) in known}
+        by_id = {video for video in self.video_ids if _file_of(video) in seen}
+        shared = by_id | {video for video, mine in prints.items() if mine in known}
         if shared:
-            how = "" if shared & seen else ", by its name and captions"
+            how = "" if by_id else ", by its name and captions"
             raise DataError(
                 f"{self.name}: {len(shared):,} of its {len(self.video_ids):,} videos were in the {part} set (such as "
                 f"{min(shared)!r}{how}), so no score on it would be a test. Use the test split that belongs to the "
@@ -261,6 +265,12 @@ def pair_up(captions: Sequence[tuple[str, str]], video_ids: Sequence[str]) -> tu
     position = {video: at for at, video in enumerate(video_ids)}
     kept = [(caption, position[video]) for video, caption in captions if video in position]
     return tuple(caption for caption, _ in kept), np.array([at for _, at in kept], dtype=np.int64)
+
+
+def _file_of(video: str) -> str:
+    """The file of which an id such as films/a.mp4#3-7 names a part; other ids as they are."""
+    file, _, part = video.rpartition("#")
+    return file if Path(file).suffix.lower() in VIDEO_SUFFIXES and re.fullmatch(r"[\d.e+-]+", part) else video
 
 
 def _hash(facts: object, size: int) -> str:

@@ -160,7 +160,8 @@ def work(plan: Plan, deadline: float, ended: Callable[[], None], parent: int = 0
             except OutOfTime:
                 return
             except (ReelseekError, ValueError) as error:
-                (folder / FAILED).write_text(str(error), encoding="utf-8")
+                # A name in the message may hold bytes that are no UTF-8.
+                (folder / FAILED).write_text(str(error), encoding="utf-8", errors="backslashreplace")
         ended()
 
 

@@ -51,7 +51,7 @@ def metric_rows(summary: Mapping[str, Any]) -> list[Record]:
             "arm": arm["arm"],
             "mode": arm["mode"],
             "seed": seed,
-            "queries": arm["queries"],
+            "queries": arm["queries"][at],
             "transductive": arm["transductive"],
             **{name: spread["by_seed"][at] for name, spread in arm["metrics"].items()},
             "validation R@1": arm["validation"]["by_seed"][at],
@@ -66,10 +66,14 @@ def metric_rows(summary: Mapping[str, Any]) -> list[Record]:
 def power_words(summary: Mapping[str, Any]) -> str:
     """What differences of the first metric the study could have seen, in a sentence."""
     metric = summary["metrics"][0]
-    seen = [row["smallest_detectable"] for row in summary["comparisons"] if row["metric"] == metric]
-    queries = max((row["queries"] for row in summary["comparisons"] if row["metric"] == metric), default=0)
-    if not seen:
+    rows = [row for row in summary["comparisons"] if row["metric"] == metric]
+    if not rows:
         return "No comparison has its runs yet."
+    # Where two arms decide every query alike, as methods blind to order do with swaps, there is no spread to go by.
+    seen = [row["smallest_detectable"] for row in rows if row["smallest_detectable"] > 0]
+    if not seen:
+        return f"No comparison tells what difference in {metric} could have been seen: no query is decided differently."
+    queries = max(row["queries"] for row in rows)
     unit = MEASURES[metric].unit
     words = f"Differences in {metric} that could have been seen: {min(seen):.2f} to {max(seen):.2f} {unit}"
     if len(seen) == 1:

@@ -11,11 +11,13 @@ import os
 import shutil
 import statistics
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -143,9 +145,9 @@ def embed_ahead(study: Study, runs: Sequence[Run], place: Place, progress: Stage
 def load_arrays(folder: Path) -> dict[str, np.ndarray]:
     """The tables of a finished run by "table|mode". Raises CheckpointError for a damaged file."""
     try:
-        with np.load(folder / RANKS, allow_pickle=False) as arrays:
+        with (folder / RANKS).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise CheckpointError(f"{folder / RANKS} is damaged ({error}). Delete {folder} to run it again.") from None
 
 

@@ -5,8 +5,9 @@ Not here: the page (`reelseek.study.page`). Shapes: S seeds, T queries.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,9 +24,9 @@ Arrays = Mapping[Run, Mapping[str, np.ndarray]]
 def summarise(plan: Plan, found: Status) -> Record:
     """Everything that the page shows, as plain values.
 
-    arms: every arm in every mode with mean, standard deviation and value by seed of each metric, and cost. comparisons:
-    see `reelseek.study.power.SeededDifference`; with "seeds", and "a_arm" where a family chose an arm. chosen: the arm
-    of every family. missing: runs that are not there, and why. lines: points of the study's figure.
+    arms: every arm in every mode with mean, standard deviation and value by seed of each metric, queries by seed, and
+    cost. comparisons: see `reelseek.study.power.SeededDifference`; with "seeds", and "a_arm" where a family chose an
+    arm. chosen: the arm of every family. missing: runs that are not there, and why. lines: points of its figure.
     """
     arrays = {run: load_arrays(plan.place.out / run.folder) for run in found.results}
     chosen = _chosen(plan, found)
@@ -56,7 +57,7 @@ def summarise(plan: Plan, found: Status) -> Record:
         "curves": _curves(plan, found),
         "protocols": _protocols(found),
         "missing": [_missing(found, run) for run in plan.runs if run not in found.results],
-        "notes": list(plan.study.notes),
+        "notes": [*plan.study.notes, *_uneven(found)],
         "runs": {"finished": len(found.results), "planned": found.total},
         "training_seconds": sum(result["training_seconds"] for result in found.results.values()),
         "seconds": sum(result["seconds"] for result in found.results.values()),
@@ -67,20 +68,32 @@ def _seeds(plan: Plan, arrays: Arrays, arm: str) -> list[int]:
     return [seed for seed in range(plan.seeds) if Run(arm, seed) in arrays]
 
 
-def _values(arrays: Arrays, arm: str, mode: str, metric: str, seeds: Sequence[int]) -> np.ndarray | None:
-    """Values [S, T] of a metric; None where the data has no such numbers."""
-    name = f"{MEASURES[metric].table}|{mode}"
-    if any(name not in arrays[Run(arm, seed)] for seed in seeds):
+class _Queries(NamedTuple):
+    """A metric's numbers of one run [T]: text ids, videos, values."""
+
+    ids: np.ndarray
+    videos: np.ndarray
+    values: np.ndarray
+
+
+def _queries(arrays: Arrays, arm: str, mode: str, metric: str, seed: int) -> _Queries | None:
+    """None where the data has no such numbers."""
+    table, of_run = MEASURES[metric].table, arrays[Run(arm, seed)]
+    if f"{table}|{mode}" not in of_run:
         return None
-    return values_of(metric, np.stack([arrays[Run(arm, seed)][name] for seed in seeds]))
-
-
-def _keys(arrays: Arrays, arm: str, mode: str, metric: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Text ids and videos of a metric's queries."""
-    table = MEASURES[metric].table
     prefix = "" if table in (STRICT, CORRECTED, BY_LOT) else f"{table} "
-    of_run = arrays[Run(arm, seed)]
-    return of_run[f"{prefix}ids|{mode}"], of_run[f"{prefix}videos|{mode}"]
+    values = values_of(metric, of_run[f"{table}|{mode}"])
+    return _Queries(of_run[f"{prefix}ids|{mode}"], of_run[f"{prefix}videos|{mode}"], values)
+
+
+def _shared(runs: Sequence[_Queries]) -> list[_Queries]:
+    """The queries that every run answered: a file can be damaged, or mended, between two of them."""
+    if all(np.array_equal(run.ids, runs[0].ids) for run in runs):
+        return list(runs)
+    counts = [Counter(run.ids.tolist()) for run in runs]
+    in_all = [name for name, count in counts[0].items() if all(other[name] == count for other in counts)]
+    kept = [_Queries(*(column[np.isin(run.ids, in_all)] for column in run)) for run in runs]
+    return [_Queries(*(column[np.argsort(run.ids, kind="stable")] for column in run)) for run in kept]
 
 
 def _arm_record(plan: Plan, found: Status, arrays: Arrays, arm: str, mode: str) -> Record:
@@ -88,16 +101,16 @@ def _arm_record(plan: Plan, found: Status, arrays: Arrays, arm: str, mode: str) 
     results = [found.results[Run(arm, seed)] for seed in seeds]
     metrics = {}
     for metric in plan.study.metrics:
-        values_ST = _values(arrays, arm, mode, metric, seeds)
-        if values_ST is not None:
-            metrics[metric] = _spread(values_ST.mean(axis=1))
+        runs = [_queries(arrays, arm, mode, metric, seed) for seed in seeds]
+        if all(run is not None for run in runs):
+            metrics[metric] = _spread([run.values.mean() for run in runs if run is not None])
     return {
         "name": arm if mode == PLAIN else f"{arm} | {mode}",
         "arm": arm,
         "mode": mode,
         "seeds": seeds,
         "metrics": metrics,
-        "queries": len(arrays[Run(arm, seeds[0])][f"ids|{mode}"]),
+        "queries": [len(arrays[Run(arm, seed)][f"ids|{mode}"]) for seed in seeds],
         "transductive": bool(results[0]["protocols"][mode]["transductive"]),
         "parameters": results[0]["parameters"],
         "milliseconds_a_step": 1000 * float(np.mean([result["seconds_a_step"] for result in results])),
@@ -130,20 +143,27 @@ def _chosen(plan: Plan, found: Status) -> dict[str, str]:
 def _comparison(
     plan: Plan, found: Status, arrays: Arrays, chosen: Mapping[str, str], pair: tuple[str, str], metric: str
 ) -> Record | None:
-    """A minus B on the seeds that both have; None where there are none, or not the same queries to compare on."""
+    """A minus B on the seeds that both have and the queries that all these runs answered; None where there are none.
+
+    Captions alone and beside others of their video are not the same queries.
+    """
     (arm_a, mode_a), (arm_b, mode_b) = scored(pair[0]), scored(pair[1])
     arm_a, arm_b = chosen.get(arm_a, arm_a), chosen.get(arm_b, arm_b)
+    modes = modes_of(plan.study)
+    if modes[mode_a].captions != modes[mode_b].captions:
+        return None
     seeds = [seed for seed in _seeds(plan, arrays, arm_a) if Run(arm_b, seed) in arrays]
     if not seeds:
         return None
-    a_ST = _values(arrays, arm_a, mode_a, metric, seeds)
-    b_ST = _values(arrays, arm_b, mode_b, metric, seeds)
-    if a_ST is None or b_ST is None:
+    sides = [(arm, mode, seed) for arm, mode in ((arm_a, mode_a), (arm_b, mode_b)) for seed in seeds]
+    runs = [run for arm, mode, seed in sides if (run := _queries(arrays, arm, mode, metric, seed)) is not None]
+    if len(runs) < len(sides):
         return None
-    ids_a, groups = _keys(arrays, arm_a, mode_a, metric, seeds[0])
-    if not np.array_equal(ids_a, _keys(arrays, arm_b, mode_b, metric, seeds[0])[0]):
+    runs = _shared(runs)
+    if not len(runs[0].ids):
         return None
-    result = paired_over_seeds(a_ST, b_ST, groups)
+    values = np.stack([run.values for run in runs])
+    result = paired_over_seeds(values[: len(seeds)], values[len(seeds) :], runs[0].videos)
     return {
         "a": pair[0],
         "b": pair[1],
@@ -212,6 +232,19 @@ def _protocols(found: Status) -> Record:
     for result in found.results.values():
         protocols.setdefault(result["benchmark"], result["protocols"])
     return protocols
+
+
+def _uneven(found: Status) -> list[str]:
+    """For every benchmark of which runs tested different videos what is compared then."""
+    counts: dict[str, set[int]] = {}
+    for result in found.results.values():
+        counts.setdefault(result["benchmark"], set()).add(result["protocols"][PLAIN]["texts_found"])
+    return [
+        f"Runs on {name} answered {min(several):,} to {max(several):,} queries, as not all could read the same videos. "
+        "Comparisons are over the queries that all their runs answered."
+        for name, several in counts.items()
+        if len(several) > 1
+    ]
 
 
 def _missing(found: Status, run: Run) -> Record:
