@@ -515,6 +515,20 @@ def test_the_neighbour_of_a_moment_may_be_like_it(tmp_path, time, k):
     assert [(hit.path, hit.start, hit.end) for hit in found] == [("/v/a", 0, 3), ("/v/b", 0, 3)][:k]
 
 
+def test_a_copy_that_is_more_like_a_moment_than_its_own_place_leaves_with_it(tmp_path):
+    blue, red = (FakeMethod().encode_texts([colour]).pooled_TD for colour in ("blue", "red"))
+    blue, red = blue / blue.norm(), red / red.norm()
+    shown = 0.9 * blue + 0.1 * red
+    videos = {"/v/b": torch.cat([shown, blue]), "/v/a": shown.repeat(2, 1)}
+    videos |= {"/v/c": red.repeat(2, 1), "/v/d": (red - blue).repeat(2, 1)}
+    searcher = Searcher(index_of(tmp_path / "index", videos), FakeMethod())
+    query = Query(frame=Frame(Path("/v/b"), 0.0))
+    first = ask(searcher, query, 1)[0]
+    assert (first.path, [hit.path for hit in first.alike]) == ("/v/a", ["/v/b"])
+    assert [hit.path for hit in similar(searcher, query, 2)] == ["/v/c", "/v/d"]
+    assert [hit.path for hit in similar(searcher, query, 1, collapse=False)] == ["/v/a"]
+
+
 def test_the_last_moment_of_a_video_is_not_like_itself(tmp_path):
     blue, red = (FakeMethod().encode_texts([colour]).pooled_TD for colour in ("blue", "red"))
     film = torch.cat([red.repeat(3, 1), blue.repeat(3, 1)])

@@ -210,6 +210,12 @@ def test_one_of_less_equal_and_more_holds_of_every_date(cell, value):
     assert (unequal, at_most, at_least) == (not equal, less or equal, more or equal)
 
 
+def test_an_underscore_makes_no_number():
+    assert Condition("x", "=", "12").holds("1_2") is False
+    assert Condition("x", ">", "2024").holds("2024_05_31") is None
+    assert Condition("x", "=", "A_1").holds("a_1") is True
+
+
 @pytest.mark.parametrize("cell", ["31.5.2024", "20240531", "2024-02-30", "4", "in May"])
 def test_what_is_no_date_equals_none(cell):
     assert Condition("x", "=", "2024-05-31").holds(cell) is False

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
@@ -19,7 +20,7 @@ import pytest
 
 import cli_world
 import index_fakes
-from index_fakes import FakeMethod, clip, everything, fill, update, whole
+from index_fakes import COLOURS, CONFIG, FakeMethod, clip, everything, fill, update, whole
 from reelseek.config import IndexConfig
 from reelseek.index import cards, store
 from reelseek.index.ask import ask
@@ -181,3 +182,25 @@ def test_two_processes_write_and_one_is_told_to_wait(tmp_path: Path) -> None:
 
 if __name__ == "__main__":
     index_film(Path(sys.argv[1]), Path(sys.argv[2]))
+
+
+@pytest.mark.parametrize("keyframes", [False, True])
+def test_slides_that_stay_for_long_are_found_for_as_long_as_they_are_shown(tmp_path: Path, keyframes: bool) -> None:
+    """Three pictures in a minute: what is on screen is one frame of the file, looked at over and over."""
+    with av.open(str(tmp_path / "slides.mkv"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25, options={"g": "1"})
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for colour, time in (("red", 0), ("green", 21), ("blue", 42), ("blue", 60)):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), COLOURS[colour], np.uint8), format="rgb24")
+            frame.pts, frame.time_base = time * 25, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    update(tmp_path / "index", tmp_path / "slides.mkv", config=replace(CONFIG, keyframes=keyframes))
+    searcher = Searcher(cards.open_index(tmp_path / "index"), FakeMethod())
+    stored = searcher.loaded.segments
+    assert (stored.end_S > stored.start_S).all()
+    for colour, start, end in (("red", 0, 21), ("green", 21, 42), ("blue", 42, 60)):
+        (hit,) = searcher.search(colour, 1)
+        assert start <= hit.start < hit.end <= end + 0.1
+        (moment,) = searcher.search(colour, 1, moments=True)
+        assert (moment.start, moment.end) == pytest.approx((start, end), abs=0.1)

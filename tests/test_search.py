@@ -115,6 +115,29 @@ def test_float16_moves_scores_at_512_dimensions_by_less_than_stated():
     assert 0 < (exact - stored).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize(("duration", "end"), [(5.0, 5.0), (2.0, 2.9)])
+def test_segments_begin_with_their_video_and_end_with_its_last_frame_at_the_least(tmp_path, duration, end):
+    """Times of frames are the frames' own: a first one may come late, a last one behind the length that is stated."""
+    index = IndexCard(tmp_path, {}, IndexConfig(segment_frames=2), WIDTH, "now")
+    video = EmbeddedVideo(Path("a"), "a", torch.ones(3, 12), np.array([0.4, 1.9, 2.9]), duration)
+    table = cut_segments(video, 1, FakeMethod(), any_text(FakeMethod()), index)
+    assert (table["start"].to_pylist(), table["end"].to_pylist()) == ([0.0, 2.9], [2.9, end])
+    assert table["times"].to_pylist() == [[0.4, 1.9], [2.9]]
+
+
+@pytest.mark.parametrize("segments", ["windows", "shots"])
+def test_segments_inside_a_still_share_its_time(tmp_path, segments):
+    """A slide is one picture from when it appears, however often it is looked at."""
+    index = IndexCard(tmp_path, {}, IndexConfig(segment_frames=2, segments=segments), WIDTH, "now")
+    times = np.array([0.5, 0.5, 0.5, 0.5, 4.5, 6.0, 6.0, 6.0])
+    video = EmbeddedVideo(Path("a"), "a", torch.ones(8, 12), times, 9.0, differences_N=np.zeros(8))
+    table = cut_segments(video, 1, FakeMethod(), any_text(FakeMethod()), index)
+    assert table["times"].to_pylist() == [[0.5, 1.5], [2.5, 3.5], [4.5, 6.0], [7.0, 8.0]]
+    assert list(zip(table["start"].to_pylist(), table["end"].to_pylist(), strict=True)) == [
+        (0.0, 2.5), (2.5, 4.5), (4.5, 7.0), (7.0, 9.0),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("query", WORDS)
 def test_peak_is_the_best_frame_of_the_segment(searcher, videos, query):
     method = FakeMethod()

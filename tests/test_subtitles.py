@@ -441,11 +441,24 @@ def test_lines_are_told_once_and_within_their_video(tmp_path: Path) -> None:
         Cue(1.0, 2.0, "budget"), Cue(4.0, 4.0, "budget"), Cue(11.0, 13.0, "budget"), Cue(30.0, 200.0, "budget"),
         Cue(58.5, 70.0, "budget"),
     )  # fmt: skip
-    spoken = Spoken([lines(*cues), lines(Cue(1.5, 2.5, "budget"), file="talk.en.srt")])
+    again = Cue(1.5, 2.5, "budget"), Cue(10.5, 11.5, "budget")
+    spoken = Spoken([lines(*cues), lines(*again, file="talk.en.srt")])
     answers = ask(still(tmp_path), Query("budget"), 20, moments="all", collapse=False, spoken=spoken)
     assert sorted(start_end[1:3] for start_end in spans(answers)) == [
         (1.0, 2.0), (4.0, 5.0), (11.0, 13.0), (30.0, 60.0),
     ]  # fmt: skip
+
+
+def test_a_backup_with_its_subtitles_says_nothing_twice(tmp_path: Path) -> None:
+    talk, sea = torch.ones(3, 12), -torch.ones(3, 12)
+    films = {"/v/sea": sea, "/v/talk": talk, "/w/talk": talk}
+    loaded = Searcher(index_of(tmp_path / "index", films), FakeMethod()).loaded
+    sidecars = [lines(Cue(0.0, 1.0, "a budget at sea"), video="sea"), lines(Cue(0.0, 1.0, "the budget in brief"))]
+    once = Spoken(sidecars).rank(loaded, "budget")
+    backup = Sidecar(Path("/w/talk"), Path("/w/talk.srt"), sidecars[1].cues, 0)
+    assert Spoken([*sidecars, backup]).rank(loaded, "budget") == once
+    translated = Spoken([*sidecars, lines(Cue(0.0, 1.0, "das Budget"), file="talk.de.srt")])
+    assert len(translated.rank(loaded, "budget").cues_S[once.segments[1]]) == 2
 
 
 def test_copies_that_say_the_same_are_one_answer(tmp_path: Path) -> None:

@@ -301,3 +301,31 @@ def test_damage_ends_in_frames_or_in_a_video_error(tmp_path):
 @pytest.mark.timeout(900)
 def test_damage_ends_in_frames_or_in_a_video_error_many_times(tmp_path):
     assert sum(_fuzz(tmp_path, 5000).values()) == 5000
+
+
+@BOTH_WAYS
+def test_files_put_one_after_the_other_are_not_half_a_video(tmp_path, keyframes):
+    """A player shows both parts; by its clock the second one lies where the first does."""
+    part = make_clip(tmp_path / "part.ts", frames=120)
+    both = tmp_path / "both.ts"
+    both.write_bytes(part.read_bytes() * 2)
+    with pytest.raises(UnreadableVideo, match=r"clock begins anew.* [34]\.\d s of it"):
+        _decode(both, keyframes)
+    assert _decode(part, keyframes).duration == pytest.approx(4.0, abs=0.1)
+    assert number_of(decode(both, lambda duration: np.array([1.01]), keyframes=False).pixels_FHW3[0]) == 30
+
+
+def test_a_clock_that_steps_back_a_little_costs_no_video(tmp_path):
+    parts = []
+    for frames, shift in ((300, 0), (420, 8)):  # two of 24 seconds lie behind others
+        part = make_clip(tmp_path / f"{frames}.mp4", frames=frames)
+        parts.append(tmp_path / f"{frames}.ts")
+        with av.open(str(part)) as source, av.open(str(parts[-1]), "w") as target:
+            stream = target.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(video=0):
+                if packet.dts is not None:
+                    ticks = round(shift / packet.time_base)
+                    packet.pts, packet.dts, packet.stream = packet.pts + ticks, packet.dts + ticks, stream
+                    target.mux(packet)
+    (tmp_path / "all.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert _decode(tmp_path / "all.ts").duration == pytest.approx(22.0, abs=0.2)

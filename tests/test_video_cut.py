@@ -236,6 +236,17 @@ def test_uneven_times_and_stills_are_kept(tmp_path: Path) -> None:
     assert (found.numbers, found.times) == ([2, 3], pytest.approx([0, 8 / 30], abs=4e-3))
 
 
+@pytest.mark.parametrize(("start", "end", "mode"), [(0.8, 5.0, "exact"), (0.05, 3.1, "exact"), (0.8, 5.0, "copy")])
+def test_a_clip_of_uneven_pictures_out_of_order_states_its_whole_length(
+    tmp_path: Path, start: float, end: float, mode: str
+) -> None:
+    ticks = [33 * n if n < 20 else 660 + 210 * (n - 20) for n in range(40)]
+    source = make_clip(tmp_path / "a.mp4", frames=40, rate=1000, ticks=ticks)
+    done = cut(source, start, end, tmp_path / "clip.mp4", mode=mode)
+    assert done.copied == (mode == "copy")
+    assert read(tmp_path / "clip.mp4").seconds == pytest.approx(done.end - done.start, abs=2e-3)
+
+
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 @pytest.mark.parametrize("start", [0.4, 0.5])
 def test_clips_stand_upright_as_their_source(tmp_path: Path, rotation: int, start: float) -> None:
@@ -260,6 +271,33 @@ def test_odd_sizes_and_shapes_of_pixels(tmp_path: Path) -> None:
         assert (stream.width, stream.height, stream.sample_aspect_ratio) == (62, 34, Fraction(16, 11))
         assert stream.codec_context.pix_fmt == "yuv420p"
         assert abs(next(container.decode(stream)).to_ndarray(format="rgb24").astype(int) - 90).max() < 6
+
+
+@pytest.mark.parametrize("whole_range", [True, False])
+def test_encoded_pictures_keep_their_colours_and_say_how_they_are_meant(tmp_path: Path, whole_range: bool) -> None:
+    """BT.709, in all 256 steps or in those of television: read the other way, red would be another red."""
+    range_, red = (2 if whole_range else 1), np.full((HEIGHT, WIDTH, 3), (200, 60, 30), np.uint8)
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "100"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.color_range, stream.codec_context.colorspace = range_, 1
+        stream.codec_context.color_primaries, stream.codec_context.color_trc = 1, 1
+        for _ in range(10):
+            picture = av.VideoFrame.from_ndarray(red, format="rgb24")
+            container.mux(stream.encode(picture.reformat(format="yuv420p", dst_colorspace=1, dst_color_range=range_)))
+        container.mux(stream.encode(None))
+    assert not cut(tmp_path / "a.mp4", 0.25, 0.8, tmp_path / "clip.mp4").copied
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        frame = next(container.decode(video=0))
+    assert (frame.color_range, frame.colorspace, frame.color_primaries, frame.color_trc) == (range_, 1, 1, 1)
+    assert np.abs(frame.to_ndarray(format="rgb24").astype(int) - (200, 60, 30)).max() < 6
+
+
+def test_copied_hevc_has_the_tag_that_apples_players_ask_for(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mkv", frames=24, codec="libx265", options={"g": "12", "x265-params": "bframes=0"})
+    assert cut(source, 0.0, 0.5, tmp_path / "clip.mp4", mode="copy").copied
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        assert container.streams.video[0].codec_context.codec_tag == "hvc1"
 
 
 def test_avi_with_pictures_out_of_order_is_encoded(tmp_path: Path) -> None:

@@ -351,7 +351,8 @@ def _number(text: str, decimal_comma: bool) -> float | None:
     if decimal_comma and re.fullmatch(r"\s*[+-]?\d+,\d+\s*", text):
         text = text.replace(",", ".")
     try:
-        value = float(text)
+        # Python alone reads 1_2 as twelve: in a table that is a name, or a date of another kind
+        value = math.nan if "_" in text else float(text)
     except ValueError:
         return None
     return value if math.isfinite(value) else None

@@ -50,9 +50,10 @@ def cut_segments(video: EmbeddedVideo, size: int, method: Method, text: Texts, i
         return None
     count_S = mask_SF.sum(dim=1).numpy()
     offsets = pa.array(np.append(0, np.cumsum(count_S)), pa.int32())
-    start_S = np.asarray(video.times_N, np.float64)[first_S]
-    start_S[0] = 0.0
     end = max(float(video.duration), float(video.times_N[-1]))
+    times_N = _spread(np.asarray(video.times_N, np.float64), end)
+    start_S = times_N[first_S]
+    start_S[0] = 0.0
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(half_ND.numpy().ravel()), index.width)
     columns = [
         pa.array([video.content_hash] * len(count_S)),
@@ -61,10 +62,22 @@ def cut_segments(video: EmbeddedVideo, size: int, method: Method, text: Texts, i
         pa.array(start_S),
         pa.array(np.append(start_S[1:], end)),
         pa.array(count_S, pa.int32()),
-        pa.ListArray.from_arrays(offsets, pa.array(video.times_N, pa.float64())),
+        pa.ListArray.from_arrays(offsets, pa.array(times_N)),
         pa.ListArray.from_arrays(offsets, vectors),
     ]
     return pa.table(columns, schema=segments_schema(index.width))
+
+
+def _spread(times_N: np.ndarray, end: float) -> np.ndarray:
+    """Seconds of frames, where those of one picture, a still that was looked at again, share the time it is shown for.
+
+    A frame's own time is when its picture appears: segments inside a still would begin and end at once.
+    """
+    first_P = np.flatnonzero(np.diff(times_N, prepend=-1.0))
+    count_P = np.diff([*first_P, len(times_N)])
+    shown_P = np.diff([*times_N[first_P], end])
+    place_N = np.arange(len(times_N)) - np.repeat(first_P, count_P)
+    return np.asarray(times_N + place_N * np.repeat(shown_P / count_P, count_P), np.float64)
 
 
 def _first_frames(video: EmbeddedVideo, index: IndexCard) -> list[int]:

@@ -12,6 +12,7 @@ from reelseek.index.filters import Filters
 from reelseek.index.loaded import rows_of, video_of
 from reelseek.index.query import Query
 from reelseek.index.search import Searcher
+from reelseek.records import Hit
 
 
 def similar(
@@ -38,9 +39,10 @@ def similar(
     times_F = loaded.segments.times_N[rows_of(loaded, video_of(loaded, str(frame.path)))]
     time = float(times_F[np.abs(times_F - frame.time).argmin()])
 
-    def itself(answer: Answer) -> bool:
-        same = files[answer.path].content_hash == files[str(frame.path)].content_hash
+    def itself(place: Answer | Hit) -> bool:
+        same = files[place.path].content_hash == files[str(frame.path)].content_hash
         # where one place ends the next one begins; nothing begins at the end of a video
-        return same and (answer.start <= time < answer.end or time == answer.end >= answer.duration)
+        return same and (place.start <= time < place.end or time == place.end >= files[place.path].duration)
 
-    return [answer for answer in answers if not itself(answer)][:k]
+    # a copy may be more like the moment than its own place is, which then stands below the copy
+    return [answer for answer in answers if not (itself(answer) or any(map(itself, answer.alike)))][:k]

@@ -140,13 +140,18 @@ class Spoken:
         """The cues of every segment in which there are some, and their words, in the same order."""
         cues_S: dict[int, list[tuple[Path, Cue]]] = {}
         words_S: dict[int, Counter[str]] = {}
+        read_V: dict[int, set[Cue]] = {}
         video_of = {key: video for video, key in enumerate(loaded.contents_V)}
         for sidecar in self.sidecars:
             file = loaded.files.get(str(sidecar.video))
             if file is None or file.content_hash not in video_of:
                 continue
-            own_S = loaded.segments_V[video_of[file.content_hash]]
-            for cue, (low, high) in zip(sidecar.cues, _spans(loaded, own_S, sidecar.cues), strict=True):
+            video = video_of[file.content_hash]
+            # a backup brings its subtitles along: what stands in both was said once
+            cues = [cue for cue in sidecar.cues if cue not in read_V.get(video, ())]
+            read_V.setdefault(video, set()).update(cues)
+            own_S = loaded.segments_V[video]
+            for cue, (low, high) in zip(cues, _spans(loaded, own_S, cues), strict=True):
                 words = Counter(words_of(cue.text))
                 for s in own_S[low:high].tolist():
                     cues_S.setdefault(s, []).append((sidecar.file, cue))
@@ -185,7 +190,7 @@ def _spans(loaded: Loaded, own_S: np.ndarray, cues: Sequence[Cue]) -> list[tuple
     A cue of more than `LONG` seconds counts for the first alone: filed under all, a small file would fill the memory.
     """
     start_S, end_S = loaded.segments.start_S[own_S], loaded.segments.end_S[own_S]
-    begin_C, end_C = np.array([cue[:2] for cue in cues]).T
+    begin_C, end_C = np.array([cue[:2] for cue in cues]).reshape(-1, 2).T
     low_C = np.searchsorted(end_S, begin_C, side="right")
     # a cue of no length lies in the segment that begins with it
     high_C = np.maximum(np.searchsorted(start_S, end_C), np.searchsorted(start_S, begin_C, side="right"))

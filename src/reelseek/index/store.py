@@ -205,6 +205,9 @@ def drop_tables(directory: Path, *, keep: Path) -> None:
     with writes(directory):
         for tables in all_tables(directory):
             if tables != keep:
+                for name in (FILES, SEGMENTS):
+                    # a table without versions is none: a kill leaves no half of one, and no row without its vectors
+                    shutil.rmtree(tables / name / "_versions", ignore_errors=True)
                 for name in (FOLDER, SEGMENTS, FILES):
                     shutil.rmtree(tables / name, ignore_errors=True)
                 if tables != directory:

@@ -24,7 +24,7 @@ from reelseek.index.build import IndexReport, bring_up, embed_kept, new_card
 from reelseek.index.disk import locked, writes
 from reelseek.index.progress import telling
 from reelseek.index.store import IndexedFile
-from reelseek.index.upkeep import drop_leftovers
+from reelseek.index.upkeep import drop_leftovers, follow_moves
 from reelseek.records import Method
 
 
@@ -61,6 +61,7 @@ def switch(
         with writes(directory):
             new.tables.mkdir(exist_ok=True)
         store.repair(new.tables)
+        follow_moves(new.tables, rows)
         drop_leftovers(new.tables)
         done = {row.path for row in store.read_files(new.tables)}
         told = telling(directory, progress)
@@ -118,7 +119,8 @@ def switch_texts(
 def roll_back(directory: Path) -> cards.IndexCard:
     """Make the model before the last switch the index's model again; once more goes forward. Returns the new card.
 
-    What was indexed meanwhile is not in its tables, unless both have the same: the next update adds it.
+    What was indexed meanwhile is not in its tables, unless both have the same: the next update adds it. Files that
+    moved meanwhile answer under their new paths.
     Raises IndexError_ where no switch can be taken back; IndexLocked; NotAnIndex.
     """
     cards.open_index(directory)
@@ -128,6 +130,8 @@ def roll_back(directory: Path) -> cards.IndexCard:
             raise IndexError_(f"{directory}: keeps no earlier model that could come back.")
         card = replace(index.previous, previous=replace(index, previous=None))
         store.repair(card.tables)
+        if card.tables != index.tables:
+            follow_moves(card.tables, store.read_files(index.tables))
         cards.create(card)
     return card
 

@@ -86,6 +86,19 @@ def forget_elsewhere(index: IndexCard, before: Sequence[IndexedFile], now: Seque
             drop_leftovers(tables)
 
 
+def follow_moves(tables: Path, rows: Sequence[IndexedFile]) -> None:
+    """Hold what a model's tables know under the paths that it has by now; nothing is embedded.
+
+    rows: the index's files by the model that answers now. What only these tables know stays as it is.
+    """
+    known, stored = store.read_files(tables), store.contents(tables)
+    moved = [row for row in rows if row.status == "ok" and row.content_hash in stored]
+    paths, contents = {row.path for row in moved}, {row.content_hash for row in moved}
+    wanted = moved + [row for row in known if row.path not in paths and row.content_hash not in contents]
+    if {(row.path, row.content_hash) for row in wanted} != {(row.path, row.content_hash) for row in known}:
+        store.write_files(tables, wanted, replace=True)
+
+
 def drop_frames(index: IndexCard) -> None:
     """Delete the frames kept of contents that no model's tables name."""
     named_by_any = {content for tables in store.all_tables(index.directory) for content in store.named_contents(tables)}

@@ -33,7 +33,8 @@ class Cursor:
     """Stands between two steps: `here`, the last one at or before the time moved to, and `after`, the next one.
 
     `here` is None before the first step, `after` is None behind the last one. packets_end: where the packets read so
-    far end. damaged: how many packets or frames had to be left out. seeks: how often it jumped.
+    far end. damaged: how many packets or frames had to be left out. behind: ticks of packets that followed others of a
+    clock more than a second later. seeks: how often it jumped.
     tick: seconds of one tick. keyframes: steps are key frames' packets. may_seek: False reads everything in order.
     """
 
@@ -50,6 +51,7 @@ class Cursor:
         self.after: Step | None = None
         self.packets_end = -math.inf
         self.damaged = 0
+        self.behind = 0
         self.seeks = 0
         self._container = container
         self._stream = stream
@@ -61,6 +63,7 @@ class Cursor:
         # a second below the first frame's time: where seeking goes by decoding times, those are earlier
         self._bottom = self._first - round(self._second)
         self._period = round(self._second / float(stream.average_rate)) if stream.average_rate else 0
+        self._clock = -math.inf
         self._steps: Iterator[Step] | None = None
         if may_seek and "matroska" in container.format.name:
             # Matroska reads its index at the first seek
@@ -74,6 +77,11 @@ class Cursor:
             self._restart()
         while self.after is not None and self.after.start <= target:
             self.here, self.after = self.after, self._next()
+
+    def read_on(self) -> None:
+        """Read the packets that are left, decoding none; no step can be taken any more."""
+        for _ in self._packets():
+            pass
 
     def _saves(self, target: int) -> bool:
         if self._steps is None:
@@ -116,6 +124,7 @@ class Cursor:
             self._far = math.inf
 
     def _restart(self) -> None:
+        self._clock = -math.inf
         self._steps = self._read_keyframes() if self._keyframes else self._read_frames()
         self.here, self.after = None, self._next()
 
@@ -126,6 +135,10 @@ class Cursor:
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         try:
             for packet in self._container.demux(self._stream):
+                if packet.dts is not None:
+                    if packet.dts < self._clock - self._second:
+                        self.behind += packet.duration or self._period
+                    self._clock = max(self._clock, packet.dts)
                 start = packet.pts if packet.pts is not None else packet.dts
                 if start is not None and packet.size:
                     self.packets_end = max(self.packets_end, start + (packet.duration or self._period))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -201,7 +201,8 @@ def _copy(path: Path, span: _Span, shown_N: list[int], target: Path) -> Cut:
                 yield packet
 
         voice = None if sound is None else add_sound(output, path, sound)
-        _write(output, packets(), iter(()) if sound is None or voice is None else sound_packets(path, sound, voice))
+        sounds = iter(()) if sound is None or voice is None else sound_packets(path, sound, voice)
+        _write(output, _lasting(packets(), lambda: end - span.key), sounds)
     kind = "none" if sound is None else "copied" if sound.copied else "encoded"
     return Cut(span.seconds(span.key), span.seconds(end), True, kind, "")
 
@@ -229,7 +230,8 @@ def _encode(path: Path, span: _Span, target: Path, why: str) -> Cut:
             return packet
 
         voice = None if sound is None else add_sound(output, path, sound)
-        _write(output, packets(), iter(()) if sound is None or voice is None else sound_packets(path, sound, voice))
+        sounds = iter(()) if sound is None or voice is None else sound_packets(path, sound, voice)
+        _write(output, _lasting(packets(), lambda: end - span.low), sounds)
     kind = "none" if sound is None else "copied" if sound.copied else "encoded"
     return Cut(span.seconds(span.low), span.seconds(end), False, kind, why)
 
@@ -272,6 +274,23 @@ def _add_pictures(output: OutputContainer, path: Path, first: VideoFrame, span: 
     if first.rotation:
         pictures.set_display_rotation(first.rotation)
     return pictures
+
+
+def _lasting(packets: Iterator[Packet[VideoStream]], length: Callable[[], int]) -> Iterator[Packet[VideoStream]]:
+    """The packets, of which the last one is decoded until the piece ends: MP4 tells its length by decoding times.
+
+    length: of the piece in ticks, asked once all packets are there.
+    """
+    first, before = 0, None
+    for packet in packets:
+        if before is None:
+            first = cast(int, packet.dts)
+        else:
+            yield before
+        before = packet
+    if before is not None:
+        before.duration = max(1, length() - (cast(int, before.dts) - first))
+        yield before
 
 
 def _write(output: OutputContainer, pictures: Iterator[Packet[Any]], sounds: Iterator[Packet[Any]]) -> None:

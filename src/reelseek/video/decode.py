@@ -22,10 +22,13 @@ from av.video.reformatter import VideoReformatter
 
 from reelseek.errors import UnreadableVideo
 from reelseek.records import Frames, Preprocess
-from reelseek.video.container import Timeline, last_packet_end, open_video, read_timeline, truncated
+from reelseek.video.container import TOLERANCE, Timeline, last_packet_end, open_video, read_timeline, truncated
 from reelseek.video.cursor import Cursor, Step, decode_alone
 from reelseek.video.image import LARGEST
 from reelseek.video.transform import resize
+
+RESTARTING = ("mpegts", "mpeg")
+"""Formats whose clock may begin anew within a file."""
 
 
 class VideoInfo(NamedTuple):
@@ -82,7 +85,8 @@ def decode(
     that; where key frames alone do not do, a second time for some.
     Raises UnreadableVideo, NoVideoStream, TruncatedVideo (a frame is asked for more than
     `reelseek.video.container.TOLERANCE` seconds behind the last picture, or the index points past the end of the file),
-    and ValueError for times that are not a non-empty list of numbers from 0 up.
+    UnreadableVideo too for an MPEG file that is read to its end and whose clock begins anew, and ValueError for times
+    that are not a non-empty list of numbers from 0 up.
     """
     if keyframes:
         frames = _collect(path, choose, shape, also, keyframes=True)
@@ -132,6 +136,9 @@ def _collect(
                 pixels_FHW3 = np.empty((len(times_F), *picture_HW3.shape), np.uint8)
             pixels_FHW3[number] = picture_HW3
             shown_F[number] = max(0.0, timeline.seconds(step.start))
+        left = timeline.duration - float(times_F.max())
+        if container.format.name in RESTARTING and left <= max(TOLERANCE, timeline.duration / 10):
+            _check_clock(path, cursor, timeline)
     return Frames(pixels_FHW3, shown_F, timeline.duration)
 
 
@@ -171,6 +178,18 @@ def _check_reached(
             raise truncated(path, readable, timeline)
     if cursor.damaged and not keyframes:
         raise UnreadableVideo(f"{path}: damaged: no picture between {missing_after:.1f} s and {wanted:.1f} s")
+
+
+def _check_clock(path: Path, cursor: Cursor, timeline: Timeline) -> None:
+    """Raise where a tenth of the length and more is hidden behind a clock that has begun anew: no time finds it."""
+    cursor.read_on()
+    hidden = cursor.behind * timeline.tick
+    if hidden > max(timeline.tolerance, timeline.duration / 10):
+        raise UnreadableVideo(
+            f"{path}: its clock begins anew behind some pictures, as where files were put one after the other: "
+            f"{hidden:.1f} s of it have no time of their own. Give them one, for instance by `ffmpeg -i OLD -c copy "
+            "NEW.mkv`, and take that file"
+        )
 
 
 def _painter() -> Callable[[VideoFrame], np.ndarray]:
