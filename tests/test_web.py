@@ -274,7 +274,9 @@ def test_status(client, library):
         "segments": 9,
         "seconds": 81.5,
         "broken": [{"path": "/v/\\udcff <b>.mp4", "reason": "It ends early."}],
+        "broken_count": 1,
         "folders": [{"path": "/v\\udcff", "videos": 4}],
+        "folder_count": 1,
         "columns": [],
         "probability": False,
         "subtitles": 2,
@@ -593,15 +595,17 @@ def test_loopback_names():
     assert not any(map(is_loopback, ["0.0.0.0", "10.0.0.1", "", "localhost.example", "example.org"]))
 
 
+SERVER = (
+    "import sys; sys.path.insert(0, sys.argv[1])\n"
+    "from web_fakes import Camera, Library\n"
+    "from reelseek.app.web import create_app, serve\n"
+    "app = create_app(Library([sys.argv[2]]), thumbnail=Camera())\n"
+    "serve(app, port=0, announce=lambda address: print(address, flush=True))\n"
+)
+
+
 def test_real_server_takes_long_queries_and_stops_when_interrupted(library):
-    program = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from web_fakes import Camera, Library\n"
-        "from reelseek.app.web import create_app, serve\n"
-        "app = create_app(Library([sys.argv[2]]), thumbnail=Camera())\n"
-        "serve(app, port=0, announce=lambda address: print(address, flush=True))\n"
-    )
-    command = [sys.executable, "-W", "ignore", "-c", program, str(Path(__file__).parent), library.paths[0]]
+    command = [sys.executable, "-W", "ignore", "-c", SERVER, str(Path(__file__).parent), library.paths[0]]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
             address = server.stdout.readline().strip()
@@ -620,3 +624,22 @@ def test_real_server_takes_long_queries_and_stops_when_interrupted(library):
             server.kill()
     assert "ERROR" not in complaints
     assert "INFO" not in complaints
+
+
+def test_a_server_that_is_stopped_while_a_video_is_paused_says_nothing_of_it(library):
+    os.truncate(library.paths[0], 64 << 20)
+    command = [sys.executable, "-W", "ignore", "-c", SERVER, str(Path(__file__).parent), library.paths[0]]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            address = server.stdout.readline().strip()
+            with urllib.request.urlopen(f"{address}api/search?q=a", timeout=60) as answer:
+                ident = re.search(r'"id":"([0-9a-f]+)"', answer.read().decode())[1]
+            with urllib.request.urlopen(f"{address}video/{ident}", timeout=60) as film:
+                assert len(film.read(1000)) == 1000
+                server.send_signal(signal.SIGINT)
+                _, complaints = server.communicate(timeout=60)
+        finally:
+            server.kill()
+    # the caller is told; `reelseek serve` makes one line of it
+    assert complaints.splitlines()[-1] == "KeyboardInterrupt"
+    assert "ERROR" not in complaints

@@ -436,6 +436,33 @@ def test_nothing_comes_from_the_pages_of_other_sites(client):
     assert client.post("/api/feedback", json=said | {"good": None}, headers={"origin": HERE}).status_code == 200
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_pages_of_other_sites_and_ports_cannot_even_ask(client, site):
+    """What a browser says of who sends: such a page may lead here, but not make the server work behind one's back."""
+    (hit,) = hits(client, q="white", k=1)
+    image = {"sec-fetch-site": site, "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}
+    frame = {"sec-fetch-site": site, "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"}
+    for asked in (image, frame):
+        for address in ("/api/search?q=red", "/api/status", f"/thumb/{hit['id']}", "/"):
+            assert client.get(address, headers=asked).status_code == 403
+    link = {"sec-fetch-site": site, "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    assert client.get("/?q=red", headers=link).status_code == 200
+    assert client.post("/api/feedback", headers=link).status_code == 403
+    for own in ("same-origin", "none"):
+        assert client.get("/api/search?q=red", headers={**image, "sec-fetch-site": own}).status_code == 200
+
+
+def test_a_page_on_another_port_cannot_use_the_cookie(searcher):
+    app = create_app(Service(searcher), thumbnail=thumbnail, token="secret")
+    client = TestClient(app, base_url=HERE)
+    assert client.get(
+        "/?token=secret", headers={"sec-fetch-site": "cross-site", "sec-fetch-dest": "document"}
+    ).is_success
+    assert client.get("/api/status", headers={"sec-fetch-site": "same-origin"}).status_code == 200
+    assert client.get("/api/status", headers={"sec-fetch-site": "same-site"}).status_code == 403
+    assert client.post("/api/feedback", headers={"sec-fetch-site": "same-site"}).status_code == 403
+
+
 # ---- the index
 
 

@@ -75,7 +75,8 @@ class Library:
 
     def status(self):
         known = {"model": "gare-offline", "trained_on": "motions", "directory": "/index \udcff"}
-        known |= {"videos": len(self.paths), "segments": 9, "seconds": 81.5, "broken": self.broken}
+        known |= {"videos": len(self.paths), "segments": 9, "seconds": 81.5}
+        known |= {"broken": self.broken, "broken_count": len(self.broken), "folder_count": 1}
         return known | {"folders": [("/v\udcff", 4)], "probability": False, "indexing": self.indexing, "subtitles": 2}
 
     def named(self, text):

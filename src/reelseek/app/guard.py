@@ -59,12 +59,13 @@ class Guard:
         await (answer or self._app)(scope, receive, send_guarded)
 
     def _refusal(self, request: Request) -> Response | None:
+        if _from_elsewhere(request):
+            return sentence(403, "This server takes nothing from other sites' pages.")
         if self._token is None:
             host, origin = request.headers.get("host", ""), request.headers.get("origin", "")
             name = _host_name(host)
             if not (name and is_loopback(name)):
                 return sentence(403, "This server answers to localhost only.")
-            # with a token its cookie does not come along from other sites
             if request.method not in ("GET", "HEAD") and origin and not origin.endswith(f"//{host}"):
                 return sentence(403, "This server takes nothing from other sites' pages.")
             return None
@@ -79,6 +80,16 @@ class Guard:
             answer.set_cookie(cookie, value, httponly=True, samesite="lax", secure=request.url.scheme == "https")
             return answer
         return sentence(401, "A token is needed: open this server's address with /?token= and the token.")
+
+
+def _from_elsewhere(request: Request) -> bool:
+    """Whether a page of another site, or of another port of this host, has sent this; a link that is followed may be.
+
+    Such a page cannot read the answer, but it could keep the server busy, and the cookie comes along between ports.
+    """
+    if request.headers.get("sec-fetch-site", "") not in ("cross-site", "same-site"):
+        return False
+    return request.method not in ("GET", "HEAD") or request.headers.get("sec-fetch-dest") != "document"
 
 
 def _same(offered: str, secret: str) -> bool:

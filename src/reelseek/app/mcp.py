@@ -1,8 +1,8 @@
 """An index as tools of the Model Context Protocol: an assistant searches videos, and asks why one was found.
 
-The tools answer what the command line answers with `--json`. Nothing is written but feedback, and no file is opened but
-those of the index and the image or clip that a query names, which must lie below the folders that the server was
-started for.
+The tools answer what the command line answers with `--json`, cut to what an assistant can read. Nothing is written but
+feedback, and no file is opened but those of the index and the image or clip that a query names, which must lie below
+the folders that the server was started for.
 Not here: searching (`reelseek.app.service`), transport (the `mcp` package).
 """
 
@@ -17,6 +17,7 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
+from reelseek.app.bounds import bounded, thinned
 from reelseek.app.guard import shown
 from reelseek.app.schema import MOST_CHARACTERS, MOST_HITS, Seconds, span_of
 from reelseek.app.service import Service
@@ -31,6 +32,9 @@ INSTRUCTIONS = (
     "frames and words carried one answer. `feedback` keeps what the person says of an answer: never call it on your "
     "own judgement."
 )
+
+ALIKE, NAMED, POINTS = 3, 20, 100
+"""The most places alike of a hit, unreadable files of a status and points of a curve that are told."""
 
 Text = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 Count = Annotated[int, Field(ge=1, le=MOST_HITS)]
@@ -111,7 +115,7 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
                 "query": str(query),
                 "note": service.note(query, filters=filters, subtitles=subtitles),
                 "nothing_matches": nothing_matches(answers),
-                "hits": [found.plain() for found in answers],
+                "hits": [bounded(found.plain(), ALIKE) for found in answers],
             }
 
         return _answered(service, answer)
@@ -122,7 +126,7 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
 
         def answer() -> dict[str, Any]:
             query = Query(text=text, frame=Frame(Path(service.named(path)), peak))
-            return {"query": str(query), "hits": [found.plain() for found in service.similar(query, k)]}
+            return {"query": str(query), "hits": [bounded(found.plain(), ALIKE) for found in service.similar(query, k)]}
 
         return _answered(service, answer)
 
@@ -131,12 +135,15 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
         query: Text, path: str, peak: Seconds, start: Seconds | None = None, end: Seconds | None = None
     ) -> dict[str, Any]:
         """Say why a hit of a sentence has its score: frames, words and the method's parts. path, peak, start, end: of
-        the hit. `moment` is what a further moment of a segment scores less than the segment.
+        the hit. `moment` is what a further moment of a segment scores less than the segment. `curve`: (time, cosine) of
+        the video's frames; of a long video the best of each stretch.
         """
-        return _answered(
-            service,
-            lambda: service.explain(query, service.named(path), peak, span=span_of(start, end)).to_json(),
-        )
+
+        def answer() -> dict[str, Any]:
+            known = service.explain(query, service.named(path), peak, span=span_of(start, end)).to_json()
+            return {**known, "curve": thinned(known["curve"], POINTS)}
+
+        return _answered(service, answer)
 
     @server.tool(structured_output=True)
     def feedback(
@@ -163,14 +170,18 @@ def create_server(service: Service, *, readable: Sequence[Path] = ()) -> MCPServ
     def index_status() -> dict[str, Any]:
         """Which model made the index, how much it holds, and which files could not be read, with their reasons.
 
-        columns: of the table about the videos, for `where`.
+        broken: the first 20 of `broken_count`. columns: of the table about the videos, for `where`.
         """
-        names = ("model", "trained_on", "directory", "videos", "segments", "seconds", "broken", "subtitles")
+        names = ("model", "trained_on", "directory", "videos", "segments", "seconds", "broken_count", "subtitles")
 
         def answer() -> dict[str, Any]:
             known = service.status()
             table = service.metadata
-            return {**{name: known[name] for name in names}, "columns": [] if table is None else list(table.columns)}
+            return {
+                **{name: known[name] for name in names},
+                "broken": known["broken"][:NAMED],
+                "columns": [] if table is None else list(table.columns),
+            }
 
         return _answered(service, answer)
 

@@ -14,10 +14,12 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query, Request, Response
 from starlette.exceptions import HTTPException
 
+from reelseek.app.bounds import bounded
 from reelseek.app.guard import shown
 from reelseek.app.line import Line
 from reelseek.app.media import UNPLAYABLE, Files
 from reelseek.app.schema import (
+    MOST_ALIKE,
     MOST_CHARACTERS,
     Asked,
     AskedLike,
@@ -202,7 +204,7 @@ def _in_words(query: Sought) -> str:
 
 
 def _found(answer: Answer, ident: Callable[[str], str]) -> Found:
-    plain = answer.plain()
+    plain = bounded(answer.plain(), MOST_ALIKE)
     for part in plain["parts"]:
         part["what"] = "" if part["role"] == "picture" else shown(part["what"])
     plain["heard"] = plain["heard"] and {**plain["heard"], "text": shown(plain["heard"]["text"])}

@@ -14,6 +14,9 @@ from reelseek.errors import ConfigError
 from reelseek.index.explanation import FrameShare, IncrementShare, StreamShare, WordShare
 
 MOST_HITS = 200
+MOST_ALIKE = 50
+MOST_BROKEN = 200
+MOST_FOLDERS = 500
 MOST_CHARACTERS = 20_000
 """Of a query; it may be a whole paragraph."""
 MOST_WORDS = 1_000
@@ -118,9 +121,10 @@ class Found(Place):
     probability: of a match, where the server was started with --probability and a sentence alone was asked. scale:
     "cosine", or "deviations" from the library's average for a query of several parts, or "ranks" where subtitles were
     searched too. heard: None where it was not found by words. then: the later moment of an
-    ordered query. alike: places that show the same footage and were left out for it. duration: of the file. changed:
-    its time of change, ISO 8601 in the server's zone, as `since` and `until` take it. metadata: its row of the server's
-    table.
+    ordered query. alike: places that show the same footage and were left out for it, the best 50 of `alike_count`.
+    duration: of the file. changed: its time of change, ISO 8601 in the server's zone, as `since` and `until` take it.
+    metadata: its row of the server's table. What is heard, a part's words and a cell of metadata end after 300
+    characters.
     """
 
     probability: float | None
@@ -129,6 +133,7 @@ class Found(Place):
     parts: list[Part]
     then: Span | None
     alike: list[Place]
+    alike_count: int
     duration: float
     changed: str
     metadata: dict[str, str]
@@ -184,7 +189,8 @@ class Folder(BaseModel):
 class StatusAnswer(BaseModel):
     """The index and its model. seconds: of video. columns: of the server's metadata table, for `where`.
 
-    folders: at most 500, in order of path. probability: whether hits of a sentence carry one. subtitles: how many
+    broken: the first 200 of `broken_count`, in order of path. folders: of `folder_count` the 500 that hold the most
+    videos, in order of path. probability: whether hits of a sentence carry one. subtitles: how many
     files of them with words to look up the index keeps. indexing: None when nobody writes to the index. against:
     whether the server holds a second index, below `/b`, to compare with.
     """
@@ -196,7 +202,9 @@ class StatusAnswer(BaseModel):
     segments: int
     seconds: float
     broken: list[Broken]
+    broken_count: int
     folders: list[Folder]
+    folder_count: int
     columns: list[str]
     probability: bool
     subtitles: int

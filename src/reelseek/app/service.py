@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from reelseek.app.guard import shown
 from reelseek.app.held import LOOK_EVERY, Held, Stamp, unchanged
+from reelseek.app.schema import MOST_BROKEN, MOST_FOLDERS
 from reelseek.errors import ConfigError, IndexMismatch, NotInIndex
 from reelseek.index.ask import Answer, Moments, ask
 from reelseek.index.cards import open_index
@@ -29,8 +30,6 @@ from reelseek.index.similar import similar
 from reelseek.index.spoken import Said, Spoken, said_now
 from reelseek.index.subtitles import version, with_cues
 from reelseek.records import Hit
-
-MOST_FOLDERS = 500
 
 
 class Judged(NamedTuple):
@@ -96,8 +95,10 @@ class SearchService(Protocol):
     def status(self) -> Mapping[str, Any]:
         """The index and its model.
 
-        Keys: those of `reelseek.index.library.status`; folders (list of (path, videos)); probability (bool); subtitles
-        (int, files of them with words to look up); indexing (None or `reelseek.index.progress.Indexing`).
+        Keys: those of `reelseek.index.library.status`, of `broken` at most the first `MOST_BROKEN`; broken_count;
+        folders (list of (path, videos), at most `MOST_FOLDERS`, those of the most videos); folder_count; probability
+        (bool); subtitles (int, files of them with words to look up); indexing (None or
+        `reelseek.index.progress.Indexing`).
         """
         ...
 
@@ -349,8 +350,12 @@ class Service:
             for place in (Path(path), *Path(path).parents)
             if shown(place) not in paths
         }
+        known = status(self._searcher, files)
         self._status = {
-            **status(self._searcher, files),
+            **known,
+            "broken": known["broken"][:MOST_BROKEN],
+            "broken_count": len(known["broken"]),
+            "folder_count": len(folders),
             "folders": sorted((str(Path(path)), count) for path, count in folders.most_common(MOST_FOLDERS)),
             "probability": self._probability,
         }

@@ -6,6 +6,8 @@ Not here: the routes (`routes_search`, `routes_index`, `media`), what they answe
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -127,7 +129,15 @@ def serve(
         if announce is not None:
             name = f"[{host}]" if ":" in host else host
             announce(f"http://{name}:{listener.getsockname()[1]}/")
-        uvicorn.Server(server_config(app)).run(sockets=[listener])
+        server = uvicorn.Server(server_config(app))
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
+        server.run(sockets=[listener])
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that requests still ran when the server was stopped, each with a traceback: a paused video is one."""
+    cancelled = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not cancelled and "timeout graceful shutdown exceeded" not in str(record.msg)
 
 
 def server_config(app: FastAPI) -> uvicorn.Config:

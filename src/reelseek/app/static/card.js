@@ -18,7 +18,7 @@ function small(name, label, title, act) {
 function others(hit, made) {
   const bare = { side: hit.side, duration: hit.duration, scale: hit.scale, alike: [], then: null };
   const list = element("ol", "", "alike"), items = hit.alike.map((other) => ({ ...bare, ...other }));
-  const toggle = element("button", `${hit.alike.length} more of the same`, "fold");
+  const toggle = element("button", `${hit.alike_count.toLocaleString("en")} more of the same`, "fold");
   list.hidden = true;
   list.setAttribute("aria-label", `The same as ${hit.name}`);
   toggle.type = "button";
@@ -36,6 +36,8 @@ function others(hit, made) {
     line.append(button);
     return line;
   }));
+  const rest = hit.alike_count - items.length;
+  if (rest) list.append(element("li", `and ${rest.toLocaleString("en")} more`, "rest"));
   made.append(toggle, list);
 }
 

@@ -19,7 +19,10 @@ export const briefly = (seconds) => seconds < 1 ? `${Math.ceil(seconds * 1000)} 
 export const many = (count, one, more) => `${count.toLocaleString("en")} ${count === 1 ? one : more}`;
 export const spanOf = (hit) => `${clock(hit.start)} to ${clock(hit.end)}`;
 export const stillAt = (hit, time) => `/thumb/${hit.id}?t=${time}`;
-export const shortened = (text, most) => text.length > most ? `${text.slice(0, most - 1)}…` : text;
+// By whole characters: half of an emoji is none.
+export function shortened(text, most) {
+  return text.length > most ? `${text.slice(0, most - 1).replace(/[\ud800-\udbff]$/, "")}…` : text;
+}
 
 // What a hit is worth, in the words of its card: a probability where there is one, where ranks were merged which of them.
 export function worth(hit) {
@@ -53,10 +56,13 @@ const MOST_RETRIES = 4;
 // holder: gets the class "bare" while there is no picture.
 export function loadPicture(image, address, holder, tries = 0) {
   image.onload = () => holder.classList.remove("bare");
-  image.onerror = () => {
+  image.onerror = async () => {
     holder.classList.add("bare");
-    // pictures are made one by one; under load the server asks to come again
-    if (tries < MOST_RETRIES) setTimeout(() => loadPicture(image, `${address}&again=${tries}`, holder, tries + 1), 1200);
+    if (tries >= MOST_RETRIES) return;
+    // an image does not say why it failed: under load the server asks to come again, and what is gone stays gone
+    const answer = await fetch(address).catch(() => null);
+    if (answer && answer.status === 404 || !image.isConnected) return;
+    setTimeout(() => loadPicture(image, `${address}&again=${tries}`, holder, tries + 1), answer && answer.ok ? 0 : 1200);
   };
   image.src = address;
 }

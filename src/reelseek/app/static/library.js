@@ -2,10 +2,13 @@
 import { byId, complain, element, lasting, many } from "./dom.js";
 import { ask } from "./server.js";
 
+const FEW = 5;               // unreadable files that are shown at first: folders come below them
 const SOON = 3, LATER = 30;  // seconds between two looks, while somebody writes the index and otherwise
 let known = null;            // the last answer
 let waiting = 0;
 let heard = () => {};
+let whole = false;           // whether all unreadable files that are known are shown
+const drawn = new Map();     // what a list was drawn from: drawing it again would take a selection and the focus away
 
 export const library = () => known;
 
@@ -18,6 +21,10 @@ export function watchLibrary(told, showFolder) {
     look();
   };
   byId("libraryClose").onclick = () => panel.close();
+  byId("brokenAll").onclick = () => {
+    whole = !whole;
+    showBroken();
+  };
   panel.addEventListener("click", (event) => {
     if (event.target === panel) panel.close();
     const folder = event.target.closest("[data-folder]");
@@ -51,11 +58,18 @@ function fact(name, value) {
   return pair;
 }
 
+function changed(name, value) {
+  const now = JSON.stringify(value);
+  if (drawn.get(name) === now) return false;
+  drawn.set(name, now);
+  return true;
+}
+
 function show() {
-  const broken = known.broken.length, running = known.indexing;
+  const broken = known.broken_count, running = known.indexing;
   byId("libraryButton").classList.toggle("busy", Boolean(running));
   byId("librarySaid").textContent = running ? `Indexing${progress(running)}` : many(known.videos, "video", "videos");
-  byId("libraryBroken").textContent = broken ? `${broken} unread` : "";
+  byId("libraryBroken").textContent = broken ? `${broken.toLocaleString("en")} unread` : "";
   byId("model").replaceChildren(element("b", known.model), ` trained on ${known.trained_on}`);
   byId("facts").replaceChildren(fact("videos", known.videos.toLocaleString("en")), fact("of video", lasting(known.seconds)), fact("segments", known.segments.toLocaleString("en")));
   byId("about").replaceChildren(
@@ -66,21 +80,7 @@ function show() {
   );
   showRun(running);
   showBroken();
-  const folders = known.folders.map((folder) => {
-    const line = element("li"), button = element("button", "", "folder");
-    button.type = "button";
-    button.dataset.folder = folder.path;
-    button.append(element("bdi", folder.path), element("span", folder.videos.toLocaleString("en")));
-    button.setAttribute("aria-label", `Search in ${folder.path} only, ${many(folder.videos, "video", "videos")}`);
-    line.append(button);
-    return line;
-  });
-  if (!byId("library").contains(document.activeElement) || !byId("folders").childElementCount) byId("folders").replaceChildren(...folders);
-  byId("folderList").replaceChildren(...known.folders.map((folder) => {
-    const option = element("option");
-    option.value = folder.path;
-    return option;
-  }));
+  showFolders();
   byId("whereField").hidden = !known.columns.length;
   byId("where").placeholder = known.columns.length ? `${known.columns[0]}=…` : "";
   byId("columns").textContent = known.columns.length ? `Columns: ${known.columns.join(", ")}` : "";
@@ -106,13 +106,42 @@ function showRun(running) {
 }
 
 function showBroken() {
-  const count = known.broken.length;
+  const count = known.broken_count, named = known.broken.slice(0, whole ? known.broken.length : FEW);
   byId("broken").hidden = count === 0;
   byId("broken").querySelector("h3").textContent = `${many(count, "file", "files")} could not be read`;
-  byId("broken").querySelector("ul").replaceChildren(...known.broken.map((file) => {
+  byId("brokenAll").hidden = known.broken.length <= FEW;
+  byId("brokenAll").textContent = whole ? "Show fewer" : `Show ${known.broken.length.toLocaleString("en")}`;
+  byId("brokenAll").setAttribute("aria-expanded", whole);
+  byId("brokenRest").textContent = count > known.broken.length
+    ? `Only the first ${known.broken.length.toLocaleString("en")} are listed here; reelseek index list names all.` : "";
+  if (!changed("broken", named)) return;
+  byId("broken").querySelector("ul").replaceChildren(...named.map((file) => {
     const line = element("li"), name = element("b");
     name.append(element("bdi", file.path));
     line.append(name, element("span", file.reason));
+    return line;
+  }));
+}
+
+function showFolders() {
+  byId("foldersRest").textContent = known.folder_count > known.folders.length
+    ? `The ${known.folders.length.toLocaleString("en")} with the most videos, of ${known.folder_count.toLocaleString("en")}. Write any other under More, Folder.` : "";
+  if (changed("options", known.folders)) {
+    byId("folderList").replaceChildren(...known.folders.map((folder) => {
+      const option = element("option");
+      option.value = folder.path;
+      return option;
+    }));
+  }
+  const reading = byId("library").contains(document.activeElement) && byId("folders").childElementCount;
+  if (reading || !changed("folders", known.folders)) return;
+  byId("folders").replaceChildren(...known.folders.map((folder) => {
+    const line = element("li"), button = element("button", "", "folder");
+    button.type = "button";
+    button.dataset.folder = folder.path;
+    button.append(element("bdi", folder.path), element("span", folder.videos.toLocaleString("en")));
+    button.setAttribute("aria-label", `Search in ${folder.path} only, ${many(folder.videos, "video", "videos")}`);
+    line.append(button);
     return line;
   }));
 }
