@@ -223,6 +223,7 @@ def test_cost_and_curves_are_means_over_seeds(monkeypatch: pytest.MonkeyPatch, t
     results = {
         Run("low", seed): result_of("low", seed)
         | {"seconds_a_step": 0.01 * (1 + seed), "seconds": 30.0 + seed, "best_validation": 40.0 + seed}
+        | {"benchmark": "another folder"}
         | {"validation": [[1, 30.0 + seed], [2, 40.0 + seed], [3, 0.0]][: 2 + seed]}
         for seed in range(2)
     }
@@ -237,6 +238,7 @@ def test_cost_and_curves_are_means_over_seeds(monkeypatch: pytest.MonkeyPatch, t
     assert (found["training_seconds"], found["seconds"]) == (pytest.approx(14.4), 61.0)
     assert [row["validation R@1"] for row in metric_rows(found)] == [40.0, 41.0, 40.0, 41.0]
     assert [row["transductive"] for row in metric_rows(found)] == [False, False, True, True]
+    assert {row["benchmark"] for row in metric_rows(found)} == {"another folder"}
     assert {row["milliseconds a step"] for row in metric_rows(found)} == {plain["milliseconds_a_step"]}
 
 

@@ -43,11 +43,11 @@ def write_results(summary: Mapping[str, Any], head: Mapping[str, Any], out: Path
 
 
 def metric_rows(summary: Mapping[str, Any]) -> list[Record]:
-    """One row a scored arm and seed: every metric, and what the run cost."""
+    """One row a scored arm and seed: every metric, and what the arm's runs cost on average."""
     return [
         {
             "study": summary["name"],
-            "benchmark": summary["benchmark"],
+            "benchmark": arm["benchmark"],
             "arm": arm["arm"],
             "mode": arm["mode"],
             "seed": seed,

@@ -107,6 +107,7 @@ def _arm_record(plan: Plan, found: Status, arrays: Arrays, arm: str, mode: str) 
     return {
         "name": arm if mode == PLAIN else f"{arm} | {mode}",
         "arm": arm,
+        "benchmark": results[0]["benchmark"],
         "mode": mode,
         "seeds": seeds,
         "metrics": metrics,
