@@ -58,7 +58,8 @@ def test_a_bank_is_drawn_from_the_training_split_and_told(place: Place, tmp_path
 
 @pytest.mark.parametrize("prior", ["test", "batch"])
 def test_transductive_numbers_are_labelled_wherever_they_stand(place: Place, tmp_path: Path, prior: str) -> None:
-    words = ["--evaluate.rescoring", "inverted_softmax", "--evaluate.prior", prior, "--evaluate.prior_batch", 3]
+    words = ["--evaluate.rescoring", "inverted_softmax", "--evaluate.prior", prior]
+    words += ["--evaluate.prior_batch", 3] if prior == "batch" else []
     said = place.evaluate("folder", *words, "--against", "offline", "--out", tmp_path)
     assert said.code == 0, said
     rows = [line for line in said.out.splitlines() if line.startswith("offline ")]
@@ -119,6 +120,10 @@ def test_what_cannot_be_rescored_is_said_before_anything_is_read(place: Place) -
     said = refused(2, *words, "--evaluate.rescoring", "nnn", "--evaluate.rescoring_scale", 3)
     assert "NNN has no scale; its parameters are alpha, k." in said
     assert "at least 1" in refused(2, *words, "--evaluate.bank_size", 0)
+    for given in (["--evaluate.bank_seed", 1], ["--evaluate.rescoring", "nnn", "--evaluate.bank_size", 7]):
+        assert "which only a correction with evaluate.prior bank reads" in refused(2, *words, *given)
+    one = ["--evaluate.rescoring", "csls", "--evaluate.prior", "bank", "--evaluate.prior_batch", 7]
+    assert "which only a correction with evaluate.prior batch reads" in refused(2, *words, *one)
     bank = ["--evaluate.rescoring", "nnn", "--evaluate.prior", "bank"]
     said = run(*words, *bank, "--split", "train")
     assert said.code == 1

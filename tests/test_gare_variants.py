@@ -365,15 +365,16 @@ def test_plain_training_in_blocks_equals_the_whole(variant, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("module", "bound", "settings"),
+    ("module", "bound", "texts", "settings"),
     [
-        (gare_words, "KEPT_ELEMENTS", {"context": "words"}),
-        (gare_plain, "BLOCK_ELEMENTS", {"dropout": 0.4, "dropout_kind": "pair"}),
-        (gare_plain, "BLOCK_ELEMENTS", {"dropout": 0.4, "dropout_kind": "pair", "context": "words"}),
+        (gare_factorised, "KEPT_PAIRS", 60, {}),
+        (gare_words, "KEPT_ELEMENTS", 6, {"context": "words"}),
+        (gare_plain, "BLOCK_ELEMENTS", 6, {"dropout": 0.4, "dropout_kind": "pair"}),
+        (gare_plain, "BLOCK_ELEMENTS", 6, {"dropout": 0.4, "dropout_kind": "pair", "context": "words"}),
     ],
 )
-def test_what_is_recomputed_is_not_kept_for_the_backward_pass(module, bound, settings, monkeypatch):
-    head, batch = lively(settings).train(), inputs(6, 40)
+def test_what_is_recomputed_is_not_kept_for_the_backward_pass(module, bound, texts, settings, monkeypatch):
+    head, batch = lively(settings).train(), inputs(texts, 40)
 
     def kept() -> int:
         sizes: list[int] = []

@@ -27,7 +27,7 @@ LEAST: dict[str, float] = {
         "data.seed": 0,
     },
     **{"train.warmup": 0, "train.clip_norm": 0, "evaluate.block": 1, "evaluate.bootstrap": 0},
-    **{"evaluate.prior_batch": 1, "evaluate.bank_size": 1, "evaluate.bank_seed": 0, "evaluate.rescoring_scale": 0},
+    **{"evaluate.prior_batch": 2, "evaluate.bank_size": 1, "evaluate.bank_seed": 0, "evaluate.rescoring_scale": 0},
     **{"evaluate.rescoring_gallery_scale": 0, "evaluate.rescoring_k": 0, "evaluate.rescoring_alpha": 0},
     **{"evaluate.rescoring_iterations": 0},
 }

@@ -75,6 +75,13 @@ def check_rescoring(config: EvaluateConfig) -> None:
             f"evaluate.{given[0]} is {getattr(config, given[0])}, which nothing reads while evaluate.rescoring is "
             "none: name a correction, or leave it out."
         )
+    for name, prior in {"prior_batch": "batch", "bank_size": "bank", "bank_seed": "bank"}.items():
+        value = getattr(config, name)
+        if value != getattr(EvaluateConfig, name) and (config.rescoring == "none" or config.prior != prior):
+            raise ConfigError(
+                f"evaluate.{name} is {value}, which only a correction with evaluate.prior {prior} reads: name that, or "
+                "leave it out."
+            )
     one_11 = torch.zeros(1, 1)
     rescorer_of(config, Bank(one_11, one_11))
 
