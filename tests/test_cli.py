@@ -435,6 +435,8 @@ def test_help_of_a_recipe_s_command_names_all_recipes_and_settings() -> None:
     assert "--train.epochs EPOCHS" in said.out
     assert said.out.count("(default: offline)") == 1
     assert "(default: lstm)" in run("train", "clip4clip-seqlstm-motions", "--help").out
+    assert run("help", "search").out == run("search", "--help").out
+    assert run("help", "serch").code == 2
     assert "[]" not in run("search", "--help").out  # no default: nothing is there unless it is given
 
 
