@@ -351,6 +351,11 @@ def test_a_name_that_fits_several_videos_is_left_out_unless_one_lies_beside(inde
     beside.parent.mkdir()
     table.rename(beside)
     assert captions_of(beside, twice).captions[0] == Caption("one", files[1].content_hash)
+    further = [*twice, files[3]._replace(path=Path("/elsewhere/other/00.avi"))]
+    apart = tmp_path / "words" / "captions.csv"
+    apart.parent.mkdir()
+    apart.write_text("video,caption\n../other/00.avi,one\n")
+    assert captions_of(apart, further).captions == [Caption("one", files[1].content_hash)]
 
 
 @pytest.mark.parametrize("text", ["", "video,caption\n", "name,words\na,b\n", "video,caption\nabsent.mp4,a dog\n"])
