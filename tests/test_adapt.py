@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -118,6 +119,7 @@ def test_sides_are_by_group_and_stay_as_others_come() -> None:
         assert len({side_of[f"caption {n} {k}"] for n in (1, 2) for k in (0, 1)} | {side_of["the same words"]}) == 1
     assert 0.25 < len(many.held_out) / (len(many.train) + len(many.held_out)) < 0.55
     assert many.held_out != divide(examples_of(queries, captions), seed=1).held_out
+    assert many == divide(examples_of(queries[::-1], captions[::-1]))
     seen = [digest(folded(many.held_out[0].text))]
     moved = divide(examples_of(queries, captions), seen=seen)
     assert {e.text for e in many.held_out} - {e.text for e in moved.held_out} == {
@@ -132,12 +134,20 @@ def test_a_caption_that_repeats_a_query_is_one_example() -> None:
     assert (example.text, example.wrong, example.source) == ("A dog", frozenset({"c"}), "marks")
 
 
+def test_a_query_typed_in_bytes_that_are_no_text_is_an_example() -> None:
+    queries = [JudgedQuery(text, {"a": ((0.0, 1.0),)}, frozenset()) for text in ("caf\udce9", "caf\udce8")]
+    assert len({example.group for example in examples_of(queries, [])}) == 2
+
+
 def test_folds_hold_every_example_once_and_no_group_twice() -> None:
     examples = examples_of([], [Caption(f"caption {n} {k}", f"video {n}") for n in range(7) for k in range(3)])
     parts = folds(examples)
     assert sorted(row for part in parts for row in part) == list(range(21))
     groups = [{examples[row].group for row in part} for part in parts]
     assert sorted(len(group) for group in groups) == [2, 2, 3]
+    # the same in every process: by a hash of the group, three in turn
+    order = sorted({example.group for example in examples}, key=lambda group: digest(f"fold {group}"))
+    assert groups == [set(order[fold::3]) for fold in range(3)]
     assert len(folds(examples[:3])) == 1
 
 
@@ -151,6 +161,10 @@ def test_the_segments_that_were_found_right(index: Path) -> None:
     assert found_right(loaded, 0, [(0.0, float("inf"))]).tolist() == own.tolist()
     assert found_right(loaded, 0, [(0.0, 0.1), (starts[1] + 0.1, 9.0)]).tolist() == own.tolist()
     assert found_right(loaded, 0, [(99.0, 99.0)]).tolist() == own[1:].tolist()
+    times = SimpleNamespace(start_S=np.array([0.0, 2.0, 4.0]), end_S=np.array([2.0, 4.0, 6.0]))
+    three = SimpleNamespace(segments_V=[np.arange(3)], segments=times)
+    found = [found_right(three, 0, [span]).tolist() for span in ((6.0, 6.0), (2.0, 2.0), (1.0, 4.0), (1.0, 4.1))]
+    assert found == [[2], [1], [0, 1], [0, 1, 2]]
 
 
 def test_scores_of_a_step_are_those_of_loops(index: Path) -> None:
