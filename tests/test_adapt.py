@@ -14,15 +14,17 @@ from reelseek.adapt import choose as choosing
 from reelseek.adapt import outcome as judging
 from reelseek.adapt.captions import captions_of
 from reelseek.adapt.examples import Caption, Example, digest, divide, examples_of, folds
-from reelseek.adapt.learn import Setting, by_video, found_right, learn, material, pick
+from reelseek.adapt.learn import LEARNING_RATE, Setting, by_video, found_right, learn, material, pick
 from reelseek.adapt.outcome import Outcome, teach
 from reelseek.errors import DataError
 from reelseek.index import cards
 from reelseek.index.cards import MARKS
 from reelseek.index.judged import JudgedQuery, alike, judged, relevance, video_scores
+from reelseek.index.loaded import gather
 from reelseek.index.marks import Mark, folded, read_marks
 from reelseek.index.search import Searcher
 from reelseek.index.store import list_files
+from reelseek.losses.contrastive import judged_info_nce
 from reelseek.methods.text_head import TextHead
 from reelseek.rank.compare import PairedResult
 
@@ -233,6 +235,33 @@ def test_learning_is_reproducible_and_leaves_the_method_alone(index: Path) -> No
     assert searcher.method.id == before
     (strong,) = learn(data, range(12), Setting(4, 1e6), [5], seed=7)
     assert float(strong.up_DR.norm()) < float(runs[0][1].up_DR.norm())
+
+
+def test_steps_are_those_of_the_loss_as_it_is_told(index: Path) -> None:
+    mark_all(index, 12)
+    searcher = searcher_of(index)
+    with torch.inference_mode():
+        texts = searcher.encode([example.text for example in marked(index)]).each(torch.clone)
+    # texts of another length: a share of it is what counts
+    data = material(searcher, marked(index), texts._replace(pooled_TD=3 * texts.pooled_TD))
+    (learnt,) = learn(data, range(12), Setting(4, 2.0), [4], seed=7)
+    rng, head = np.random.default_rng(7), TextHead(texts.pooled_TD.shape[1], 4, seed=7)
+    optimiser = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE)
+    for _ in range(4):
+        batch = np.sort(rng.choice(12, 12, replace=False))
+        picks = pick(data, batch, rng)
+        some = data.texts.each(lambda whole_TD, batch=batch: whole_TD[batch])
+        scores = searcher.method.score(head(some), gather(data.loaded, picks, torch.device("cpu"))).matrix_TV
+        shares = [
+            ((new_D - old_D).norm() / old_D.norm()) ** 2
+            for new_D, old_D in zip(head(some).pooled_TD, some.pooled_TD, strict=True)
+        ]
+        loss = judged_info_nce(*by_video(data, batch, picks, scores), searcher.method.logit_scale.detach())
+        wanted = list(head.parameters())
+        for parameter, gradient in zip(wanted, torch.autograd.grad(loss + 2 * sum(shares) / 12, wanted), strict=True):
+            parameter.grad = gradient
+        optimiser.step()
+    torch.testing.assert_close(learnt.up_DR, head.up_DR.detach(), rtol=1e-3, atol=1e-5)
 
 
 def test_it_helps_on_real_marks_and_is_refused_on_shuffled_ones(index: Path) -> None:
