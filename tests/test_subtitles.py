@@ -189,10 +189,10 @@ def test_an_update_follows_subtitles_without_decoding(videos, tmp_path, monkeypa
     monkeypatch.setattr(subtitles, "read", lambda path: pytest.fail(f"{path} was read"))
     assert update(index, videos).subtitles_read == 0
     monkeypatch.setattr(subtitles, "read", read)
-    (videos / "a.srt").write_text(SRT.replace("general", "admiral"))
+    (videos / "a.srt").write_text(SRT.replace("general", "admiral") + "\n\n9 --> 10\nno times\n")
     (videos / "c.vtt").write_text("no cues")
     report = update(index, videos)
-    assert (report.subtitles, report.subtitles_read) == (3, 2)
+    assert (report.subtitles, report.subtitles_read, report.cues_damaged) == (3, 2, 1)
     assert [broken.path.name for broken in report.subtitles_broken] == ["c.vtt"]
     assert "admiral" in held(index)["a.srt"][0]
     report = update(index, videos)
