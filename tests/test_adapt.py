@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,15 +14,17 @@ from reelseek.adapt import choose as choosing
 from reelseek.adapt import outcome as judging
 from reelseek.adapt.captions import captions_of
 from reelseek.adapt.examples import Caption, Example, digest, divide, examples_of, folds
-from reelseek.adapt.learn import Setting, by_video, found_right, learn, material, pick
+from reelseek.adapt.learn import LEARNING_RATE, Setting, by_video, found_right, learn, material, pick
 from reelseek.adapt.outcome import Outcome, teach
 from reelseek.errors import DataError
 from reelseek.index import cards
 from reelseek.index.cards import MARKS
 from reelseek.index.judged import JudgedQuery, alike, judged, relevance, video_scores
+from reelseek.index.loaded import gather
 from reelseek.index.marks import Mark, folded, read_marks
 from reelseek.index.search import Searcher
 from reelseek.index.store import list_files
+from reelseek.losses.contrastive import judged_info_nce
 from reelseek.methods.text_head import TextHead
 from reelseek.rank.compare import PairedResult
 
@@ -118,6 +121,7 @@ def test_sides_are_by_group_and_stay_as_others_come() -> None:
         assert len({side_of[f"caption {n} {k}"] for n in (1, 2) for k in (0, 1)} | {side_of["the same words"]}) == 1
     assert 0.25 < len(many.held_out) / (len(many.train) + len(many.held_out)) < 0.55
     assert many.held_out != divide(examples_of(queries, captions), seed=1).held_out
+    assert many == divide(examples_of(queries[::-1], captions[::-1]))
     seen = [digest(folded(many.held_out[0].text))]
     moved = divide(examples_of(queries, captions), seen=seen)
     assert {e.text for e in many.held_out} - {e.text for e in moved.held_out} == {
@@ -132,12 +136,20 @@ def test_a_caption_that_repeats_a_query_is_one_example() -> None:
     assert (example.text, example.wrong, example.source) == ("A dog", frozenset({"c"}), "marks")
 
 
+def test_a_query_typed_in_bytes_that_are_no_text_is_an_example() -> None:
+    queries = [JudgedQuery(text, {"a": ((0.0, 1.0),)}, frozenset()) for text in ("caf\udce9", "caf\udce8")]
+    assert len({example.group for example in examples_of(queries, [])}) == 2
+
+
 def test_folds_hold_every_example_once_and_no_group_twice() -> None:
     examples = examples_of([], [Caption(f"caption {n} {k}", f"video {n}") for n in range(7) for k in range(3)])
     parts = folds(examples)
     assert sorted(row for part in parts for row in part) == list(range(21))
     groups = [{examples[row].group for row in part} for part in parts]
     assert sorted(len(group) for group in groups) == [2, 2, 3]
+    # the same in every process: by a hash of the group, three in turn
+    order = sorted({example.group for example in examples}, key=lambda group: digest(f"fold {group}"))
+    assert groups == [set(order[fold::3]) for fold in range(3)]
     assert len(folds(examples[:3])) == 1
 
 
@@ -151,6 +163,10 @@ def test_the_segments_that_were_found_right(index: Path) -> None:
     assert found_right(loaded, 0, [(0.0, float("inf"))]).tolist() == own.tolist()
     assert found_right(loaded, 0, [(0.0, 0.1), (starts[1] + 0.1, 9.0)]).tolist() == own.tolist()
     assert found_right(loaded, 0, [(99.0, 99.0)]).tolist() == own[1:].tolist()
+    times = SimpleNamespace(start_S=np.array([0.0, 2.0, 4.0]), end_S=np.array([2.0, 4.0, 6.0]))
+    three = SimpleNamespace(segments_V=[np.arange(3)], segments=times)
+    found = [found_right(three, 0, [span]).tolist() for span in ((6.0, 6.0), (2.0, 2.0), (1.0, 4.0), (1.0, 4.1))]
+    assert found == [[2], [1], [0, 1], [0, 1, 2]]
 
 
 def test_scores_of_a_step_are_those_of_loops(index: Path) -> None:
@@ -219,6 +235,33 @@ def test_learning_is_reproducible_and_leaves_the_method_alone(index: Path) -> No
     assert searcher.method.id == before
     (strong,) = learn(data, range(12), Setting(4, 1e6), [5], seed=7)
     assert float(strong.up_DR.norm()) < float(runs[0][1].up_DR.norm())
+
+
+def test_steps_are_those_of_the_loss_as_it_is_told(index: Path) -> None:
+    mark_all(index, 12)
+    searcher = searcher_of(index)
+    with torch.inference_mode():
+        texts = searcher.encode([example.text for example in marked(index)]).each(torch.clone)
+    # texts of another length: a share of it is what counts
+    data = material(searcher, marked(index), texts._replace(pooled_TD=3 * texts.pooled_TD))
+    (learnt,) = learn(data, range(12), Setting(4, 2.0), [4], seed=7)
+    rng, head = np.random.default_rng(7), TextHead(texts.pooled_TD.shape[1], 4, seed=7)
+    optimiser = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE)
+    for _ in range(4):
+        batch = np.sort(rng.choice(12, 12, replace=False))
+        picks = pick(data, batch, rng)
+        some = data.texts.each(lambda whole_TD, batch=batch: whole_TD[batch])
+        scores = searcher.method.score(head(some), gather(data.loaded, picks, torch.device("cpu"))).matrix_TV
+        shares = [
+            ((new_D - old_D).norm() / old_D.norm()) ** 2
+            for new_D, old_D in zip(head(some).pooled_TD, some.pooled_TD, strict=True)
+        ]
+        loss = judged_info_nce(*by_video(data, batch, picks, scores), searcher.method.logit_scale.detach())
+        wanted = list(head.parameters())
+        for parameter, gradient in zip(wanted, torch.autograd.grad(loss + 2 * sum(shares) / 12, wanted), strict=True):
+            parameter.grad = gradient
+        optimiser.step()
+    torch.testing.assert_close(learnt.up_DR, head.up_DR.detach(), rtol=1e-3, atol=1e-5)
 
 
 def test_it_helps_on_real_marks_and_is_refused_on_shuffled_ones(index: Path) -> None:
@@ -351,6 +394,11 @@ def test_a_name_that_fits_several_videos_is_left_out_unless_one_lies_beside(inde
     beside.parent.mkdir()
     table.rename(beside)
     assert captions_of(beside, twice).captions[0] == Caption("one", files[1].content_hash)
+    further = [*twice, files[3]._replace(path=Path("/elsewhere/other/00.avi"))]
+    apart = tmp_path / "words" / "captions.csv"
+    apart.parent.mkdir()
+    apart.write_text("video,caption\n../other/00.avi,one\n")
+    assert captions_of(apart, further).captions == [Caption("one", files[1].content_hash)]
 
 
 @pytest.mark.parametrize("text", ["", "video,caption\n", "name,words\na,b\n", "video,caption\nabsent.mp4,a dog\n"])

@@ -65,6 +65,7 @@ def test_events_by_their_text(films: list[Path]) -> None:
     assert "FCM: DROP FRAME" in texts[1]
     assert f"{codes[30]} {codes[60]} 01:00:00;00 01:00:01;00" in texts[1]
     assert "NO STANDARD FRAME RATE, COUNTED AT 8 A SECOND" in texts[2]
+    assert "NO STANDARD" not in texts[0] + texts[1]
     assert all(
         len([line for line in text.splitlines() if line[:3].isdigit()]) == n
         for text, n in zip(texts, (3, 1, 1), strict=True)

@@ -95,7 +95,7 @@ def test_csv_gives_every_value_of_an_object_its_column() -> None:
     assert rows == [{"query": "q", "rank": 1, **records[0]}, {"query": "q", "rank": 2, **records[1]}]
 
 
-@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t=", "\r=", "\n=", "＝", "  ="])
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t=", "\r=", "\n=", "＝", "＋", "－", "＠", "  ="])
 def test_no_cell_of_a_csv_is_a_formula(sign: str) -> None:
     query = f"{sign}cmd|' /C calc'!A0"
     read = list(csv.reader(io.StringIO(content(csv_table(query, hits(query))).decode(), newline="")))
@@ -123,6 +123,7 @@ def test_subtitles_are_read_with_their_times_in_order(tmp_path: Path, make, endi
     found = [Hit("/a.mp4", 3661.0014, 3662.5, 0.25, 0), Hit("/a.mp4", 0, 0, 0.5, 0), Hit("/a.mp4", 2, 59.9996, -0.1, 0)]
     path = tmp_path / f"a.{ending}"
     path.write_bytes(content(make("a dog", found)))
+    assert path.read_text().startswith("1\n00:" if ending == "srt" else "WEBVTT\n\n1\n00:")
     read = cues(path)
     assert [row[:2] for row in read] == [
         pytest.approx((0, 0.001)), pytest.approx((2, 60)), pytest.approx((3661.001, 3662.5)),
@@ -157,6 +158,7 @@ def test_subtitles_are_a_file_a_video() -> None:
 def test_parts_differ_even_from_those_that_were_made() -> None:
     assert parts(["a"]) == [""]
     assert parts(["a", "a-2", "a", "A", "b"]) == ["a", "a-2", "a-3", "A-4", "b"]
+    assert parts(["A", "a"]) == ["A", "a-2"]
     assert parts([]) == []
 
 
@@ -185,6 +187,8 @@ def test_safe_names_are_one_plain_part_of_a_path(text: str) -> None:
         ("../../etc/passwd", "passwd"),
         ("/a/猫 é-1.mp4", "猫_é-1"),
         ("/a/-.mp4", "-"),
+        (f"/a/{'a' * 61}.mp4", "a" * 60),
+        (f"/a/b{'猫' * 59}.mp4", "b" + "猫" * 39),
     ],
 )
 def test_safe_names_of_names_that_would_lead_elsewhere(path: str, name: str) -> None:

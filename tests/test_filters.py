@@ -125,7 +125,7 @@ def test_folders_and_files_named_together_are_looked_up_in_one_pass(monkeypatch)
     assert len(read) <= 4 * len(files)
 
 
-CSV = "path,camera,rating\nalps/a.mp4,GoPro,4\nb,gopro ,10\n/films/alpsee/a.mp4,Nikon,\nc.final,,1e1\n"
+CSV = "path,camera,rating\n../alps/a.mp4,GoPro,4\nb,gopro ,10\n/films/alpsee/a.mp4,Nikon,\nc.final,,1e1\n"
 
 
 @pytest.mark.parametrize(

@@ -189,10 +189,10 @@ def test_an_update_follows_subtitles_without_decoding(videos, tmp_path, monkeypa
     monkeypatch.setattr(subtitles, "read", lambda path: pytest.fail(f"{path} was read"))
     assert update(index, videos).subtitles_read == 0
     monkeypatch.setattr(subtitles, "read", read)
-    (videos / "a.srt").write_text(SRT.replace("general", "admiral"))
+    (videos / "a.srt").write_text(SRT.replace("general", "admiral") + "\n\n9 --> 10\nno times\n")
     (videos / "c.vtt").write_text("no cues")
     report = update(index, videos)
-    assert (report.subtitles, report.subtitles_read) == (3, 2)
+    assert (report.subtitles, report.subtitles_read, report.cues_damaged) == (3, 2, 1)
     assert [broken.path.name for broken in report.subtitles_broken] == ["c.vtt"]
     assert "admiral" in held(index)["a.srt"][0]
     report = update(index, videos)
@@ -459,6 +459,21 @@ def test_a_backup_with_its_subtitles_says_nothing_twice(tmp_path: Path) -> None:
     assert Spoken([*sidecars, backup]).rank(loaded, "budget") == once
     translated = Spoken([*sidecars, lines(Cue(0.0, 1.0, "das Budget"), file="talk.de.srt")])
     assert len(translated.rank(loaded, "budget").cues_S[once.segments[1]]) == 2
+
+
+def test_what_says_more_of_it_comes_first_and_a_film_that_left_says_nothing(tmp_path: Path) -> None:
+    loaded = still(tmp_path).loaded
+    said = lines(Cue(5.0, 7.0, "a budget for lunch and more"), Cue(35.0, 37.5, "budget, budget"))
+    ranked = Spoken([said, lines(Cue(0.0, 1.0, "the budget"), video="gone")]).rank(loaded, "budget")
+    assert loaded.segments.start_S[ranked.segments].tolist() == [24.0, 36.0, 0.0]
+
+
+def test_words_follow_an_index_that_changes_under_them(tmp_path: Path) -> None:
+    films = {"/v/sea": -torch.ones(6, 12), "/v/talk": torch.ones(3, 12)}
+    before = Searcher(index_of(tmp_path / "before", films), FakeMethod()).loaded
+    after = Searcher(index_of(tmp_path / "after", {"/v/talk": films["/v/talk"]}), FakeMethod()).loaded
+    spoken = Spoken([lines(Cue(0.0, 1.0, "the budget"))])
+    assert (spoken.rank(before, "budget").segments, spoken.rank(after, "budget").segments) == ([2], [0])
 
 
 def test_copies_that_say_the_same_are_one_answer(tmp_path: Path) -> None:

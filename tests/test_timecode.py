@@ -91,18 +91,15 @@ def test_a_file_s_clock(tmp_path: Path) -> None:
     assert plain == FrameClock(Fraction(25), 0, 50, False, True, True)
     ntsc = read_clock(make_clip(tmp_path / "b.mkv", rate=NTSC, frames=60))
     assert ntsc == FrameClock(NTSC, 0, 60, True, False, True)
+    # frames for one and two thirtieths of a second in turn: 20 a second, whatever rate their times are counted at
+    ticks = [3 * number // 2 + number % 2 for number in range(60)]
+    assert read_clock(make_clip(tmp_path / "c.mp4", ticks=ticks)).rate == 20
     with pytest.raises(UnreadableVideo):
         read_clock(tmp_path / "gone.mp4")
 
 
-@pytest.mark.parametrize(
-    ("code", "rate", "first", "drop"),
-    [("01:00:00;00", NTSC, 107892, True), ("01:00:00:00", NTSC, 108000, False), ("10:00:00:05", 25, 900005, False)],
-)
-def test_a_time_code_that_the_file_states_is_taken(
-    tmp_path: Path, code: str, rate: Fraction | int, first: int, drop: bool
-) -> None:
-    path = tmp_path / "a.mov"
+def stating(path: Path, code: str, rate: Fraction | int) -> Path:
+    """A file with a time code."""
     with av.open(str(path), "w") as container:
         container.metadata["timecode"] = code
         stream = container.add_stream("libx264", rate=rate)
@@ -111,6 +108,24 @@ def test_a_time_code_that_the_file_states_is_taken(
         for _ in range(10):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
         container.mux(stream.encode(None))
-    clock = read_clock(path)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".mov", ".mkv"])
+@pytest.mark.parametrize(
+    ("code", "rate", "first", "drop"),
+    [
+        ("01:00:00;00", NTSC, 107892, True), ("01:00:00:00", NTSC, 108000, False),
+        ("01:00:00;04", 2 * NTSC, 215788, True), ("10:00:00:05", 25, 900005, False),
+    ],
+)  # fmt: skip
+def test_a_time_code_that_the_file_states_is_taken(
+    tmp_path: Path, code: str, rate: Fraction | int, first: int, drop: bool, ending: str
+) -> None:
+    clock = read_clock(stating(tmp_path / f"a{ending}", code, rate))
     assert (clock.first, clock.drop) == (first, drop)
     assert timecode(clock.first, clock.base, drop=clock.drop) == code
+
+
+def test_a_stated_time_code_that_is_none_is_passed_over(tmp_path: Path) -> None:
+    assert read_clock(stating(tmp_path / "a.mkv", "soon", 25)).first == 0

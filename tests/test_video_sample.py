@@ -66,6 +66,12 @@ def test_fixed_fps_takes_the_least_number_from_a_short_video(duration, at_least)
     assert len(times) == max(at_least, math.ceil(duration))
     if math.ceil(duration) < at_least:
         assert times.tolist() == middle(duration, at_least).tolist()
+    else:
+        assert times.tolist() == fixed_fps(duration, 1.0, 0).tolist()
+
+
+def test_as_many_frames_as_are_the_least_stay_where_they_are():
+    assert fixed_fps(3.0, 1.0, 0, at_least=3).tolist() == [0, 1, 2]
 
 
 def test_rates_are_not_rounded():

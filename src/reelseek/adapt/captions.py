@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -64,5 +65,7 @@ def _named(video: str, folder: Path, by_name: dict[str, list[IndexedFile]]) -> s
     """The contents that a name may mean; one beside the captions file comes first."""
     name = Path(video.replace("\\", "/").removeprefix("./"))
     fits = [file for file in by_name.get(name.name, []) if names_file(name, file.path)]
-    beside = {file.content_hash for file in fits if names_file(folder / name, file.path.with_suffix(name.suffix))}
+    # the folders of an index hold no ".."
+    whole = Path(os.path.normpath(folder / name))
+    beside = {file.content_hash for file in fits if names_file(whole, file.path.with_suffix(name.suffix))}
     return beside if len(beside) == 1 else {file.content_hash for file in fits}

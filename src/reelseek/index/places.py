@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -74,8 +74,8 @@ def moments_of(
     """
     stored = loaded.segments
     begun: dict[int, _Cut] = {}
+    # best first, so it is a heap already
     waiting = [(-score, rank) for rank, (_, score) in enumerate(ranked)]
-    heapify(waiting)
     while waiting:
         worth = waiting[0][0]
         places: list[tuple[int, float, Place]] = []

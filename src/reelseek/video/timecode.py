@@ -131,5 +131,6 @@ def _left_out(base: int) -> int:
 def _stated_code(container: InputContainer) -> str | None:
     """The time code of the first frame where the file states one, in any of its streams or for itself."""
     stated = [container.metadata, *(stream.metadata for stream in container.streams)]
-    codes = [tags["timecode"].strip() for tags in stated if "timecode" in tags]
+    # Matroska writes its tags in capitals
+    codes = [tag.strip() for tags in stated for name, tag in tags.items() if name.lower() == "timecode"]
     return next((code for code in codes if re.fullmatch(r"\d\d:\d\d:\d\d[:;.]\d\d", code)), None)
