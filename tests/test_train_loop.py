@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision.amp import MixedPrecision
+from safetensors.torch import load_file
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -213,6 +214,8 @@ def test_frozen_towers_stay_as_they_are(tmp_path):
     train(tmp_path, method, objective=watching)
     assert all(torch.equal(value, before[name]) for name, value in method.backbone.state_dict().items())
     assert set(modes) == {(True, False)}
+    for name in ("state.safetensors", "best.safetensors"):
+        assert not [key for key in load_file(tmp_path / name) if "backbone." in key]
 
 
 def test_towers_train_through_encode(tmp_path):
