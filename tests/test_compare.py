@@ -51,6 +51,16 @@ def test_the_same_seed_gives_the_same_interval_and_a_higher_level_a_wider_one():
     assert lower < low < high < higher
 
 
+@pytest.mark.parametrize(("level", "errors"), [(0.95, 1.960), (0.8, 1.282)])
+def test_an_interval_ends_where_the_textbook_says(level, errors):
+    places = np.random.default_rng(9).integers(1, 30, 900)
+    ends = bootstrap_interval(places, "MnR", samples=4000, level=level)
+    error = places.std() / 30
+    assert (np.array(ends) - places.mean()) / error == pytest.approx([-errors, errors], abs=0.12)
+    paired = paired_difference(places, np.ones(900), "MnR", samples=4000, permutations=2, level=level)
+    assert (paired.low + 1, paired.high + 1) == pytest.approx(ends)
+
+
 def every_swap(a, b, metric, groups):
     """The p value by trying all swaps of groups, from the definition."""
     names = sorted(set(groups))
@@ -127,6 +137,8 @@ def test_smallest_detectable_is_shown_in_four_of_five_repetitions():
         (lambda: paired_difference([1], [2], "R@1", ids_a=["a"], ids_b=["a", "b"]), "1 and 2 ids for 1"),
         (lambda: bootstrap_interval([1, 2], "R@7"), "no metric is called 'R@7'"),
         (lambda: bootstrap_interval([], "R@1"), "one number a query"),
+        (lambda: bootstrap_interval([[1, 2]], "R@1"), "one number a query"),
+        (lambda: bootstrap_interval([1, 2], "R@1", samples=1), "samples must be at least 2"),
         (lambda: bootstrap_interval([0, 1], "R@1"), "counted from 1"),
         (lambda: bootstrap_interval([1, float("nan")], "R@1"), "not a number"),
         (lambda: bootstrap_interval([1, 2], "R@1", level=1.0), "between 0 and 1"),

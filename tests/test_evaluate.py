@@ -140,6 +140,15 @@ def test_ties_as_clip4clip_counts_them_leave_intervals_one_rank_a_text() -> None
     assert found.intervals == strict.intervals
 
 
+@pytest.mark.parametrize("ties", ["against", "mean", "for"])
+def test_ranks_and_intervals_follow_the_rule_of_ties(ties: Any) -> None:
+    split = random_split()
+    split.videos.frames_VFD[:], split.videos.mask_VF[:] = split.videos.frames_VFD[:1], split.videos.mask_VF[:1]
+    found = evaluate_embedded(FakeMethod(), split, config=replace(PLAIN, ties=ties), frames=5)
+    assert set(found.ranks_T) == {{"against": 7, "mean": 4, "for": 1}[ties]}
+    assert set(found.intervals["text_to_video"]["MnR"]) == {found.metrics["text_to_video"]["MnR"]}
+
+
 BANK = random_split(texts=9, videos=5, seed=2)
 
 
@@ -179,7 +188,8 @@ def test_priors_of_test_queries_are_named_and_transductive(prior: Any, said: str
     assert said in found.protocol["rescoring"]
     assert found.protocol["transductive"]
     assert found.protocol["bank_texts"] == 0
-    assert evaluate_embedded(FakeMethod(), random_split(), config=PLAIN, frames=5).protocol["prior"] == "none"
+    plain = evaluate_embedded(FakeMethod(), random_split(), config=PLAIN, frames=5, bank=BANK).protocol
+    assert (plain["prior"], plain["bank_texts"], plain["bank_videos"]) == ("none", 0, 0)
 
 
 def test_a_bank_is_drawn_by_seed_and_counted() -> None:

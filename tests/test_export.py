@@ -54,6 +54,8 @@ def test_scores_and_order_survive_the_file(tmp_path, judged):
         assert np.float32(score) == matrix[row, column]
         assert int(rank) == 1 + (matrix[row] > matrix[row, column]).sum()
         assert (zero, tag) == ("Q0", "reelseek")
+    write_trec_run(tmp_path / "first.trec", matrix, TEXTS, VIDEOS, depth=1)
+    assert (tmp_path / "first.trec").read_text().splitlines() == [" ".join(line) for line in lines[::3]]
 
 
 def test_qrels_without_relevance_are_the_diagonal(tmp_path):
@@ -105,7 +107,10 @@ def test_a_failure_leaves_the_old_file_and_no_rest(tmp_path):
     ("call", "message"),
     [
         (lambda path: write_trec_run(path, [[1.0]], ["a"], [""]), "video id number 0 is empty"),
-        (lambda path: write_trec_run(path, [[1.0], [2.0]], ["a", "a"], ["x"]), "text id 'a' stands for more"),
+        (
+            lambda path: write_trec_run(path, [[1.0], [2.0], [3.0]], ["b", "a", "a"], ["x"]),
+            "text id 'a' stands for more",
+        ),
         (lambda path: write_trec_run(path, [[1.0]], ["a", "b"], ["x"]), "2 text ids for 1 rows"),
         (lambda path: write_trec_run(path, [[1.0]], ["a"], ["x", "y"]), "2 video ids for 1 columns"),
         (lambda path: write_trec_run(path, top_k([[1.0, 2.0]], 2), ["a"], ["x"]), "holds video number 1"),

@@ -18,6 +18,7 @@ from reelseek.score.increments import (
     count_pairs,
     dense_increments,
     moments_over_texts,
+    over_texts,
     squared_norms,
 )
 
@@ -302,6 +303,24 @@ def test_statistics_of_all_forms_agree(made):
         assert torch.allclose(fast, slow)
     assert torch.allclose(squared_norms(made), squared_norms(made.dense()))
     assert count_pairs(made) == count_pairs(made.dense()) == (5, 4)
+
+
+@pytest.mark.parametrize("made", [factorised(), text_owned()], ids=["factorised", "text-owned"])
+def test_blocks_of_texts_follow_one_another_and_hold_no_more_than_their_bound(made, monkeypatch):
+    monkeypatch.setattr(forms_module, "BLOCK_ELEMENTS", 3 * 4 * 6 - 1)
+    for form in (made, made.dense()):
+        blocks = list(over_texts(form, lambda dense_BVD: dense_BVD))
+        assert [len(block) for block in blocks] == [2, 2, 1]
+        assert torch.allclose(torch.cat(blocks), made.dense())
+
+
+@pytest.mark.parametrize("kind", [FactorisedIncrements, TextIncrements])
+def test_increments_that_cancel_have_no_negative_square(kind):
+    offset_D = torch.randn(64, generator=torch.Generator().manual_seed(0))
+    scales_O = torch.linspace(0.1, 3, 200)
+    made = kind((-1 / scales_O)[:, None, None], (scales_O[:, None] * offset_D)[:, None], offset_D)
+    assert made.dense().abs().max() < 1e-5
+    assert squared_norms(made).min() >= 0
 
 
 def test_text_owned_increments_are_their_definition():

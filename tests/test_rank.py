@@ -177,6 +177,11 @@ def test_tensors_lists_and_arrays_rank_alike(kind):
     assert ranks(tensor).tolist() == ranks(values).tolist() == ranks(np.array(values)).tolist() == [3, 2, 2]
 
 
+def test_a_tensor_in_double_precision_keeps_it():
+    values = [[1.0, 1.0 + 1e-12], [0.0, 1.0]]
+    assert ranks(torch.tensor(values, dtype=torch.float64), ties="for").tolist() == ranks(values).tolist() == [2, 1]
+
+
 def test_infinite_scores_have_their_place():
     assert ranks([[-np.inf, 0.0], [1.0, -np.inf]], [[0, 1], [0, 1]]).tolist() == [1, 2]
     assert ranks([[-np.inf, -np.inf, 1.0]], [[1, 0, 0]]).tolist() == [3]

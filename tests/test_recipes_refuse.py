@@ -57,6 +57,7 @@ def test_no_recipe_holds_a_setting_that_nobody_reads(form: str, name_of_preset: 
         ({"name": "camoe", "gate": "full"}, {}, "method.gate"),
         ({"name": "camoe", "gate": "multi", "streams": "fusion", "fusion_aggregation": "se"}, {}, "method.gate"),
         ({"name": "camoe", "streams": "fusion", "entity_aggregation": "se"}, {}, "method.entity_aggregation"),
+        ({"name": "camoe", "streams": "fusion, action", "entity_aggregation": "se"}, {}, "method.entity_aggregation"),
         ({"name": "zero-shot", "temporal": "lstm"}, {}, "method.temporal"),
         ({"name": "clip4clip"}, {"kl_weight": 0.5}, "loss.kl_weight"),
         ({"name": "gare"}, {"dual_softmax_temperature": 10.0}, "loss.dual_softmax_temperature"),
@@ -103,7 +104,10 @@ def test_what_would_do_nothing_is_refused(method: dict[str, Any], loss: dict[str
         ({"name": "clip4clip", "temporal": "lstm", "text_layer": "lstm"}, {}),
         ({"name": "camoe", "sentences": "rkw", "inference": "sum"}, {"stream_weight": 0.5}),
         ({"name": "gare"}, {"direction": "orthogonality", "kl_reduction": "mean", "prior_sigma": 2.0}),
+        ({"name": "gare"}, {"norm_weight": 0.1, "norm_bound": 2.0}),
         ({"name": "no-such-method", "heads": 2}, {}),  # for `build` to refuse
+        ({"name": "camoe", "streams": "fusion,no-such-stream"}, {}),  # this and the next, too
+        ({"name": "camoe", "streams": "entity", "gate": "full"}, {}),
     ],
     ids=str,
 )
@@ -150,7 +154,12 @@ def test_no_arm_of_a_study_holds_a_setting_that_nobody_reads(study: Study) -> No
         refuse_unread(arm_config(study, Run(arm, 0), DataConfig()))
 
 
-def test_towers_that_are_not_trained_save_nothing() -> None:
+@pytest.mark.parametrize(
+    "change", [{"chunk": 1}, {"workers": 0}, {"freeze_layers": 0}, {"gradient_checkpointing": True}], ids=str
+)
+def test_towers_that_are_not_trained_save_nothing(change: dict[str, Any]) -> None:
     config = recipe("gare-motions")
-    with pytest.raises(ConfigError, match=r"train\.chunk: the towers stay frozen"):
-        refuse_unread(replace(config, train=replace(config.train, chunk=8)))
+    (name,) = change
+    with pytest.raises(ConfigError, match=rf"train\.{name}: the towers stay frozen"):
+        refuse_unread(replace(config, train=replace(config.train, **change)))
+    refuse_unread(replace(config, train=replace(config.train, backbone_learning_rate=1e-7, **change)))

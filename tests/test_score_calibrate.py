@@ -81,6 +81,12 @@ def test_scores_that_are_all_alike_tell_nothing(value: float) -> None:
     assert fit(np.full((30, 4), value)) is None
 
 
+def test_rounding_beside_a_score_of_zero_tells_nothing() -> None:
+    best_BV = 0.3 + 1e-8 * np.random.default_rng(0).random((30, 4))
+    best_BV[:, 2] = 0
+    assert fit(best_BV) is None
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_scores_that_are_no_numbers_tell_nothing(value: float) -> None:
     best_BV = bank(4)

@@ -307,28 +307,34 @@ def test_what_cannot_be_rescored_is_refused(call):
         call(MATRIX, BANK[:, :3], GALLERY)
     with pytest.raises(ValueError, match="must be floats"):
         call(MATRIX.long(), BANK, GALLERY)
-    with pytest.raises(ValueError, match="must be floats"):
-        call(MATRIX[:0], BANK, GALLERY)
+    for shapeless in (MATRIX[:0], MATRIX[None]):
+        with pytest.raises(ValueError, match="must be floats"):
+            call(shapeless, BANK, GALLERY)
 
 
-@pytest.mark.parametrize("wrong", [0.0, -1.0, math.nan, math.inf])
-def test_parameters_that_are_not_positive_are_refused(wrong):
-    both = {"bank_NV": BANK, "gallery_MV": GALLERY}
-    for call in (
-        lambda: dual_softmax(MATRIX, scale=wrong),
-        lambda: inverted_softmax(MATRIX, scale=wrong),
-        lambda: dynamic_inverted_softmax(MATRIX, scale=wrong, k=1),
-        lambda: dual_inverted_softmax(MATRIX, scale=1.0, gallery_scale=wrong, **both),
-        lambda: dual_dynamic_inverted_softmax(MATRIX, scale=wrong, gallery_scale=1.0, k=1, **both),
-        lambda: nearest_neighbour_normalisation(MATRIX, alpha=wrong, k=1),
-        lambda: sinkhorn(MATRIX, scale=wrong, iterations=1),
-    ):
-        with pytest.raises(ValueError, match="must be positive"):
-            call()
-    with pytest.raises(ValueError, match="k must be positive"):
-        csls(MATRIX, k=0)
-    with pytest.raises(ValueError, match="iterations must be positive"):
-        sinkhorn(MATRIX, scale=1.0, iterations=0)
+OWN: dict[str, Tensor] = {}
+BANKED = {"bank_NV": BANK}
+BOTH = {"bank_NV": BANK, "gallery_MV": GALLERY}
+PARAMETERS = [
+    (dual_softmax, OWN, {"scale": 1.0}),
+    (inverted_softmax, OWN, {"scale": 1.0}),
+    (dynamic_inverted_softmax, OWN, {"scale": 1.0, "k": 1}),
+    (dual_inverted_softmax, BOTH, {"scale": 1.0, "gallery_scale": 1.0}),
+    (dual_dynamic_inverted_softmax, BOTH, {"scale": 1.0, "gallery_scale": 1.0, "k": 1}),
+    (csls, OWN, {"k": 1}),
+    (nearest_neighbour_normalisation, OWN, {"alpha": 1.0, "k": 1}),
+    (sinkhorn, OWN, {"scale": 1.0, "iterations": 1}),
+    (sinkhorn_bias, BANKED, {"scale": 1.0, "iterations": 1}),
+]
+
+
+@pytest.mark.parametrize("wrong", [0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize(("call", "banks", "right"), PARAMETERS, ids=[row[0].__name__ for row in PARAMETERS])
+def test_parameters_that_are_not_positive_are_refused_by_name(call, banks, right, wrong):
+    assert call(MATRIX, **banks, **right).shape == MATRIX.shape
+    for name in right:
+        with pytest.raises(ValueError, match=f"^{name} must be positive"):
+            call(MATRIX, **banks, **right | {name: wrong})
 
 
 @every
@@ -342,3 +348,9 @@ def test_blocks_change_nothing(call, monkeypatch):
 def test_a_transposed_view_is_scored_like_a_copy(call):
     view = MATRIX.T.contiguous().T
     torch.testing.assert_close(call(view, BANK, GALLERY), call(MATRIX, BANK, GALLERY))
+
+
+def test_no_block_holds_more_scores_than_its_bound(monkeypatch):
+    monkeypatch.setattr(rescore, "BLOCK", 13)
+    blocks = [MATRIX[:, columns] for columns in rescore._blocks(MATRIX)]
+    assert [block.shape for block in blocks] == [(6, 2), (6, 2)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision.amp import MixedPrecision
+from safetensors.torch import load_file
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -66,8 +68,19 @@ def test_the_lowest_rank_is_the_best(tmp_path):
 
 
 def test_without_validation_the_last_epoch_is_kept(tmp_path):
-    result = train(tmp_path, Toy())
+    method = Toy()
+    result = train(tmp_path, method)
     assert (result.best_epoch, result.best_value, result.history) == (3, None, [])
+    assert not method.training
+
+
+def test_the_seconds_are_those_of_steps_and_validations(tmp_path):
+    start = time.perf_counter()
+    result = train(tmp_path, Toy(), validate=lambda: time.sleep(0.05) or {"R@1": 1.0})
+    whole = time.perf_counter() - start
+    steps = [record["seconds"] for record in read_log(tmp_path) if record["kind"] == "step"]
+    assert min(steps) > 0
+    assert sum(steps) + 3 * 0.05 <= result.seconds < whole
 
 
 @pytest.mark.parametrize("values", [{"R@5": 1.0}, {"R@1": float("nan")}])
@@ -201,6 +214,8 @@ def test_frozen_towers_stay_as_they_are(tmp_path):
     train(tmp_path, method, objective=watching)
     assert all(torch.equal(value, before[name]) for name, value in method.backbone.state_dict().items())
     assert set(modes) == {(True, False)}
+    for name in ("state.safetensors", "best.safetensors"):
+        assert not [key for key in load_file(tmp_path / name) if "backbone." in key]
 
 
 def test_towers_train_through_encode(tmp_path):

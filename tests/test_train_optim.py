@@ -78,7 +78,9 @@ def test_another_optimiser_is_refused() -> None:
 def test_a_rate_of_zero_freezes_the_towers():
     model, config = Everything(), TrainConfig(backbone_learning_rate=0.0)
     freeze_towers(model, config)
-    assert not any(name.startswith("backbone") for g in parameter_groups(model, config) for name in g["names"])
+    groups = parameter_groups(model, config)
+    assert not any(name.startswith("backbone") for group in groups for name in group["names"])
+    assert {group["base"] for group in groups} == {config.learning_rate}  # the logit scale's as well
     model.requires_grad_(False)
     with pytest.raises(ValueError, match="no trainable parameter"):
         parameter_groups(model, config)

@@ -330,6 +330,8 @@ def test_another_run_in_the_folder_is_refused(whole, tmp_path):
     run(tmp_path)
     with pytest.raises(CheckpointError, match=r"learning_rate was 0\.01, now 0\.5"):
         run(tmp_path, config=replace(CONFIG, learning_rate=0.5))
+    with pytest.raises(CheckpointError, match="steps_per_epoch was 3, now 4"):
+        fit(Toy(), lambda epoch, drawn: [], objective, config=CONFIG, steps_per_epoch=4, folder=tmp_path)
     other = Toy()
     other.head = torch.nn.Linear(16, 7)
     with pytest.raises(CheckpointError, match="another method"):

@@ -135,7 +135,7 @@ def _streams(method: MethodConfig) -> set[str]:
 
 def _refuse_other_padding(config: RunConfig) -> None:
     method, frames = config.method, config.sample.frames
-    if "padding" not in METHOD_SETTINGS[method.name] or method.padding == "masked" or method.counted_frames == frames:
+    if method.padding == "masked" or method.counted_frames == frames:
         return
     raise ConfigError(
         f"method.counted_frames is {method.counted_frames} and sample.frames {frames}: with counted padding a score "
