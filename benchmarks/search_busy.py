@@ -21,9 +21,10 @@ from pathlib import Path
 import torch
 
 from reelseek.app.results import machine
+from reelseek.encoders import minilm
+from reelseek.encoders.offline import OfflineBackbone
 from reelseek.index.search import EXACT_SEGMENTS
 from reelseek.methods.gare import GareHead
-from reelseek.methods.saved import load
 from reelseek.rank.export import write_json
 from reelseek.records import Texts, Videos
 from reelseek.threads import one_thread, side_by_side
@@ -42,13 +43,13 @@ def keep_busy() -> None:
 def parts() -> dict[str, Callable[[], object]]:
     """What is timed, by name."""
     torch.manual_seed(0)
-    method, head = load("offline"), GareHead(WIDTH, temperature=3.0).eval()
+    backbone, head = OfflineBackbone(), GareHead(WIDTH, temperature=3.0).eval()
     texts = Texts(torch.randn(1, WIDTH) * 10 / WIDTH**0.5)
     frames_VFD = torch.randn(SEGMENTS, FRAMES, WIDTH) * 10 / WIDTH**0.5
     mask_VF = torch.ones(SEGMENTS, FRAMES, dtype=torch.bool)
-    query = ["people riding bicycles"]
-    # As many texts as are worth sharing: the tower as it was, whatever the number of threads.
-    tower, (ids_1L, real_1L) = method.backbone.text_tower, _tokens(method, query)
+    # The tower itself: the backbone settles the number of threads.
+    tower = backbone.text_tower
+    ids_1L, real_1L = minilm.batch([backbone.tokenizer.encode("people riding bicycles").ids])
 
     def block(low: int) -> torch.Tensor:
         some = slice(low, low + EXACT_SEGMENTS)
@@ -64,13 +65,6 @@ def parts() -> dict[str, Callable[[], object]]:
         "1,024 segments, threads shared": lambda: head.score(texts, Videos(frames_VFD, mask_VF)),
         "1,024 segments, side by side": lambda: side_by_side(block, range(0, SEGMENTS, EXACT_SEGMENTS)),
     }
-
-
-def _tokens(method: object, query: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    from reelseek.encoders import minilm
-
-    encoding = method.backbone.tokenizer.encode_batch(query)[0]  # type: ignore[attr-defined]
-    return minilm.batch([encoding.ids])
 
 
 def timed(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, dict[str, float]]:
@@ -94,21 +88,20 @@ def main() -> None:
     repeats = options.parse_args().repeats
     cores = len(os.sched_getaffinity(0))
     calls, load_before = parts(), os.getloadavg()[0]
-    result: dict[str, object] = {"machine": machine(), "load": round(load_before, 1), "repeats": repeats}
-    result["idle"] = timed(calls, repeats)
+    idle = timed(calls, repeats)
     others = [multiprocessing.get_context("spawn").Process(target=keep_busy, daemon=True) for _ in range(cores)]
     for other in others:
         other.start()
     time.sleep(5)
-    result["busy"] = timed(calls, repeats)
+    busy = timed(calls, repeats)
     for other in others:
         other.terminate()
-    write_json(RESULT, result)
+    about = {"machine": machine(), "load": round(load_before, 1), "repeats": repeats}
+    write_json(RESULT, {**about, "idle": idle, "busy": busy})
+    print(f"{'medians (and the slowest), ms':<34}{'idle':>18}{'busy':>20}")
     for name in calls:
-        row = [
-            f"{result[state][name]['p50_ms']:>8} ({result[state][name]['slowest_ms']})" for state in ("idle", "busy")
-        ]  # type: ignore[index]
-        print(f"{name:<34} idle, ms {row[0]:<20} busy {row[1]}")
+        one, other = (f"{row[name]['p50_ms']} ({row[name]['slowest_ms']})" for row in (idle, busy))
+        print(f"{name:<34}{one:>18}{other:>20}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reelseek.rank.compare import bootstrap_interval, paired_difference
+from reelseek.rank.compare import agreement, bootstrap_interval, paired_difference
 from reelseek.rank.metrics import METRICS
 
 
@@ -148,3 +148,20 @@ def test_smallest_detectable_is_shown_in_four_of_five_repetitions():
 def test_what_cannot_be_compared_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p_value", "state"),
+    [
+        (0.1, 2.0, 0.01, "seen"),
+        (-2.0, -0.1, 0.01, "seen"),
+        (0.0, 2.0, 0.01, "open"),
+        (-2.0, 0.0, 0.2, "unseen"),
+        (0.1, 2.0, 0.05, "open"),
+        (None, None, 0.01, "seen"),
+        (-1.0, 1.0, None, "unseen"),
+        (None, 1.0, None, "open"),
+    ],
+)
+def test_a_difference_is_seen_where_all_that_is_recorded_shows_it(low, high, p_value, state):
+    assert agreement(low, high, p_value) == state

@@ -221,29 +221,24 @@ def test_dual_softmax_takes_known_positives_out_too() -> None:
     assert torch.isfinite(found)
 
 
+SIX_TEXTS = Pairs(
+    name="x",
+    texts=tuple("abcdef"),
+    text_ids=tuple("abcdef"),
+    video_of_T=np.array([0, 0, 1, 2, 2, 3]),
+    video_ids=tuple("wxyz"),
+    paths=tuple(Path(name) for name in "wxyz"),
+)
+
+
 def test_batch_relevance_is_that_of_the_split() -> None:
-    pairs = Pairs(
-        name="x",
-        texts=tuple("abcdef"),
-        text_ids=tuple("abcdef"),
-        video_of_T=np.array([0, 0, 1, 2, 2, 3]),
-        video_ids=tuple("wxyz"),
-        paths=tuple(Path(name) for name in "wxyz"),
-        extra_relevance=((0, 3), (5, 0)),
-    )
+    pairs = replace(SIX_TEXTS, extra_relevance=((0, 3), (5, 0)))
     rows = np.array([5, 1, 0, 4])
     expected = pairs.relevance_TV(corrected=True)[rows][:, pairs.video_of_T[rows]]
     assert np.array_equal(batch_relevance(pairs, rows).numpy(), expected)
 
 
 def test_rivals_of_a_text_come_from_all_its_contrasts() -> None:
-    pairs = Pairs(
-        name="x",
-        texts=tuple("abcdef"),
-        text_ids=tuple("abcdef"),
-        video_of_T=np.array([0, 0, 1, 2, 2, 3]),
-        video_ids=tuple("wxyz"),
-        paths=tuple(Path(name) for name in "wxyz"),
-        contrasts={"swap": ((0, 0, 2), (4, 2, 0), (3, 2, 0)), "colour": ((0, 0, 1), (2, 1, 0), (1, 0, 3))},
-    )
+    contrasts = {"swap": ((0, 0, 2), (4, 2, 0), (3, 2, 0)), "colour": ((0, 0, 1), (2, 1, 0), (1, 0, 3))}
+    pairs = replace(SIX_TEXTS, contrasts=contrasts)
     assert rivals_of(pairs) == {0: (2, 3, 4), 1: (), 2: (0, 1), 3: (0, 1), 4: (0, 1)}

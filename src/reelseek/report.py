@@ -43,6 +43,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from reelseek.rank.compare import agreement
 from reelseek.report_schema import read_results
 
 Record = dict[str, Any]
@@ -221,28 +222,24 @@ def _verdict(comparison: Record) -> Record:
     """
     low, high, p_value = comparison["low"], comparison["high"], comparison["p_value"]
     unit = "ranks" if comparison["metric"] in _LOWER_IS_BETTER else "points"
-    agreeing = []
-    if low is not None and high is not None:
-        agreeing.append(low > 0 or high < 0)
-    if p_value is not None:
-        agreeing.append(p_value < 0.05)
+    state = agreement(low, high, p_value)
     # 0 stands where every query came out alike: that says nothing of what could have been seen
     detectable = comparison["smallest_detectable"] or None
     could = (
         f"could have seen {_decimals(detectable, 2)} {unit}" if detectable is not None else "its power is not recorded"
     )
-    if comparison["difference"] is None or not agreeing:
+    if comparison["difference"] is None or (p_value is None and (low is None or high is None)):
         state, words = "open", "not tested"
-    elif all(agreeing):
+    elif state == "seen":
         a_is_better = (comparison["difference"] > 0) != (comparison["metric"] in _LOWER_IS_BETTER)
         better, worse = (comparison["a"], comparison["b"]) if a_is_better else (comparison["b"], comparison["a"])
-        state, words = "seen", f"{better} is better than {worse}"
-    elif any(agreeing):
-        state, words = "open", f"undecided: the interval and the test disagree; {could}"
+        words = f"{better} is better than {worse}"
+    elif state == "open":
+        words = f"undecided: the interval and the test disagree; {could}"
     elif comparison["difference"] == comparison["smallest_detectable"] == 0:
-        state, words = "unseen", "no query is decided differently"
+        words = "no query is decided differently"
     else:
-        state, words = "unseen", f"no difference seen; {could}"
+        words = f"no difference seen; {could}"
     reach = max(
         (abs(value) for value in (low, high, comparison["difference"], detectable) if value is not None), default=0
     )

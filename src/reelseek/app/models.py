@@ -25,12 +25,14 @@ def load_method(name: str, device: str) -> Method:
     Raises CheckpointError for a run that is damaged or not finished, ModelError for a model that cannot be found.
     """
     from reelseek.encoders.hub import is_place
-    from reelseek.index.cards import CARD
     from reelseek.methods.saved import is_run, load, pick_device
 
     folder = Path(name)
-    if (folder / CARD).is_file():
-        raise ModelError(f"{name}: is an index, and no model. Name the run or the model that made it.")
+    if folder.is_dir():
+        from reelseek.index.cards import has_card
+
+        if has_card(folder):
+            raise ModelError(f"{name}: is an index, and no model. Name the run or the model that made it.")
     if (folder / "state.safetensors").is_file() and not is_run(folder):
         raise CheckpointError(f"{name}: its training has not finished; the same `reelseek train` command goes on.")
     if not folder.exists() and (WEIGHTS_FILE.search(name) or is_place(name)):

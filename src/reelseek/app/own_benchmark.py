@@ -83,7 +83,7 @@ def results(arguments: Namespace, config: RunConfig) -> dict[str, Any]:
 
 def _check(arguments: Namespace, config: RunConfig, names: Sequence[str]) -> None:
     for name in names:
-        if not (Path(name) / cards.CARD).is_file():
+        if not cards.has_card(Path(name)):
             raise ConfigError(f"{name}: is no index; an index is measured alone or against another index.")
     if config.data != DataConfig() or arguments.split != "test":
         raise ConfigError("an index is measured on its own videos by its marks: leave out --data and --split.")

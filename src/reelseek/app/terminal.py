@@ -13,10 +13,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from pathlib import Path
 from typing import NoReturn
 
 import jsonargparse
 
+from reelseek.errors import ConfigError
 from reelseek.records import BrokenFile
 
 Progress = Callable[[int, int], None]
@@ -77,6 +79,17 @@ def parser(command: str, description: str) -> Parser:
 
 
 KINDS = {"<class 'int'>": "a whole number", "<class 'float'>": "a number", "<class 'bool'>": "true or false"}
+
+
+def add_device(options: Parser) -> None:
+    """The option that says where a model runs."""
+    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
+
+
+def refuse_file(out: Path) -> None:
+    """Raise ConfigError where --out names a file instead of a folder to write into."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out}: it is a file, not a folder.")
 
 
 def _plain(message: str, names: Mapping[str, str]) -> str:

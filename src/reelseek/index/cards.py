@@ -131,9 +131,14 @@ def options_of(config: IndexConfig, other: IndexConfig) -> str:
     return " ".join(f"--{name} {value:g}" if isinstance(value, float) else f"--{name} {value}" for name, value in told)
 
 
+def has_card(place: Path) -> bool:
+    """Whether an index lies here, whatever else a place may be."""
+    return (place / CARD).is_file()
+
+
 def is_index(directory: Path) -> bool:
     """Whether `directory` holds an index; False for a free place. Raises NotAnIndex when something else is there."""
-    if (directory / CARD).is_file():
+    if has_card(directory):
         return True
     if directory.exists() and (not directory.is_dir() or {*os.listdir(directory)} - {LOCK, MARKS, f"{CARD}.part"}):
         raise NotAnIndex(f"{directory}: holds other things than an index. Name a new or an empty directory.")

@@ -38,6 +38,16 @@ class PairedResult(NamedTuple):
     groups: int
 
 
+def agreement(low: float | None, high: float | None, p_value: float | None) -> str:
+    """ "seen" where all that is recorded shows a difference, "open" where a part does or nothing is there, or "unseen".
+
+    An interval shows one that leaves out zero, a test one by a p below 0.05.
+    """
+    agreeing = [] if low is None or high is None else [low > 0 or high < 0]
+    agreeing += [] if p_value is None else [p_value < 0.05]
+    return "unseen" if agreeing and not any(agreeing) else "seen" if agreeing and all(agreeing) else "open"
+
+
 def bootstrap_interval(
     ranks_T: Any,
     metric: Metric,

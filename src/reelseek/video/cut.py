@@ -27,7 +27,7 @@ from av.video.stream import VideoStream
 from reelseek.errors import ExportError, UnreadableVideo
 from reelseek.video.container import open_video, read_timeline
 from reelseek.video.cursor import Cursor
-from reelseek.video.cut_sound import add_sound, find_sound, sound_packets
+from reelseek.video.cut_sound import Sound, add_sound, find_sound, sound_packets
 
 MODES = ("exact", "copy")
 """exact: copied only where that gives the span, to a frame. copy: from the key frame before the start if need be."""
@@ -200,9 +200,7 @@ def _copy(path: Path, span: _Span, shown_N: list[int], target: Path) -> Cut:
                 packet.stream = pictures
                 yield packet
 
-        voice = None if sound is None else add_sound(output, path, sound)
-        sounds = iter(()) if sound is None or voice is None else sound_packets(path, sound, voice)
-        _write(output, _lasting(packets(), lambda: end - span.key), sounds)
+        _write(output, _lasting(packets(), lambda: end - span.key), path, sound)
     kind = "none" if sound is None else "copied" if sound.copied else "encoded"
     return Cut(span.seconds(span.key), span.seconds(end), True, kind, "")
 
@@ -229,9 +227,7 @@ def _encode(path: Path, span: _Span, target: Path, why: str) -> Cut:
             packet.duration = lengths.pop(cast(int, packet.pts), packet.duration or 0)
             return packet
 
-        voice = None if sound is None else add_sound(output, path, sound)
-        sounds = iter(()) if sound is None or voice is None else sound_packets(path, sound, voice)
-        _write(output, _lasting(packets(), lambda: end - span.low), sounds)
+        _write(output, _lasting(packets(), lambda: end - span.low), path, sound)
     kind = "none" if sound is None else "copied" if sound.copied else "encoded"
     return Cut(span.seconds(span.low), span.seconds(end), False, kind, why)
 
@@ -293,7 +289,9 @@ def _lasting(packets: Iterator[Packet[VideoStream]], length: Callable[[], int]) 
         yield before
 
 
-def _write(output: OutputContainer, pictures: Iterator[Packet[Any]], sounds: Iterator[Packet[Any]]) -> None:
+def _write(output: OutputContainer, pictures: Iterator[Packet[Any]], path: Path, sound: Sound | None) -> None:
+    voice = None if sound is None else add_sound(output, path, sound)
+    sounds: Iterator[Packet[Any]] = iter(()) if sound is None or voice is None else sound_packets(path, sound, voice)
     for packet in heapq.merge(pictures, sounds, key=_decoded):
         output.mux(packet)
 

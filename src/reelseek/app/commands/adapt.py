@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reelseek.app.terminal import parser, printable, progress, table
+from reelseek.app.terminal import add_device, parser, printable, progress, table
 
 if TYPE_CHECKING:
     from reelseek.adapt.examples import Caption, Example
@@ -33,7 +33,7 @@ def parse(words: Sequence[str]) -> Namespace:
     )
     options.add_argument("--dry-run", action="store_true", help="only show what it would do")
     options.add_argument("--model", default="", help="the model that made the index, if it has moved")
-    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
+    add_device(options)
     options.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
     return options.parse_args(list(words))
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reelseek.app.commands.evaluate import show, show_comparisons
-from reelseek.app.terminal import clock, parser, progress, short, table, tell_broken
+from reelseek.app.terminal import clock, parser, progress, refuse_file, short, table, tell_broken
 from reelseek.config import RunConfig
-from reelseek.errors import ConfigError, DataError
+from reelseek.errors import DataError
 from reelseek.recipes import recipe
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ def run(arguments: Namespace) -> int:
     from reelseek.report import write_report
 
     out = Path(arguments.out)
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out}: it is a file, not a folder.")
+    refuse_file(out)
     results = results_record(f"reelseek demo --model {arguments.model}")
     zero_shot = load_method(arguments.model, "auto")  # first: a model that cannot be had should be said at once
 

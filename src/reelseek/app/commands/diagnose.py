@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from reelseek.app.models import load_method, usual_options
 from reelseek.app.settings import add_cache, parse_over, run_config, settings_parser
-from reelseek.app.terminal import progress, table, tell_broken, told_aside
+from reelseek.app.terminal import add_device, progress, refuse_file, table, tell_broken, told_aside
 from reelseek.config import RunConfig
 from reelseek.errors import ConfigError, DataError
 
@@ -53,7 +53,7 @@ def parse(words: Sequence[str]) -> Namespace:
         "--out", default="", metavar="DIR", help="where diagnostics.json and diagnostics.png go instead of RUN"
     )
     options.add_argument("--json", action="store_true", help="print what diagnostics.json holds, the tables to stderr")
-    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
+    add_device(options)
     return parse_over(options, words, "run", lambda run: usual_options(run, SECTIONS))
 
 
@@ -119,8 +119,8 @@ def _folder(arguments: Namespace) -> Path:
     from reelseek.methods.saved import is_run
 
     folder = Path(arguments.out or arguments.run)
-    if arguments.out and folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--out {folder}: it is a file, not a folder.")
+    if arguments.out:
+        refuse_file(folder)
     if not arguments.out and not is_run(folder):
         raise ConfigError(f"{arguments.run} is no run folder: name a folder for the results with --out.")
     return folder

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from reelseek.app.models import load_method, own_options, usual_options
 from reelseek.app.settings import add_cache, parse_over, run_config, settings_parser
-from reelseek.app.terminal import progress, table, tell_broken, told_aside
+from reelseek.app.terminal import add_device, progress, refuse_file, table, tell_broken, told_aside
 from reelseek.config import EvaluateConfig, RunConfig
 from reelseek.errors import ConfigError, DataError
 from reelseek.index.encodable import encodable
@@ -66,7 +66,7 @@ def parse(words: Sequence[str]) -> Namespace:
         "--out", default="", metavar="DIR", help="write results.json, report.html, metrics.csv, TREC run and qrels"
     )
     options.add_argument("--json", action="store_true", help="print what results.json holds, and the tables to stderr")
-    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
+    add_device(options)
     arguments = parse_over(options, words, "model", lambda model: usual_options(model, SECTIONS))
 
     def settings_against(model: str) -> dict[str, object]:
@@ -89,17 +89,17 @@ def _results(arguments: Namespace) -> dict[str, Any]:
     from reelseek.app.results import comparison, results_record, run_record
     from reelseek.embed import with_missing
     from reelseek.evaluation_bank import check_rescoring
-    from reelseek.index.cards import CARD
+    from reelseek.index.cards import has_card
 
     config, alone = run_config(arguments), run_config(arguments.alone)
     check_rescoring(config.evaluate)
-    if arguments.out and Path(arguments.out).exists() and not Path(arguments.out).is_dir():
-        raise ConfigError(f"--out {arguments.out}: it is a file, not a folder.")
-    if (Path(arguments.model) / CARD).is_file():
+    if arguments.out:
+        refuse_file(Path(arguments.out))
+    if has_card(Path(arguments.model)):
         from reelseek.app import own_benchmark
 
         return own_benchmark.results(arguments, config)
-    if arguments.marks or (Path(arguments.against) / CARD).is_file():
+    if arguments.marks or has_card(Path(arguments.against)):
         raise ConfigError(f"{arguments.model}: is no index; marks measure indexes, alone or one against the other.")
     names = [arguments.model, *([arguments.against] if arguments.against else [])]
     # Models first: one that cannot be had should be said before any data is read or made.
@@ -245,11 +245,15 @@ def _lacking(protocol: Mapping[str, Any]) -> str:
 
 def show_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
     """Differences in words: one that interval and test both show, or none that this many queries could show."""
+    from reelseek.rank.compare import agreement
+
     for row in comparisons:
-        agreeing = [row["low"] > 0 or row["high"] < 0, row["p_value"] < 0.05]
         power = f"; {row['smallest_detectable']:.1f} could have been" if row["smallest_detectable"] > 0 else ""
-        verdict = "" if all(agreeing) else " - undecided: the interval and the test disagree"
-        verdict = verdict if any(agreeing) else f" - no difference seen{power}"
+        verdict = {
+            "seen": "",
+            "open": " - undecided: the interval and the test disagree",
+            "unseen": f" - no difference seen{power}",
+        }[agreement(row["low"], row["high"], row["p_value"])]
         label = " (transductive)" if row["transductive"] else ""
         chance = "p < 0.001" if row["p_value"] < 0.001 else f"p = {row['p_value']:.3f}"
         print(

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reelseek.app.terminal import parser, printable, progress, short, table, tell_broken
+from reelseek.app.terminal import add_device, parser, printable, progress, short, table, tell_broken
 from reelseek.config import IndexConfig
 from reelseek.errors import ConfigError
 from reelseek.index.encodable import encodable
@@ -77,7 +77,7 @@ def parse(words: Sequence[str]) -> Namespace:
         action="store_true",
         help="then go on: take up what is added, changed, moved and removed, until Ctrl-C",
     )
-    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
+    add_device(options)
     options.add_argument("--json", action="store_true", help="print the report (or the list, or what was done) as JSON")
     return options.parse_args(list(words))
 

@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from reelseek.app.terminal import parser
+from reelseek.app.terminal import add_device, parser
 from reelseek.errors import ConfigError
 
 
@@ -24,7 +24,7 @@ def parse(words: Sequence[str]) -> Namespace:
         "--probability", action="store_true", help="how probable each answer is as a match: as good as the model"
     )
     options.add_argument("--model", default="", help="the model that made the index, if it has moved")
-    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
+    add_device(options)
     return options.parse_args(list(words))
 
 

@@ -11,7 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reelseek.app.terminal import Parser, parser, printable
+from reelseek.app.terminal import Parser, add_device, parser, printable
 from reelseek.errors import ConfigError
 from reelseek.index.encodable import encodable
 
@@ -48,7 +48,7 @@ def parse(words: Sequence[str]) -> Namespace:
         "--explain", action="store_true", help="say below each answer which frames and words carried it"
     )
     options.add_argument("--model", default="", help="the model that made the index, if it has moved")
-    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
+    add_device(options)
     options.add_argument("--json", action="store_true", help="one JSON object a line: all that is known of an answer")
     options.add_argument(
         "--out",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from reelseek.app.terminal import parser
+from reelseek.app.terminal import add_device, parser
 from reelseek.errors import ConfigError
 
 
@@ -32,7 +32,7 @@ def parse(words: Sequence[str]) -> Namespace:
     )
     options.add_argument("--model", default="", help="the model that made the index, if it has moved")
     options.add_argument("--against-model", default="", help="the model of --against, if it has moved")
-    options.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where it runs")
+    add_device(options)
     return options.parse_args(list(words))
 
 

@@ -43,13 +43,13 @@ def run(arguments: Namespace) -> int:
     """Train, save the run, and say how to evaluate it on the test split, which training never looks at."""
     if arguments.list:
         return show_recipes()
-    from reelseek.index.cards import CARD
+    from reelseek.index.cards import has_card
     from reelseek.recipes.run import train
 
     config = run_config(arguments)
     variant = "".join(f"-{word}" for word in (arguments.form, arguments.preset) if word not in ("", "clean"))
     out = Path(arguments.out or f"runs/{arguments.recipe}{variant}-{config.train.seed}")
-    if (out / CARD).is_file():
+    if has_card(out):
         raise ConfigError(f"--out {out}: it is an index. A run needs a folder of its own.")
     cache = Path(arguments.cache) if arguments.cache else None
     outcome = train(config, out, cache=cache, progress=progress, say=_say)
