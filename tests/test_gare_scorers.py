@@ -1,6 +1,10 @@
 """Prepared videos: the compiled pass and half-precision operands with exact leaders, against scoring at once."""
 
 import importlib.util
+import os
+import subprocess
+import sys
+import threading
 
 import pytest
 import torch
@@ -160,6 +164,32 @@ def test_bad_leaders() -> None:
         head_of().prepare(videos, leaders=2)(texts)
 
 
+def test_threads_side_by_side_stay_for_the_next_call() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        calls = [set(side_by_side(lambda _: threading.get_ident(), range(8))) for _ in range(20)]
+    finally:
+        torch.set_num_threads(before)
+    assert len(set.union(*calls)) <= 2
+    assert threading.get_ident() not in set.union(*calls)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_work_side_by_side_goes_on_in_a_forked_process() -> None:
+    program = (
+        "import os, signal, torch\n"
+        "from reelseek.threads import side_by_side\n"
+        "torch.set_num_threads(2)\n"
+        "assert side_by_side(abs, [1, -2, -3]) == [1, 2, 3]\n"
+        "if (child := os.fork()) == 0:\n"
+        "    signal.alarm(30)\n"
+        "    os._exit(0 if side_by_side(abs, [1, -2, -3]) == [1, 2, 3] else 1)\n"
+        "raise SystemExit(os.waitpid(child, 0)[1])\n"
+    )
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", program], timeout=100, check=False).returncode == 0
+
+
 def test_work_side_by_side_keeps_order_modes_and_threads() -> None:
     before = torch.get_num_threads()
     try:
@@ -168,6 +198,9 @@ def test_work_side_by_side_keeps_order_modes_and_threads() -> None:
             found = side_by_side(lambda n: (n, torch.is_grad_enabled(), torch.get_num_threads()), range(5))
         assert found == [(n, False, 1) for n in range(5)]
         assert torch.get_num_threads() == 2
+        torch.set_num_threads(3)
+        torch.set_num_threads(2)
+        assert side_by_side(lambda n: torch.get_num_threads(), range(5)) == [1] * 5
         assert side_by_side(lambda n: torch.is_grad_enabled(), range(2)) == [True, True]
         with torch.inference_mode():
             assert side_by_side(lambda n: torch.is_inference_mode_enabled(), range(2)) == [True, True]

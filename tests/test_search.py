@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from itertools import count
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -406,7 +406,6 @@ def test_large_scans_give_what_small_ones_give(monkeypatch, queries, threads):
     small_TN = scan(pieces, inverse_norms_N, queries_TD)
     monkeypatch.setattr(scan_index, "LARGE", 1)
     monkeypatch.setattr(scan_index, "SHARE_ROWS", 16)
-    monkeypatch.setattr(scan_index, "_LARGE_SCANS", count(1))
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
@@ -428,18 +427,43 @@ def test_large_scans_give_what_small_ones_give(monkeypatch, queries, threads):
 
 def test_every_float16_is_read_by_the_compiled_loop():
     loops = pytest.importorskip("reelseek.index.scan_loops")
-    assert loops.can_widen(), "these tests run where the instruction is there"
-    bits_N1 = np.arange(1 << 16, dtype=np.uint16)[:, None]
-    bits_N1 = bits_N1[np.isfinite(bits_N1.view(np.float16)[:, 0])]
-    ones_N, found_N = np.ones(len(bits_N1), np.float32), np.empty(len(bits_N1), np.float32)
-    loops.cosines(bits_N1, ones_N, np.ones(1, np.float32), found_N)
-    assert np.array_equal(found_N, bits_N1.view(np.float16)[:, 0].astype(np.float32))
+    halves_N1 = torch.arange(-(1 << 15), 1 << 15).to(torch.int16).view(torch.float16)[:, None]
+    found_N = torch.empty(len(halves_N1))
+    loops.cosines(halves_N1, torch.ones(len(halves_N1)), torch.ones(1), found_N)
+    assert torch.equal(found_N.isnan(), halves_N1[:, 0].isnan())
+    finite_N = ~halves_N1[:, 0].isnan()
+    assert torch.equal(found_N[finite_N], halves_N1[finite_N, 0].float())
+
+
+@pytest.mark.parametrize("width", [1, 63, 64, 65, 128, 200, 512])
+def test_the_compiled_loop_reads_whole_steps_and_the_rest(width):
+    loops = pytest.importorskip("reelseek.index.scan_loops")
+    generator = torch.Generator().manual_seed(width)
+    frames_ND = torch.randn(7, width, generator=generator).half()
+    factors_N, query_D = torch.rand(5, generator=generator), torch.randn(width, generator=generator)
+    found_N = torch.full((7,), math.nan)
+    loops.cosines(frames_ND[1:6], factors_N, query_D, found_N[1:6])
+    expected_N = (frames_ND[1:6].double() @ query_D.double()) * factors_N.double()
+    assert torch.allclose(found_N[1:6].double(), expected_N, rtol=1e-6, atol=1e-5)
+    assert found_N[[0, 6]].isnan().all(), "it wrote beyond its part"
+
+
+def test_without_the_instruction_there_is_no_compiled_loop(monkeypatch):
+    binding = pytest.importorskip("llvmlite.binding")
+    monkeypatch.setattr(binding, "get_host_cpu_features", dict)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.delitem(sys.modules, "reelseek.index.scan_loops", raising=False)
+    monkeypatch.delattr("reelseek.index.scan_loops", raising=False)
+    scan_index._loops.cache_clear()
+    try:
+        assert scan_index._loops() is None
+    finally:
+        scan_index._loops.cache_clear()
 
 
 def test_equal_vectors_score_exactly_alike_wherever_they_lie(monkeypatch):
     monkeypatch.setattr(scan_index, "LARGE", 1)
     monkeypatch.setattr(scan_index, "SHARE_ROWS", 16)
-    monkeypatch.setattr(scan_index, "_LARGE_SCANS", count(1))
     vector_1D = torch.randn(1, 512, generator=torch.Generator().manual_seed(0)).half()
     pieces = [vector_1D.expand(n, -1).contiguous() for n in (1, 40, 17)]
     inverse_norms_N = torch.cat(pieces).float().norm(dim=1).reciprocal()

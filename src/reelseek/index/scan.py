@@ -1,8 +1,8 @@
 """The coarse scan: cosines of queries with every frame vector, exact, float16 in memory and float32 in the sum.
 
 One pass over memory is what it costs, so one thread may turn and sum as fast as memory gives: the compiled loop
-(`reelseek.index.scan_loops`, where numba is installed) never writes the numbers it has turned to float32. Without it,
-and for several queries at once, blocks that stay in the processor's cache are turned first, then multiplied. Large
+(`reelseek.index.scan_loops`, where llvmlite is installed) never writes the numbers it has turned to float32. Without
+it, and for several queries at once, blocks that stay in the processor's cache are turned first, then multiplied. Large
 scans are shared by as many threads as torch has, small ones not.
 Not here: what is scanned (`reelseek.index.frames`) and what becomes of the scores (`reelseek.index.search`).
 
@@ -15,7 +15,6 @@ import importlib
 import threading
 from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,8 +30,6 @@ SHARE_ROWS = 1 << 15
 LARGE = 1 << 18
 """Numbers of frames from which threads share a scan, and the compiled loop is worth loading."""
 
-# The first large scan goes without the loop: loading it takes longer than it gains, and a command asks only once.
-_LARGE_SCANS = count()
 _SCANNING = threading.Lock()
 
 
@@ -48,15 +45,14 @@ def scan(pieces: Sequence[Tensor], inverse_norms_N: Tensor, queries_TD: Tensor) 
     queries_TD = torch.nn.functional.normalize(queries_TD.float().cpu(), dim=-1)
     scores_TN = torch.empty(len(queries_TD), len(inverse_norms_N))
     large = len(inverse_norms_N) >= LARGE
-    loops = _loops() if large and len(queries_TD) == 1 and next(_LARGE_SCANS) else None
+    loops = _loops() if large and len(queries_TD) == 1 else None
 
     def score(share: _Share) -> None:
         own = slice(share.low, share.low + len(share.frames_ND))
         if loops is None:
             _multiply(share.frames_ND, inverse_norms_N[own], queries_TD, scores_TN[:, own])
         else:
-            bits_ND = share.frames_ND.view(torch.int16).numpy().view(np.uint16)
-            loops.cosines(bits_ND, inverse_norms_N[own].numpy(), queries_TD[0].numpy(), scores_TN[0, own].numpy())
+            loops.cosines(share.frames_ND, inverse_norms_N[own], queries_TD[0], scores_TN[0, own])
 
     shares = list(_shares(pieces))
     with _SCANNING:
@@ -89,9 +85,8 @@ def _multiply(frames_ND: Tensor, inverse_norms_N: Tensor, queries_TD: Tensor, sc
 
 @cache
 def _loops() -> Any:
-    """The compiled loop, or None where numba is not installed, cannot keep what it compiled, or knows no float16."""
+    """The compiled loop, or None where llvmlite is not installed or the processor knows no float16."""
     try:
-        loops: Any = importlib.import_module("reelseek.index.scan_loops")
+        return importlib.import_module("reelseek.index.scan_loops")
     except (ImportError, RuntimeError):
         return None
-    return loops if loops.can_widen() else None

@@ -239,7 +239,10 @@ def load(index: IndexCard) -> tuple[list[IndexedFile], StoredSegments]:
         wanted = {row.content_hash for row in rows if row.status == "ok"}
         return rows, _segments(index, wanted)
 
-    return read_again(index.directory, read)
+    loaded = read_again(index.directory, read)
+    # Reading takes twice what is kept of it, and Arrow would hold on to the rest.
+    pa.default_memory_pool().release_unused()
+    return loaded
 
 
 def _segments(index: IndexCard, wanted: Collection[str]) -> StoredSegments:
