@@ -451,6 +451,12 @@ def test_the_command_from_list_to_page(
         assert status(plan._replace(seeds=2)).failed == {}
         assert not (tmp_path / "out" / Run("mean", 1).folder).exists()
     assert "incomplete: 2 runs missing" in (tmp_path / "out" / "study.html").read_text(encoding="utf-8")
+    alone = command(*words, "--arms", "GARE")
+    assert "1 arms x 1 seeds = 1 runs" in alone.out
+    assert "1 of 1 runs are there" in alone.out, "a run of the whole study counts"
+    rows = (tmp_path / "out" / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 1 + 3
+    assert "--arms GARE --out" in json.loads((tmp_path / "out" / "results.json").read_text())["command"]
     more = command(*words, "--seeds", 2, "--budget", 1e-9)
     assert "2 of 4 runs are missing" in more.out
     assert "incomplete: 2 runs missing" in (tmp_path / "out" / "study.html").read_text(encoding="utf-8")
@@ -459,6 +465,7 @@ def test_the_command_from_list_to_page(
 def test_the_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     assert "Did you mean increment" in refused(2, "study", "incremnt")
     assert "name a study" in refused(2, "study")
+    assert "has no arm 'GARE, slow'" in refused(2, "study", "increment", "--arms", "GARE", "GARE, slow")
     assert "--jobs must be at least 1" in refused(2, "study", "increment", "--jobs", 0)
     assert "--seeds must be at least 1" in refused(2, "study", "increment", "--seeds", 0)
     assert "--budget must be at least 0" in refused(2, "study", "increment", "--budget", -1)

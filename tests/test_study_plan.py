@@ -26,7 +26,18 @@ from reelseek.records import Texts, Videos
 from reelseek.study import benchmarks, scoring
 from reelseek.study.benchmarks import BENCHMARKS, galleries, make, place
 from reelseek.study.measures import MEASURES
-from reelseek.study.plan import Mode, Run, Study, arm_config, check, mode_config, runs_of, scored, with_settings
+from reelseek.study.plan import (
+    Mode,
+    Run,
+    Study,
+    arm_config,
+    check,
+    mode_config,
+    runs_of,
+    scored,
+    with_arms,
+    with_settings,
+)
 from reelseek.study.run import _changed
 from reelseek.study.scoring import first_by_lot, first_captions, gallery_of, tables_of
 from reelseek.study.studies import STUDIES
@@ -101,6 +112,34 @@ def test_seeds_come_in_whole_rounds() -> None:
     assert runs_of(study, 2) == [Run("a", 0), Run("b", 0), Run("a", 1), Run("b", 1)]
     assert scored("a") == ("a", "plain")
     assert scored("a | dual softmax, bank") == ("a", "dual softmax, bank")
+
+
+def test_some_arms_leave_what_they_hold_whole() -> None:
+    study = Study(
+        name="few",
+        question="?",
+        benchmark="motions",
+        arms={"a": {}, "b": {"sample.frames": 2}, "c": {}, "d": {}},
+        comparisons=(("a", "b"), ("a | m", "c"), ("a", "f"), ("f", "g | m"), ("a", "a | m")),
+        families={"f": ("b", "c"), "g": ("c", "d")},
+        modes={"m": Mode()},
+        lines={"one": ((1.0, "a"), (2.0, "d")), "none": ((1.0, "d"),), "family": ((1.0, "f"), (2.0, "g"))},
+    )
+    some = with_arms(study, ["c", "a"])
+    check(some)
+    assert list(some.arms) == ["a", "c"]
+    assert some.comparisons == (("a | m", "c"), ("a", "a | m"))
+    assert some.families == {}
+    assert some.lines == {"one": ((1.0, "a"),)}
+    family = with_arms(study, ["f", "a", "a"])
+    check(family)
+    assert family.arms == {"a": {}, "b": {"sample.frames": 2}, "c": {}}
+    assert family.families == {"f": ("b", "c")}
+    assert family.comparisons == (("a", "b"), ("a | m", "c"), ("a", "f"), ("a", "a | m"))
+    assert family.lines == {"one": ((1.0, "a"),), "family": ((1.0, "f"),)}
+    assert with_arms(study, list(study.arms)) == study
+    with pytest.raises(ConfigError, match=r"study few has no arm .e.\. Its arms: a; b; c; d\."):
+        with_arms(study, ["a", "e"])
 
 
 @pytest.mark.parametrize(

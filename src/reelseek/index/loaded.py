@@ -136,7 +136,7 @@ def gather(loaded: Loaded, picks_P: np.ndarray, device: torch.device) -> Videos:
     mask_PF = torch.from_numpy(steps_F < count_P[:, None])
     rows_PF = np.minimum(first_P[:, None] + steps_F, (first_P + count_P - 1)[:, None])
     frames_PFD = loaded.frames_ND[torch.from_numpy(rows_PF)].float()
-    return Videos(frames_VFD=(frames_PFD * mask_PF[..., None]).to(device), mask_VF=mask_PF.to(device))
+    return Videos(frames_VFD=frames_PFD.mul_(mask_PF[..., None]).to(device), mask_VF=mask_PF.to(device))
 
 
 def video_of(loaded: Loaded, path: str) -> int:

@@ -30,7 +30,7 @@ from reelseek.threads import one_thread, side_by_side
 
 COARSE = 1024
 """Segments that the method scores itself: of 100,000 they hold nine in ten of GARE's own ten best (`two_stages.py`)."""
-EXACT_SEGMENTS = 256
+EXACT_SEGMENTS = 128
 """Segments that one thread scores exactly at a time: bounds memory when `coarse` is large."""
 QUERY_BLOCK = 16
 """Queries scanned at a time: bounds memory at 64 bytes a stored frame."""

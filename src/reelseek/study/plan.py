@@ -6,7 +6,7 @@ Not here: the studies themselves (`reelseek.study.studies`), running them (`reel
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
@@ -101,6 +101,31 @@ def runs_of(study: Study, seeds: int) -> list[Run]:
 def benchmark_of(study: Study, arm: str) -> str:
     """The benchmark that an arm is trained and tested on."""
     return str(study.arms[arm].get("benchmark", study.benchmark))
+
+
+def with_arms(study: Study, names: Sequence[str]) -> Study:
+    """The study with these of its arms alone, and with the comparisons, families and points that they leave whole.
+
+    A family names its arms. Raises ConfigError for a name that the study does not have.
+    """
+    wanted: set[str] = set()
+    for name in names:
+        if name not in study.arms and name not in study.families:
+            raise ConfigError(f"study {study.name} has no arm {name!r}. Its arms: {'; '.join(study.arms)}.")
+        wanted.update(study.families.get(name, (name,)))
+    families = {family: arms for family, arms in study.families.items() if wanted.issuperset(arms)}
+
+    def whole(name: str) -> bool:
+        return scored(name)[0] in wanted | set(families)
+
+    lines = {line: tuple(point for point in points if whole(point[1])) for line, points in study.lines.items()}
+    return replace(
+        study,
+        arms={arm: settings for arm, settings in study.arms.items() if arm in wanted},
+        families=families,
+        comparisons=tuple(pair for pair in study.comparisons if all(map(whole, pair))),
+        lines={line: points for line, points in lines.items() if points},
+    )
 
 
 def modes_of(study: Study) -> dict[str, Mode]:
