@@ -377,6 +377,11 @@ def test_marks_measure_indexes_alone(index: Path) -> None:
     assert "is no index" in refused(2, "evaluate", "offline", "--against", index)
 
 
+def test_an_index_in_the_working_directory_is_nobody_s_comparison(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(index)
+    assert "absent" in refused(1, "evaluate", "offline", "--data.name", "folder", "--data", "absent")
+
+
 def test_the_offline_model_and_a_trained_run_can_be_taught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = cli_world.build(tmp_path)
     monkeypatch.setattr(Outcome, "helps", property(lambda self: True))

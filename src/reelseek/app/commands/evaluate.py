@@ -99,7 +99,7 @@ def _results(arguments: Namespace) -> dict[str, Any]:
         from reelseek.app import own_benchmark
 
         return own_benchmark.results(arguments, config)
-    if arguments.marks or has_card(Path(arguments.against)):
+    if arguments.marks or (arguments.against and has_card(Path(arguments.against))):
         raise ConfigError(f"{arguments.model}: is no index; marks measure indexes, alone or one against the other.")
     names = [arguments.model, *([arguments.against] if arguments.against else [])]
     # Models first: one that cannot be had should be said before any data is read or made.
