@@ -27,7 +27,7 @@ SCAN_ROWS = 2048
 """Frames turned to float32 at a time: a block that stays in the processor's cache (1024 to 4096 are as fast)."""
 SHARE_ROWS = 1 << 15
 """Frames that a thread takes at a time."""
-LARGE = 1 << 18
+LARGE = 1 << 16
 """Numbers of frames from which threads share a scan, and the compiled loop is worth loading."""
 
 _SCANNING = threading.Lock()
