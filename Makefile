@@ -1,4 +1,4 @@
-# make demo   the whole tour: index real clips, search them, train and compare two methods, write report.html
+# make demo   the whole tour: index real clips, search them, train and compare methods, write report.html
 # make test   ruff, mypy and pytest
 # make soak   the long checks: kill loops, fuzzing
 # Variables: MODEL (a CLIP or SigLIP name or folder; default: the offline encoders), VIDEOS (a folder of your own),

@@ -16,19 +16,19 @@ GOES_ON = ("demo", "embed", "index", "study", "train")
 """Commands that, given again, go on where they were stopped."""
 
 COMMANDS: dict[str, str] = {
-    "demo": "index real clips, search them, train and compare two methods, write a report",
+    "demo": "index real clips, search them, train and compare methods, write a report",
     "embed": "run videos and captions of a benchmark through the frozen towers once, into a cache",
-    "index": "make or update the index of folders of videos; list, remove, compact",
-    "search": "find videos and moments by text",
+    "index": "make or update the index of folders of videos; list, remove, compact, switch, rollback",
+    "search": "find videos and moments by text, a picture or a clip",
     "mark": "say of an answer of a search whether it is right; list what was said",
     "adapt": "learn from marks and captions, and switch only if held-out queries say that it helps",
     "mcp": "answer an assistant that speaks the Model Context Protocol",
-    "serve": "open the search page on this machine",
+    "serve": "serve the search page, and its HTTP interface, on this machine",
     "train": "train a method by recipe, for instance gare-msrvtt",
     "evaluate": "score a trained run or a zero-shot model on a test split, or an index by its marks; compare two",
     "study": "run a grid of trainings over seeds, and write one page with intervals and plots",
     "diagnose": "measure a run's space: gradient conflict, modality gap, increments, with a picture",
-    "convert": "turn CLIP weights of any known layout into a folder that every command reads",
+    "convert": "turn weights of CLIP, CLIP4Clip or GARE into a folder that every command reads",
     "report": "make a page of results.json",
     "doctor": "say what this machine and installation can do, and what is missing",
 }

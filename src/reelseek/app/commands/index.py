@@ -49,7 +49,11 @@ def parse(words: Sequence[str]) -> Namespace:
         help="folders or files (or one of: list, remove PATH..., compact, switch, rollback)",
     )
     options.add_argument("--index", required=True, metavar="DIR", help="where the index is or shall be")
-    options.add_argument("--model", default="", help="offline, a CLIP or SigLIP name or folder, or a run of `train`")
+    options.add_argument(
+        "--model",
+        default="",
+        help="offline, a CLIP or SigLIP name or folder, a run of `train`, or a weights file (new indexes: offline)",
+    )
     options.add_argument("--fps", type=float, default=None, help="frames looked at a second (new indexes: 1)")
     options.add_argument("--segment-frames", type=int, default=None, help="frames of a segment (new indexes: 12)")
     options.add_argument(

@@ -24,7 +24,10 @@ DIVERSE = 0.5
 
 def parse(words: Sequence[str]) -> Namespace:
     """[TEXT] --index DIR [-k 10], what else to look for, which files may answer, how answers are told."""
-    options = parser("search", "Find videos by text: one answer a video with the span that matches best, or --moments.")
+    options = parser(
+        "search",
+        "Find videos by text, a picture or a clip: one answer a video with the span that matches best, or --moments.",
+    )
     options.add_argument("query", nargs="*", metavar="TEXT", help="what to look for")
     options.add_argument("--index", required=True, metavar="DIR", help="an index made by `reelseek index`")
     options.add_argument("-k", type=int, default=10, help="how many answers")

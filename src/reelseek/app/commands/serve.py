@@ -15,7 +15,9 @@ from reelseek.errors import ConfigError
 def parse(words: Sequence[str]) -> Namespace:
     """--index DIR [--against DIR] [--host 127.0.0.1] [--port 8765] [--token T] [--metadata FILE] [--probability]."""
     options = parser(
-        "serve", "Open the search page. It answers this machine only, unless --host and --token say otherwise."
+        "serve",
+        "Serve the search page and its HTTP interface. It answers this machine only, unless --host and --token say "
+        "otherwise.",
     )
     options.add_argument("--index", required=True, metavar="DIR", help="an index made by `reelseek index`")
     options.add_argument("--host", default="127.0.0.1", help="another address needs a token")
