@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -13,10 +14,14 @@ import pytest
 import reelseek
 from cli_world import run
 from reelseek.app.cli import COMMANDS
+from reelseek.app.commands.index import VERBS
 from reelseek.app.settings import SECTIONS
 from reelseek.data import DATASETS
 from reelseek.methods import METHODS
+from reelseek.recipes import RECIPES
 from reelseek.recipes.parts import BENCHMARK_PARTS, METHOD_PARTS
+from reelseek.study.plan import SHORT, Study
+from reelseek.study.studies import STUDIES
 from test_layers import ALLOWED, FREE
 
 ROOT = Path(__file__).parent.parent
@@ -107,6 +112,44 @@ def test_commands_and_options_inside_sentences_exist() -> None:
 def test_every_option_of_a_command_is_named(command: str) -> None:
     options = {name for name in options_of(command) if "." not in name} - {"--help"}
     assert not {name for name in options if not named(name)}
+
+
+def test_the_list_of_commands_names_every_verb_of_an_index() -> None:
+    assert {verb for verb in VERBS if not re.search(rf"\b{verb}\b", COMMANDS["index"])} == set()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+def test_the_python_that_is_needed_is_told(page: str) -> None:
+    needed = tomllib.loads(text_of(ROOT / "pyproject.toml"))["project"]["requires-python"]
+    assert f"Python {needed.removeprefix('>=')} or later" in text_of(ROOT / page)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "diagnose"])
+def test_the_sections_that_a_command_takes_are_told(command: str) -> None:
+    taken = {option[2:].partition(".")[0] for option in options_of(command) if "." in option}
+    *most, last = [f"`{section}`" for section in SECTIONS if section in taken]
+    told = f"`{command}` takes the sections {', '.join(most)} and {last}"
+    assert told in " ".join(text_of(ROOT / "docs" / "settings.md").split())
+
+
+def test_rates_and_temperatures_over_frozen_towers_are_told() -> None:
+    page = " ".join(text_of(ROOT / "docs" / "train.md").split())
+    frozen = [config for make in RECIPES.values() if (config := make()).train.backbone_learning_rate == 0]
+    assert {config.train.learning_rate for config in frozen} == {1e-3}
+    assert "(over frozen offline towers 1e-3)" in page
+    assert {config.method.frame_temperature for config in frozen if "gare" in config.method.name} == {10}
+    assert "a frame temperature of 10 instead of 3" in page
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=lambda study: study.name)
+def test_what_a_study_has_of_its_own_is_told(study: Study) -> None:
+    page = " ".join(text_of(ROOT / "docs" / "studies.md").split())
+    epochs = {settings.get("train.epochs", SHORT["train.epochs"]) for settings in study.arms.values()}
+    assert {count for count in epochs - {10} if f"`{study.name}` takes {count} epochs" not in page} == set()
+    assert f"the study's own, which is {study.seeds}," in page
+    longer = re.search(r"two hours, of (.*?) three", page)
+    assert longer is not None
+    assert study.minutes == (180 if f"`{study.name}`" in longer[1] else 120)
 
 
 def test_settings_in_sentences_exist() -> None:
