@@ -69,6 +69,11 @@ def test_every_export_is_named(name: str) -> None:
     assert named(f"reelseek.{name}") or named(name)
 
 
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_a_page_leads_to_every_example(example: Path) -> None:
+    assert f"(../examples/{example.name})" in everything()
+
+
 def commands_in(text: str) -> list[str]:
     """Command lines after a `$`, cut where a shell cuts them; a trailing backslash joins lines."""
     found = []
