@@ -17,6 +17,8 @@ from reelseek.app.cli import COMMANDS
 from reelseek.app.commands.index import VERBS
 from reelseek.app.settings import SECTIONS
 from reelseek.data import DATASETS
+from reelseek.index.frames import MAPPED_FRAMES
+from reelseek.index.scan import LARGE
 from reelseek.methods import METHODS
 from reelseek.recipes import RECIPES
 from reelseek.recipes.parts import BENCHMARK_PARTS, METHOD_PARTS
@@ -155,6 +157,12 @@ def test_what_a_study_has_of_its_own_is_told(study: Study) -> None:
     longer = re.search(r"two hours, of (.*?) three", page)
     assert longer is not None
     assert study.minutes == (180 if f"`{study.name}`" in longer[1] else 120)
+
+
+def test_the_sizes_from_which_an_index_is_mapped_and_scanned_in_one_pass_are_told() -> None:
+    page = " ".join(text_of(ROOT / "docs" / "searching.md").split())
+    assert f"From {MAPPED_FRAMES:,} frames in a data file on" in page
+    assert f"scans {LARGE:,} frames and more in one compiled pass" in page
 
 
 def test_settings_in_sentences_exist() -> None:
