@@ -32,7 +32,7 @@ def films(made: Path) -> Path:
 
 def test_marking_listing_and_taking_back(films: Path) -> None:
     index = films / "index"
-    assert run("mark", "--index", index, "--list").out.startswith(f"{index}: 0 marks, 0 queries\n")
+    assert run("mark", "--index", index, "--list").out.startswith(f"{index}: marks 0, queries 0\n")
     said = run("mark", "--index", index, " something red ", films / "red.avi", "--good")
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith("right: 'something red', ")
@@ -41,7 +41,7 @@ def test_marking_listing_and_taking_back(films: Path) -> None:
     assert (whole.query, whole.start, whole.end, whole.peak, whole.good) == ("something red", 0.0, 1.5, 0.0, True)
     assert (moment.start, moment.end, moment.peak, moment.good) == (1.2, 1.2, 1.2, False)
     listed = run("mark", "--index", index, "--list").out
-    assert listed.startswith(f"{index}: 2 marks, 1 queries\n")
+    assert listed.startswith(f"{index}: marks 2, queries 1\n")
     assert [line.split()[0] for line in listed.splitlines()[-2:]] == ["right", "wrong"]
     rows = [json.loads(line) for line in run("mark", "--index", index, "--list", "--json").out.splitlines()]
     assert [(Path(row["path"]).name, row["good"], row["in_library"]) for row in rows] == [

@@ -470,6 +470,7 @@ def test_the_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     assert "--seeds must be at least 1" in refused(2, "study", "increment", "--seeds", 0)
     assert "--budget must be at least 0" in refused(2, "study", "increment", "--budget", -1)
     assert "name the folder of exercises with --data" in refused(2, "study", "increment-exercises")
+    assert "the folder of your videos and captions with --data" in refused(2, "study", "increment-folder")
     assert "nowhere" in refused(1, "study", "increment-folder", "--data", tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="Known"):
         studies.study_named("zzz")

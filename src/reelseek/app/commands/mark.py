@@ -128,5 +128,5 @@ def _list(directory: Path, *, as_json: bool) -> int:
         for mark, held in zip(marks, now, strict=True)
     ]
     queries = len({folded(mark.query) for mark in marks})
-    table(f"{directory}: {len(marks)} marks, {queries} queries", ["", "query", "at", "path"], rows, right=[2])
+    table(f"{directory}: marks {len(marks)}, queries {queries}", ["", "query", "at", "path"], rows, right=[2])
     return 0

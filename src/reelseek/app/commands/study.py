@@ -94,7 +94,8 @@ def _plan(study: Study, arguments: Namespace) -> Plan:
     data = {name: place(name, arguments.data) for name in dict.fromkeys(benchmark_of(study, arm) for arm in study.arms)}
     for name, settings in data.items():
         if not settings.root:
-            raise ConfigError(f"{study.name} reads a data set that is not made: name the folder of {name} with --data.")
+            what = "your videos and captions" if name == "folder" else name
+            raise ConfigError(f"{study.name} reads a data set that is not made: name the folder of {what} with --data.")
         if arguments.budget != 0:
             with progress(f"making {name}") as tell:
                 make(name, settings, tell)
