@@ -100,7 +100,8 @@ def make_plan(
     kept = [row for row in known if row.path not in leaving]
     touched = sum(row.path in rows and rows[row.path].content_hash == row.content_hash for row in ready)
     adopted = sum(row.content_hash not in named for row in ready)
-    here = {row.content_hash for row in kept + ready}
+    # of broken files whose hash was not taken none says where another one is
+    here = {row.content_hash for row in kept + ready} - {""}
     return Plan(
         kept=kept,
         ready=ready,
