@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +218,29 @@ def test_a_damaged_file_is_made_again(index, damage):
     assert method.banks == 1
     searched(index, method)
     assert method.banks == 1, "the new file is sound"
+
+
+def test_whatever_a_fit_follows_from_makes_another(index, monkeypatch):
+    _, segments = store.load(index)
+    contents, counts = list(segments.content_S), segments.count_S
+    longer = counts.copy()
+    longer[0] += 1
+    others = [
+        (replace(index, created="later"), segments),
+        (replace(index, model={**index.model, "id": "another"}), segments),
+        (index, segments._replace(content_S=["another", *contents[1:]])),
+        (index, segments._replace(count_S=longer)),
+    ]
+    told = {calibration._fingerprint(card, rows) for card, rows in [(index, segments), *others]}
+    for name, value in (
+        ("VERSION", calibration.VERSION + 1),
+        ("CELLS", 100),
+        ("background_queries", lambda: background_queries()[1:]),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(calibration, name, value)
+            told.add(calibration._fingerprint(index, segments))
+    assert len(told) == 8
 
 
 def test_a_fit_that_cannot_be_written_is_used_all_the_same(index):

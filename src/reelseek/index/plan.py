@@ -83,7 +83,7 @@ def make_plan(
         _check_still_there(place, gone, found)
     leaving = gone | {row.path for row in fresh}
     # Only a file as long as another can have its content; the others are read once, by whoever embeds them.
-    sizes = Counter(row.size for row in fresh) + Counter({entry.size: 2 for entry in stored.values()})
+    sizes = Counter([*(row.size for row in fresh), *(entry.size for entry in stored.values())])
     ready: list[IndexedFile] = []
     groups: dict[str, list[IndexedFile]] = {}
     for row in fresh:
