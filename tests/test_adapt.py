@@ -20,7 +20,7 @@ from reelseek.errors import DataError
 from reelseek.index import cards
 from reelseek.index import judged as judging_marks
 from reelseek.index.cards import MARKS
-from reelseek.index.judged import JudgedQuery, alike, judged, relevance, video_scores
+from reelseek.index.judged import JudgedQuery, alike, encode_in_parts, judged, relevance, video_scores
 from reelseek.index.loaded import gather
 from reelseek.index.marks import Mark, folded, read_marks
 from reelseek.index.search import Searcher
@@ -76,6 +76,24 @@ def test_marks_become_queries() -> None:
     right_TV, wrong_TV = relevance(found.queries, ["c", "b", "a"])
     assert right_TV.tolist() == [[False, False, True]]
     assert wrong_TV.tolist() == [[False, True, False]]
+    assert [side_TV.tolist() for side_TV in relevance(found.queries, ["c"])] == [[[False]], [[False]]]
+
+
+def test_texts_encoded_in_parts_may_be_used_in_training() -> None:
+    for count in (1, 40):
+        asked: list[int] = []
+
+        def encode(texts: list[str], asked: list[int] = asked) -> Texts:
+            asked.append(len(texts))
+            return Texts(
+                torch.ones(len(texts), 3), torch.ones(len(texts), len(texts[0]), 3), torch.ones(len(texts), 1) > 0
+            )
+
+        texts = encode_in_parts(encode, ["red"] * count)
+        assert asked == ([1] if count == 1 else [32, 8])
+        assert len(texts.pooled_TD) == count
+        for tensor in texts[:3]:
+            assert not tensor.is_inference()
 
 
 def test_queries_with_the_same_right_videos_are_alike() -> None:
