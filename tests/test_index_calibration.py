@@ -316,6 +316,17 @@ def test_the_index_object_fits_when_asked_and_again_after_an_update(tmp_path):
     assert method.banks == 2
 
 
+def test_the_segments_of_a_video_may_be_stored_anywhere(monkeypatch):
+    monkeypatch.setattr(calibration, "BLOCK", 3)
+    queries, rank_S = background_queries(), np.array([2, 0, 1, 2, 0, 1, 2, 3])
+    scores_BS = np.random.default_rng(0).normal(size=(len(queries), len(rank_S)))
+    rows = {query: row for row, query in enumerate(queries)}
+    found = calibration._fit(lambda some, picks_P: scores_BS[[rows[query] for query in some]][:, picks_P], rank_S)
+    wanted = calibrate.fit(np.stack([scores_BS[:, rank_S == video].max(axis=1) for video in range(4)], axis=1))
+    assert found.mean_V == pytest.approx(wanted.mean_V, abs=1e-6)
+    assert (found.middle, found.spread) == pytest.approx((wanted.middle, wanted.spread), abs=1e-6)
+
+
 def test_large_indexes_are_fitted_to_fewer_queries_of_every_subject(index, monkeypatch):
     monkeypatch.setattr(calibration, "CELLS", 100)
     asked: list[list[str]] = []
