@@ -18,8 +18,9 @@ from reelseek.adapt.learn import LEARNING_RATE, Setting, by_video, found_right, 
 from reelseek.adapt.outcome import Outcome, teach
 from reelseek.errors import DataError
 from reelseek.index import cards
+from reelseek.index import judged as judging_marks
 from reelseek.index.cards import MARKS
-from reelseek.index.judged import JudgedQuery, alike, judged, relevance, video_scores
+from reelseek.index.judged import JudgedQuery, alike, encode_in_parts, judged, relevance, video_scores
 from reelseek.index.loaded import gather
 from reelseek.index.marks import Mark, folded, read_marks
 from reelseek.index.search import Searcher
@@ -27,6 +28,7 @@ from reelseek.index.store import list_files
 from reelseek.losses.contrastive import judged_info_nce
 from reelseek.methods.text_head import TextHead
 from reelseek.rank.compare import PairedResult
+from reelseek.records import Texts
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,24 @@ def test_marks_become_queries() -> None:
     right_TV, wrong_TV = relevance(found.queries, ["c", "b", "a"])
     assert right_TV.tolist() == [[False, False, True]]
     assert wrong_TV.tolist() == [[False, True, False]]
+    assert [side_TV.tolist() for side_TV in relevance(found.queries, ["c"])] == [[[False]], [[False]]]
+
+
+def test_texts_encoded_in_parts_may_be_used_in_training() -> None:
+    for count in (1, 40):
+        asked: list[int] = []
+
+        def encode(texts: list[str], asked: list[int] = asked) -> Texts:
+            asked.append(len(texts))
+            return Texts(
+                torch.ones(len(texts), 3), torch.ones(len(texts), len(texts[0]), 3), torch.ones(len(texts), 1) > 0
+            )
+
+        texts = encode_in_parts(encode, ["red"] * count)
+        assert asked == ([1] if count == 1 else [32, 8])
+        assert len(texts.pooled_TD) == count
+        for tensor in texts[:3]:
+            assert not tensor.is_inference()
 
 
 def test_queries_with_the_same_right_videos_are_alike() -> None:
@@ -100,6 +120,22 @@ def test_a_video_scores_its_best_segment(index: Path) -> None:
             assert found[t, video] == pytest.approx(max(scores), abs=1e-6)
     best = searcher.search(query_of(colours()[0]), 1)[0]
     assert best.score == pytest.approx(float(found[0].max()), abs=1e-6)
+
+
+def test_videos_stored_in_any_order_and_some_texts_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging_marks, "SCORES_AT_ONCE", 14)  # two texts with six segments
+    video_S = np.array([2, 0, 1, 2, 0, 2])
+    scores_TS = np.random.default_rng(0).normal(size=(5, 6))
+    asked: list[int] = []
+
+    def score_many(loaded: object, texts: Texts, picks_P: np.ndarray) -> np.ndarray:
+        asked.append(len(texts.pooled_TD))
+        return scores_TS[texts.pooled_TD[:, 0].long().numpy()][:, picks_P]
+
+    texts = Texts(torch.arange(5.0)[:, None])
+    found = video_scores(SimpleNamespace(score_many=score_many), SimpleNamespace(video_S=video_S), texts)  # type: ignore[arg-type]
+    assert asked == [2, 2, 1]
+    assert found.tolist() == [[max(row[video_S == video]) for video in range(3)] for row in scores_TS]
 
 
 def test_sides_are_by_group_and_stay_as_others_come() -> None:

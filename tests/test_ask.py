@@ -7,6 +7,7 @@ import math
 import os
 import statistics
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from reelseek.config import IndexConfig
 from reelseek.errors import ConfigError, DataError, UnreadableVideo
 from reelseek.index import cards, evidence
 from reelseek.index.ask import ask
-from reelseek.index.evidence import standardised
+from reelseek.index.evidence import Evidence, asked_parts, standardised
 from reelseek.index.filters import Filters, parse_condition, read_metadata
 from reelseek.index.moments import best_pair
 from reelseek.index.pictures import picture_vector
@@ -148,9 +149,9 @@ def test_combined_scores_equal_the_loops(searcher, image, kind):
         )
 
 
-@pytest.mark.parametrize("without", [(), ("white",)])
-def test_ordered_pairs_equal_the_loops(searcher, image, without):
-    query = Query("red", image=image, then="green", without=without)
+@pytest.mark.parametrize(("but", "without"), [("", ()), ("", ("white",)), ("a tree", ())])
+def test_ordered_pairs_equal_the_loops(searcher, image, but, without):
+    query = Query("red", image=image, but=but, then="green", without=without)
     segments, frames = by_loops(searcher, query)
     best: dict[int, tuple[float, float, float, float]] = {}
     for video in range(COUNT):
@@ -243,10 +244,55 @@ def test_a_large_library_is_measured_on_segments_spread_over_it(searcher, image,
     assert [part.score for part in answer.parts] == pytest.approx([part[video, number] for part in segments], abs=2e-4)
 
 
+def test_the_library_is_measured_evenly_in_order_of_path_however_it_is_stored(monkeypatch):
+    monkeypatch.setattr(evidence, "REFERENCE_SEGMENTS", 3)
+    loaded = SimpleNamespace(segments_V=[np.array([3, 4]), np.array([0, 1, 2])])
+    assert sorted(evidence._reference(loaded)) == [0, 2, 3]
+
+
+def evidence_of(searcher: Searcher, query: Query) -> Evidence:
+    return Evidence(searcher, searcher.loaded, asked_parts(searcher, searcher.loaded, query))
+
+
+def test_frames_that_show_the_same_lie_as_close_on_the_scale_of_the_scores(searcher, image):
+    query = Query("red", image=image, but="white", then="green", without=("blue",))
+    found = evidence_of(searcher, query)
+    close = [0.01 / statistics.pstdev(row.cosines_N.tolist()) for row in found.asked]
+    assert found.alike() == pytest.approx(statistics.fmean(close[:3]))
+    assert found.alike(later=True) == pytest.approx(close[3])
+    assert evidence_of(searcher, Query("red")).alike() == 0.01
+
+
+@pytest.mark.parametrize("kind", ["text and image", "but", "without"])
+def test_candidates_are_found_by_every_part_s_best_frames(searcher, image, kind):
+    """None is left out by an estimate, however much it shows of what is unwanted."""
+    query = queries(image)[kind]
+    found = evidence_of(searcher, query)
+    parts = [scaled(dict(enumerate(best_S.tolist()))) for best_S in found.best_AS]
+    for s, score in enumerate(found.coarse()):
+        asked = [part[s] for part in parts]
+        if kind == "without":
+            assert score == pytest.approx(asked[0] - max(0, asked[1]), abs=1e-5)
+        else:
+            assert score == pytest.approx(together(query, asked), abs=1e-5)
+
+
+def test_no_segment_is_scored_twice(searcher, monkeypatch):
+    scored: list[int] = []
+    score = searcher.score
+    monkeypatch.setattr(
+        searcher, "score", lambda loaded, texts, picks: scored.extend(picks) or score(loaded, texts, picks)
+    )
+    ask(searcher, Query("red"), COUNT, coarse=5)
+    assert len(scored) == len(set(scored)) >= COUNT
+
+
 def test_parts_without_spread_count_nothing():
     same = np.full(5, 0.3, np.float32)
     assert standardised(same, same).tolist() == [0.0] * 5
     assert standardised(np.array([1.0, 3.0]), np.array([0.0, 2.0])).tolist() == [0.0, 2.0]
+    near = np.array([0.3, 0.30001])
+    assert standardised(near, near).tolist() == pytest.approx([-1.0, 1.0])
 
 
 @given(st.lists(st.tuples(*[st.sampled_from([-math.inf, -1.0, 0.0, 0.5, 1.0, 2.0])] * 2), max_size=9))

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,7 +22,7 @@ from reelseek.index.search import Searcher
 from reelseek.language.sentences import Sentences, kept_words
 from reelseek.methods.clip4clip import MeanPoolHead
 from reelseek.records import Hit, Texts, Videos
-from reelseek.score.parts import Parts
+from reelseek.score.parts import IncrementParts, Parts
 from test_search import index_of, random_videos
 
 QUERY = "red, green and blue"
@@ -114,6 +115,60 @@ def test_without_a_span_and_between_frames(searcher: Searcher) -> None:
     assert all(frame.inside for frame in why.frames)
     (line,) = explain(searcher, QUERY, [hit._replace(start=hit.peak + 0.2, end=hit.peak + 0.4)])
     assert [frame.time for frame in line.frames if frame.inside] == [hit.peak]
+
+
+def test_a_span_holds_frames_to_the_millisecond_and_all_at_the_end_of_its_video(searcher: Searcher) -> None:
+    hits = [hit for hit in searcher.search(QUERY, 12) if hit.end - hit.start == 3]
+    assert hits
+    for hit in hits[:3]:
+        for off in (-0.0004, 0.0004):  # times that were rounded on their way
+            rounded = hit._replace(peak=hit.start, start=hit.start + off, end=hit.start + 1 + off)
+            (why,) = explain(searcher, QUERY, [rounded])
+            assert [frame.time for frame in why.frames if frame.inside] == [hit.start]
+    times_F = np.array([0.0, 1.0, 2.0])
+    assert explaining._inside(times_F, (1.0, 2.0), 2.0).tolist() == [False, True, True]
+    assert explaining._inside(times_F, (1.0, 2.0), 3.0).tolist() == [False, True, False]
+
+
+class Streaming(Explaining):
+    """Three streams, of which two count, with numbers that say whose they are."""
+
+    def explain(self, texts: Texts, videos: Videos) -> Parts:
+        whole = super().explain(texts, videos)
+        said_TV = whole.matrix_TV
+        increment = IncrementParts("text", said_TV + 1, said_TV + 2, said_TV + 3, said_TV + 4)
+        streams = {
+            name: whole._replace(
+                contributions_TVF=factor * whole.contributions_TVF,
+                rest_TV=factor * whole.rest_TV,
+                increment=increment if name == "entity" else None,
+            )
+            for name, factor in {"fusion": 3.0, "entity": 1.5, "action": 0.5}.items()
+        }
+        experts = {"entity": {"first": said_TV[0], "second": 1 - said_TV[0]}}
+        return whole._replace(increment=increment, streams=streams, counted=("entity", "action"), experts=experts)
+
+
+def test_every_hit_has_its_own_streams_and_increments(videos: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    searcher = Searcher(index_of(tmp_path / "index", videos), Streaming())
+    hits = searcher.search(QUERY, 12)
+    for hit, why in zip(hits, explain(searcher, QUERY, hits), strict=True):
+        own = pytest.approx([hit.score + n for n in (1, 2, 3, 4)], abs=1e-6)
+        assert why.increment is not None
+        assert [*vars(why.increment).values()][1:] == own
+        fusion, entity, action = why.streams
+        assert (fusion.name, entity.name, action.name) == ("fusion", "entity", "action")
+        assert [stream.share for stream in why.streams] == pytest.approx([0, 0.75, 0.25])
+        assert (fusion.words, entity.words, action.words) == ((), ("red",), ())
+        assert entity.experts == pytest.approx({"first": hit.score, "second": 1 - hit.score}, abs=1e-6)
+        assert fusion.experts == action.experts == {}
+        assert entity.increment is not None
+        assert [*vars(entity.increment).values()][1:] == own
+        assert fusion.increment is action.increment is None
+        for stream, factor in zip(why.streams, (3, 1.5, 0.5), strict=True):
+            assert stream.score == pytest.approx(factor * hit.score, abs=1e-5)
+            wanted = [factor * (frame.contribution or 0) for frame in why.frames]
+            assert list(stream.contributions) == pytest.approx(wanted, abs=1e-6)
 
 
 def test_frames_and_curve_by_loops(videos: dict[str, torch.Tensor], found: list[tuple[Hit, Explanation]]) -> None:

@@ -265,13 +265,27 @@ def test_broken_file_is_tried_again_only_when_it_changes(index, videos, decoded)
     clip(bad, ["white"], seed=5)
     report = update(index, videos)
     assert (report.added, report.broken) == (1, [])
-    bad.write_bytes(b"broken again")
+    bad.write_bytes(b"")
     key = next(file.content_hash for file in store.list_files(index) if file.path == bad)
     assert len(update(index, videos).broken) == 1
     assert not on_disk(index, key)
     bad.unlink()
     report = update(index, videos)
     assert (report.removed, report.broken) == (1, [])
+
+
+def test_every_broken_file_that_leaves_counts(index, videos):
+    names = ["a copy.avi", "bad.avi", "copied.avi", "worse.avi"]
+    for name, raw in zip(names, (b"no video", b"nothing", b"no video", b"nothing at all"), strict=True):
+        (videos / name).write_bytes(raw)
+    assert len(update(index, videos).broken) == 4
+    removed = []
+    for left, name in zip((3, 2, 1, 0), names, strict=True):
+        (videos / name).unlink()
+        report = update(index, videos)
+        assert (report.unchanged, len(report.broken)) == (3, left)
+        removed.append(report.removed)
+    assert removed == [0, 1, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -219,6 +220,29 @@ def test_a_damaged_file_is_made_again(index, damage):
     assert method.banks == 1, "the new file is sound"
 
 
+def test_whatever_a_fit_follows_from_makes_another(index, monkeypatch):
+    _, segments = store.load(index)
+    contents, counts = list(segments.content_S), segments.count_S
+    longer = counts.copy()
+    longer[0] += 1
+    others = [
+        (replace(index, created="later"), segments),
+        (replace(index, model={**index.model, "id": "another"}), segments),
+        (index, segments._replace(content_S=["another", *contents[1:]])),
+        (index, segments._replace(count_S=longer)),
+    ]
+    told = {calibration._fingerprint(card, rows) for card, rows in [(index, segments), *others]}
+    for name, value in (
+        ("VERSION", calibration.VERSION + 1),
+        ("CELLS", 100),
+        ("background_queries", lambda: background_queries()[1:]),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(calibration, name, value)
+            told.add(calibration._fingerprint(index, segments))
+    assert len(told) == 8
+
+
 def test_a_fit_that_cannot_be_written_is_used_all_the_same(index):
     expected = by_path(searched(index))
     (index.directory / FILE).unlink()
@@ -290,6 +314,17 @@ def test_the_index_object_fits_when_asked_and_again_after_an_update(tmp_path):
     library.update([tmp_path / "videos"])
     assert all(hit.probability is not None for hit in library.search("red"))
     assert method.banks == 2
+
+
+def test_the_segments_of_a_video_may_be_stored_anywhere(monkeypatch):
+    monkeypatch.setattr(calibration, "BLOCK", 3)
+    queries, rank_S = background_queries(), np.array([2, 0, 1, 2, 0, 1, 2, 3])
+    scores_BS = np.random.default_rng(0).normal(size=(len(queries), len(rank_S)))
+    rows = {query: row for row, query in enumerate(queries)}
+    found = calibration._fit(lambda some, picks_P: scores_BS[[rows[query] for query in some]][:, picks_P], rank_S)
+    wanted = calibrate.fit(np.stack([scores_BS[:, rank_S == video].max(axis=1) for video in range(4)], axis=1))
+    assert found.mean_V == pytest.approx(wanted.mean_V, abs=1e-6)
+    assert (found.middle, found.spread) == pytest.approx((wanted.middle, wanted.spread), abs=1e-6)
 
 
 def test_large_indexes_are_fitted_to_fewer_queries_of_every_subject(index, monkeypatch):

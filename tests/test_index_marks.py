@@ -113,6 +113,21 @@ def test_a_segment_a_moment_in_it_and_its_best_frame_are_one_answer(index: Path,
         assert read_marks(index) == elsewhere
 
 
+@pytest.mark.parametrize("edge", [{"start": 0.0}, {"end": 12.0}])
+def test_a_moment_that_reaches_to_the_segment_s_edge_is_the_same_answer(index: Path, edge: dict[str, float]) -> None:
+    moment = MOMENT._replace(**edge)
+    for mark in (SEGMENT, moment, SEGMENT):
+        keep_mark(index, mark)
+        assert read_marks(index) == [mark]
+
+
+def test_frames_two_milliseconds_apart_are_two_answers(index: Path) -> None:
+    marks = [FRAME, FRAME._replace(start=9.002, end=9.002, peak=9.002)]
+    for mark in marks:
+        keep_mark(index, mark)
+    assert read_marks(index) == marks
+
+
 def test_a_thumb_on_a_moment_replaces_what_was_written_when_marks_held_the_segment(index: Path) -> None:
     old = [SEGMENT, SEGMENT._replace(peak=3.0), SEGMENT._replace(peak=5.0)]
     lines = [mark._asdict() for mark in old] + [{**old[2]._asdict(), "taken_back": True}]
@@ -165,6 +180,9 @@ def test_case_and_spaces_make_no_other_query(index: Path) -> None:
     assert (query.wrong, set(query.right)) == ({"aa" * 16}, {"bb" * 16})
     assert drop_mark(index, "a dog", RED.content_hash, RED.peak)
     assert read_marks(index) == []
+    keep_mark(index, RED._replace(query="STRASSE"))
+    keep_mark(index, RED._replace(query="Straße"))
+    assert [mark.query for mark in read_marks(index)] == ["Straße"]
 
 
 def test_names_and_queries_of_any_letters(index: Path) -> None:
@@ -178,7 +196,7 @@ def test_names_and_queries_of_any_letters(index: Path) -> None:
 @pytest.mark.parametrize("torn", [b'{"query": "red', b"\xff" * 9000, json.dumps(RED._asdict()).encode()])
 def test_a_torn_last_line_is_none_and_leaves_with_the_next_mark(index: Path, torn: bytes) -> None:
     first = RED._replace(query="q" * 10_000)
-    for kept in ([], [first]):
+    for kept in ([], [first], [first, RED._replace(query="a"), RED._replace(query="b")]):
         for mark in kept:
             keep_mark(index, mark)
         whole = (index / MARKS).read_bytes() if kept else b""
@@ -186,7 +204,15 @@ def test_a_torn_last_line_is_none_and_leaves_with_the_next_mark(index: Path, tor
         assert read_marks(index) == kept
         keep_mark(index, RED._replace(at=1.0))
         assert read_marks(index) == [*kept, RED._replace(at=1.0)]
+        assert (index / MARKS).read_bytes().endswith(b"}\n")
         (index / MARKS).unlink()
+
+
+def test_a_mark_is_on_the_disk_when_it_is_kept(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bytes] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append((index / MARKS).read_bytes()))
+    keep_mark(index, RED)
+    assert synced == [(index / MARKS).read_bytes()]
 
 
 @pytest.mark.parametrize(
@@ -202,6 +228,8 @@ def test_a_torn_last_line_is_none_and_leaves_with_the_next_mark(index: Path, tor
         json.dumps(RED._asdict() | {"peak": "1"}),
         json.dumps(RED._asdict() | {"peak": float("nan")}),
         json.dumps(RED._asdict() | {"query": 3}),
+        json.dumps(RED._asdict() | {"peak": 10**400}),
+        json.dumps(RED._asdict() | {"peak": 1e307}),
     ],
 )
 def test_a_damaged_line_is_named(index: Path, line: str) -> None:
@@ -212,8 +240,20 @@ def test_a_damaged_line_is_named(index: Path, line: str) -> None:
         read_marks(index)
 
 
+def test_marks_that_cannot_be_read_are_a_sentence(index: Path) -> None:
+    (index / MARKS).mkdir()
+    with pytest.raises(IndexError_, match=r"the marks cannot be read \(Is a directory\)"):
+        read_marks(index)
+
+
+TIMES = ("start", "end", "peak", "at")
+
+
 def test_what_is_no_mark_and_no_index_is_refused(index: Path, tmp_path: Path) -> None:
-    for wrong in (RED._replace(query=" \n"), RED._replace(peak=float("nan")), RED._replace(end=float("inf"))):
+    no_times = [
+        RED._replace(**{name: float(no)}) for name, no in zip(TIMES, ("nan", "inf", "nan", "-inf"), strict=True)
+    ]
+    for wrong in (RED._replace(query=" \n"), *no_times):
         with pytest.raises(ValueError, match="needs a query and times"):
             keep_mark(index, wrong)
     for act in (lambda: keep_mark(tmp_path, RED), lambda: read_marks(tmp_path)):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from reelseek.score.calibrate import BEST, LEAST_QUERIES, Background, excess, fit, probability
+from reelseek.score.calibrate import LEAST_QUERIES, Background, excess, fit, probability
 
 
 def bank(videos: int, queries: int = 40, seed: int = 0) -> np.ndarray:
@@ -22,7 +22,7 @@ def fit_by_loops(best_BV: np.ndarray) -> tuple:
     mean_V = [sum(best_BV[b, v] for b in range(queries)) / queries for v in range(videos)]
     greatest = []
     for b in range(queries):
-        first = sorted(range(videos), key=lambda v: -best_BV[b, v])[:BEST]
+        first = sorted(range(videos), key=lambda v: -best_BV[b, v])[:10]
         greatest.append(max(best_BV[b, v] - mean_V[v] for v in first))
     middle, low = np.quantile(greatest, 0.5), np.quantile(greatest, 0.1)
     return mean_V, middle, middle - low
@@ -51,7 +51,7 @@ def test_excess_keeps_under_scale_shift_and_order() -> None:
     plain = fit(best_BV)
     assert plain is not None
     expected = excess(plain, query_V[hits], hits)
-    for factor, shift in ((100.0, 0.0), (1e-3, 0.0), (1.0, -7.0), (30.0, 5.0)):
+    for factor, shift in ((100.0, 0.0), (1e-9, 0.0), (1.0, -7.0), (30.0, 5.0), (1.0, 5e3)):
         moved = fit(factor * best_BV + shift)
         assert moved is not None
         assert excess(moved, (factor * query_V + shift)[hits], hits) == pytest.approx(expected)
@@ -96,6 +96,7 @@ def test_scores_that_are_no_numbers_tell_nothing(value: float) -> None:
 
 def test_wrong_shapes_are_refused() -> None:
     best_BV = bank(4)
+    assert fit(best_BV[:LEAST_QUERIES]) is not None
     for wrong in (best_BV[: LEAST_QUERIES - 1], best_BV[:, :0], best_BV[0]):
         with pytest.raises(ValueError, match="at least 20 queries with at least one video"):
             fit(wrong)

@@ -22,10 +22,11 @@ from reelseek.index import scan as scan_index
 from reelseek.index.cards import IndexCard
 from reelseek.index.disk import locked
 from reelseek.index.moments import ALIKE, grow
-from reelseek.index.places import moments_of
+from reelseek.index.places import lines_of, moments_of, pair_in
 from reelseek.index.scan import scan
 from reelseek.index.search import Searcher
 from reelseek.index.segments import any_text, cut_segments
+from reelseek.index.spoken import Heard
 from reelseek.index.store import IndexedFile
 from reelseek.records import EmbeddedVideo, Texts, Videos
 
@@ -295,17 +296,24 @@ def test_moments_cross_segments_and_come_apart(tmp_path):
 scores = st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=30)
 
 
-@given(scores, st.integers(0, 29))
-def test_grow_is_the_run_of_high_frames_around_the_peak(values, peak):
+alikes = st.sampled_from([ALIKE, 0.3])
+
+
+@given(scores, st.integers(0, 29), alikes)
+def test_grow_is_the_run_of_high_frames_around_the_peak(values, peak, alike):
     scores_F = np.array(values, np.float32)
     peak = min(peak, len(values) - 1)
-    level = min((scores_F.mean() + scores_F[peak]) / 2, scores_F[peak] - ALIKE)
+    level = min((scores_F.mean() + scores_F[peak]) / 2, scores_F[peak] - alike)
     first = last = peak
     while first > 0 and scores_F[first - 1] >= level:
         first -= 1
     while last < len(values) - 1 and scores_F[last + 1] >= level:
         last += 1
-    assert grow(scores_F, peak) == (first, last)
+    assert grow(scores_F, peak, alike=alike) == (first, last)
+
+
+def test_frames_a_hundredth_of_a_cosine_apart_are_one_still_shot():
+    assert grow(np.array([0.798, 0.8, 0.8, 0.809, 0.8]), 3) == (1, 4)
 
 
 def test_a_segment_gives_every_moment_that_matches(tmp_path):
@@ -326,9 +334,10 @@ frame_scores = st.sampled_from([n / 8 for n in range(-4, 9)] + [0.5 + 1 / 256])
 
 @given(
     lengths=st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=5), min_size=1, max_size=3),
+    alike=alikes,
     data=st.data(),
 )
-def test_moments_are_those_of_the_plain_definition(lengths, data):
+def test_moments_are_those_of_the_plain_definition(lengths, alike, data):
     """Over and over the best frame that may still begin a moment, by the score that its moment would have."""
     videos = [data.draw(st.lists(frame_scores, min_size=sum(own), max_size=sum(own))) for own in lengths]
     loaded, scores_N = laid_out(lengths, videos)
@@ -340,14 +349,14 @@ def test_moments_are_those_of_the_plain_definition(lengths, data):
     expected = []
 
     def height(scores: list[float], peak: float) -> float:
-        return min((sum(scores) / len(scores) + peak) / 2, peak - ALIKE)
+        return min((sum(scores) / len(scores) + peak) / 2, peak - alike)
 
     def begins(s: int) -> tuple[float, int] | None:
         v, low, high = segments[s]
         scores = videos[v]
         best = max(range(low, high), key=lambda f: (scores[f], -f))
         if best not in taken[v]:
-            return (worths[s], best) if scores[best] + ALIKE >= sum(scores) / len(scores) or not taken[v] else None
+            return (worths[s], best) if scores[best] + alike >= sum(scores) / len(scores) or not taken[v] else None
         left = [f for f in range(low, high) if f not in taken[v] and scores[f] >= height(scores, max(scores))]
         if not left:
             return None
@@ -358,7 +367,7 @@ def test_moments_are_those_of_the_plain_definition(lengths, data):
         worth, _, s, peak = max(found)
         v, low, high = segments[s]
         scores, first, last = videos[v], peak, peak
-        whole = scores[peak] + ALIKE < sum(scores) / len(scores)
+        whole = scores[peak] + alike < sum(scores) / len(scores)
         while first > 0 and first - 1 not in taken[v]:
             if first - 1 < low if whole else scores[first - 1] < height(scores, scores[peak]):
                 break
@@ -370,12 +379,81 @@ def test_moments_are_those_of_the_plain_definition(lengths, data):
         taken[v] |= set(range(first, last + 1))
         expected.append((-worth, v, first, last + 1, peak))
 
-    places = list(moments_of(loaded, ranked, scores_N))
+    places = list(moments_of(loaded, ranked, scores_N, alike=alike))
     assert [(-p.score, p.video, p.start, p.end, p.peak) for p in places] == sorted(expected)
     for place in places:
         assert loaded.video_S[place.segment] == place.video
         first = sum(len(scores) for scores in videos[: place.video])
         assert place.rows_F.tolist() == list(range(first + int(place.start), first + int(place.end)))
+
+
+def test_moments_of_equal_score_come_in_order_of_path_then_start():
+    """A further moment of a good segment is worth as much as the moments of others, wherever they lie."""
+    loaded, scores_N = laid_out([[3, 5], [3]], [[0.75, 0, 0, 1, 0, 0.75, 0, 0], [0.75, 0, 0]])
+    ranked = [(1, 1.0), (0, 0.75), (2, 0.75)]
+    told = [(place.video, place.start, place.score) for place in moments_of(loaded, ranked, scores_N)]
+    assert told == [(0, 3.0, 1.0), (0, 0.0, 0.75), (0, 5.0, 0.75), (1, 0.0, 0.75)]
+    loaded.order_S[:] = [1, 2, 0]  # where files that are left out had made the first video the first
+    ranked = [(1, 1.0), (2, 0.75), (0, 0.75)]
+    told = [(place.video, place.start, place.score) for place in moments_of(loaded, ranked, scores_N)]
+    assert told == [(0, 3.0, 1.0), (1, 0.0, 0.75), (0, 0.0, 0.75), (0, 5.0, 0.75)]
+
+
+@given(
+    told=st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1, exclude_max=True), st.integers(0, 5)), max_size=8),
+    data=st.data(),
+)
+def test_lines_that_are_heard_are_places_as_they_are_told(told, data):
+    """From when to when they are said, a minute at most, with the frames on screen meanwhile; neighbours stay two."""
+    lengths = [[40, 40], [2, 3]]
+    videos = [data.draw(st.lists(frame_scores, min_size=sum(own), max_size=sum(own))) for own in lengths]
+    loaded, scores_N = laid_out(lengths, videos)
+    lines, kept, expected = [], [], []
+    for rank, (s, share, long) in enumerate(told, 1):
+        video = int(loaded.video_S[s])
+        start = float(loaded.segments.start_S[s]) + int(share * 4 * loaded.segments.count_S[s]) / 4
+        line = Heard("", start, start + (0, 0.25, 0.5, 1, 2.5, 70)[long], "", rank, rank)
+        lines.append((s, 1 / rank, line))
+        end = min(line.end, start + 60, len(videos[video])) if long else math.floor(start) + 1
+        if any(v == video and start < after and before < end for v, before, after in kept):
+            continue
+        kept.append((video, start, end))
+        frames = [f for f in range(len(videos[video])) if f < end and f + 1 > start]
+        peak = max(frames, key=lambda f: (videos[video][f], -f))
+        rows = [80 * video + f for f in frames]
+        expected.append((video, start, end, 1 / rank, peak, s, rows, line))
+    found = [(*place[:6], place.rows_F.tolist(), place.heard) for place in lines_of(loaded, lines, scores_N)]
+    assert found == expected
+
+
+@given(lengths=st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=4), min_size=2, max_size=2), data=st.data())
+def test_pairs_of_moments_are_those_of_the_plain_definition(lengths, data):
+    """Each span is the run of high frames around its best one, as far as the other leaves it room."""
+    loaded, _ = laid_out(lengths, [[0.0] * sum(own) for own in lengths])
+    count = sum(lengths[1])
+    judged = [data.draw(st.lists(frame_scores, min_size=count, max_size=count)) for _ in range(2)]
+    seen = [np.array(data.draw(st.lists(frame_scores, min_size=count, max_size=count))) for _ in range(2)]
+    alike = data.draw(alikes), data.draw(alikes)
+    found = pair_in(loaded, 1, (np.array(judged[0]), np.array(judged[1])), (seen[0], seen[1]), alike)
+    if count < 2:
+        assert found is None
+        return
+    pairs = [
+        (min(judged[0][i], judged[1][j]), judged[0][i] + judged[1][j], -j, -i)
+        for i in range(count)
+        for j in range(i + 1, count)
+    ]
+    score, _, second, first = max(pairs)
+    first, second = -first, -second
+    low, high = grow(seen[0], first, alike=alike[0])
+    later_low, later_high = grow(seen[1], second, alike=alike[1])
+    own = [f for f in range(low, high + 1) if f < second]
+    later = [f for f in range(later_low, later_high + 1) if f > own[-1]]
+    segment_of = [s for s, length in enumerate([*lengths[0], *lengths[1]]) for _ in range(length)][sum(lengths[0]) :]
+    assert (found.score, found.peak, found.start, found.end) == (score, first, own[0], own[-1] + 1)
+    assert found.then == (later[0], later[-1] + 1, second)
+    assert (found.segment, found.later_segment) == (segment_of[first], segment_of[second])
+    assert found.rows_F.tolist() == [sum(lengths[0]) + f for f in (*own, *later)]
 
 
 def laid_out(lengths: list[list[int]], videos: list[list[float]]) -> tuple[SimpleNamespace, np.ndarray]:

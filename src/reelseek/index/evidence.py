@@ -178,6 +178,6 @@ class Evidence:
 
 
 def _reference(loaded: Loaded) -> np.ndarray:
-    """The segments that stand for the library, in ascending order: evenly spread over it in order of path and time."""
+    """The segments that stand for the library: evenly spread over it in order of path and time."""
     by_path = np.concatenate(loaded.segments_V)
-    return np.sort(by_path[np.linspace(0, len(by_path) - 1, min(REFERENCE_SEGMENTS, len(by_path))).astype(np.int64)])
+    return by_path[np.linspace(0, len(by_path) - 1, min(REFERENCE_SEGMENTS, len(by_path))).astype(np.int64)]

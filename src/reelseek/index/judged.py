@@ -97,7 +97,7 @@ def encode_in_parts(encode: Callable[[list[str]], Texts], texts: Sequence[str]) 
     """Any number of texts encoded and projected, some at a time; the tensors may be used in training."""
     with torch.inference_mode():
         parts = [encode(list(texts[low : low + TEXTS_AT_ONCE])) for low in range(0, len(texts), TEXTS_AT_ONCE)]
-    return join_texts(parts).each(torch.clone)
+    return join_texts(parts)  # outside, so that these tensors are new and may have gradients
 
 
 def video_scores(searcher: Searcher, loaded: Loaded, texts: Texts) -> np.ndarray:

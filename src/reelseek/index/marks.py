@@ -97,13 +97,13 @@ def read_marks(directory: Path) -> list[Mark]:
         try:
             values = json.loads(line)
             mark = _mark(values)
-            taken_back = values.get(TAKEN_BACK, False) is True
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            frame, taken_back = _frame(mark), values.get(TAKEN_BACK, False) is True
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise IndexError_(
                 f"{path}: line {number} is not a mark ({error}). Delete that line, or bring the file back from a "
                 "backup; the index itself is whole."
             ) from None
-        on_frame = counting.setdefault(_frame(mark), [])
+        on_frame = counting.setdefault(frame, [])
         on_frame[:] = [(line_of, other) for line_of, other in on_frame if not _one_answer(mark, other)]
         if not taken_back:
             on_frame.append((number, mark))
@@ -134,7 +134,7 @@ def _one_answer(mark: Mark, other: Mark) -> bool:
 
 
 def _may_be_whole(mark: Mark) -> bool:
-    return _milliseconds(mark.peak) == _span(mark)[0] == 0 < _span(mark)[1]
+    return _milliseconds(mark.peak) == _span(mark)[0] == 0
 
 
 def _span(mark: Mark) -> tuple[int, int]:

@@ -78,7 +78,7 @@ def best_pair(first_F: np.ndarray, second_F: np.ndarray) -> tuple[int, int, floa
     before_F = np.maximum.accumulate(first_F)[:-1]
     after_F = second_F[1:]
     low_F, sum_F = np.minimum(before_F, after_F), before_F + after_F
-    best = int(np.lexsort((np.arange(len(low_F)), -sum_F, -low_F))[0])
+    best = int(np.lexsort((-sum_F, -low_F))[0])
     if not np.isfinite(low_F[best]):
         return None
     return int(np.argmax(first_F[: best + 1])), best + 1, float(low_F[best])

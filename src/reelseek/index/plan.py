@@ -83,7 +83,7 @@ def make_plan(
         _check_still_there(place, gone, found)
     leaving = gone | {row.path for row in fresh}
     # Only a file as long as another can have its content; the others are read once, by whoever embeds them.
-    sizes = Counter(row.size for row in fresh) + Counter({entry.size: 2 for entry in stored.values()})
+    sizes = Counter([*(row.size for row in fresh), *(entry.size for entry in stored.values())])
     ready: list[IndexedFile] = []
     groups: dict[str, list[IndexedFile]] = {}
     for row in fresh:
@@ -100,7 +100,8 @@ def make_plan(
     kept = [row for row in known if row.path not in leaving]
     touched = sum(row.path in rows and rows[row.path].content_hash == row.content_hash for row in ready)
     adopted = sum(row.content_hash not in named for row in ready)
-    here = {row.content_hash for row in kept + ready}
+    # of broken files whose hash was not taken none says where another one is
+    here = {row.content_hash for row in kept + ready} - {""}
     return Plan(
         kept=kept,
         ready=ready,
