@@ -122,7 +122,8 @@ def lines_of(loaded: Loaded, lines: Iterable[tuple[int, float, Heard]], scores_N
             continue
         taken.insert(at, (start, end))
         low = int(np.searchsorted(edges[1:-1], start, side="right"))
-        high = int(np.searchsorted(edges[:-1], end))
+        # of frames at one time, the last may end at once
+        high = max(low + 1, int(np.searchsorted(edges[:-1], end)))
         peak = float(loaded.segments.times_N[rows_F[low + np.argmax(scores_N[rows_F[low:high]])]])
         yield Place(video, start, end, score, peak, s, rows_F[low:high], heard=heard)
 
