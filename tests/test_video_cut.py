@@ -299,7 +299,7 @@ def test_only_a_picture_that_stands_longer_than_most_is_cut_into(tmp_path: Path,
     assert read(tmp_path / "clip.mp4").numbers == [9]
 
 
-@pytest.mark.parametrize(("ending", "codec"), [("webm", "libvpx-vp9"), ("mp4", "mpeg4")])
+@pytest.mark.parametrize(("ending", "codec"), [("webm", "libvpx-vp9"), ("mkv", "libsvtav1"), ("mp4", "mpeg4")])
 def test_what_players_of_mp4_know_is_copied(tmp_path: Path, ending: str, codec: str) -> None:
     source = make_clip(tmp_path / f"a.{ending}", frames=24, codec=codec, options={"g": "12"})
     assert cut(source, 0.0, 0.4, tmp_path / "clip.mp4").copied

@@ -188,7 +188,8 @@ def _copy(path: Path, span: _Span, shown_N: list[int], end: int, target: Path) -
     delay = max(later - shown for later, shown in zip(order_N, shown_N, strict=True))
     with _output(path, target) as output:
         with open_video(path) as (_, template):
-            pictures = output.add_stream_from_template(template)
+            # "opaque" takes the decoder as it is: an encoder of its name, which is looked for else, AV1's has none
+            pictures = output.add_stream_from_template(template, opaque=True)
         if span.codec == "hevc":
             # the tag that Apple's players ask for
             pictures.codec_context.codec_tag = "hvc1"
