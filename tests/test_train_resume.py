@@ -409,7 +409,9 @@ def test_a_full_disk_keeps_the_last_state_and_no_rest(whole, tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr("reelseek.training.state.save_file", filling)
-        with pytest.raises(CheckpointError, match=r"state\.safetensors: the training state cannot be written \(No space"):
+        with pytest.raises(
+            CheckpointError, match=r"state\.safetensors: the training state cannot be written \(No space"
+        ):
             run(tmp_path)
     assert not list(tmp_path.glob(".*"))
     method, result = run(tmp_path)
