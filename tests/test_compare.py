@@ -46,6 +46,7 @@ def test_groups_may_come_in_any_order():
 def test_the_same_seed_gives_the_same_interval_and_a_higher_level_a_wider_one():
     places = np.random.default_rng(3).integers(1, 30, 100)
     assert bootstrap_interval(places, "MdR", seed=4) == bootstrap_interval(places, METRICS["MdR"], seed=4)
+    assert bootstrap_interval(places, "MnR", seed=4) != bootstrap_interval(places, "MnR", seed=5)
     low, high = bootstrap_interval(places, "MnR")
     lower, higher = bootstrap_interval(places, "MnR", level=0.999)
     assert lower < low < high < higher
@@ -95,6 +96,8 @@ def test_random_swaps_approach_full_enumeration():
     drawn = paired_difference(a, b, "MnR", permutations=4095)
     assert exact.p_value == pytest.approx(every_swap(a, b, METRICS["MnR"], list(range(12))))
     assert drawn.p_value != exact.p_value
+    others = {paired_difference(a, b, "MnR", permutations=99, samples=2, seed=seed).p_value for seed in range(5)}
+    assert len(others) > 1
     assert drawn.p_value == pytest.approx(exact.p_value, abs=0.04)
 
 
@@ -141,7 +144,9 @@ def test_smallest_detectable_is_shown_in_four_of_five_repetitions():
         (lambda: bootstrap_interval([1, 2], "R@1", samples=1), "samples must be at least 2"),
         (lambda: bootstrap_interval([0, 1], "R@1"), "counted from 1"),
         (lambda: bootstrap_interval([1, float("nan")], "R@1"), "not a number"),
+        (lambda: bootstrap_interval([1, float("inf")], "R@1"), "not a number"),
         (lambda: bootstrap_interval([1, 2], "R@1", level=1.0), "between 0 and 1"),
+        (lambda: bootstrap_interval([1, 2], "R@1", level=0.0), "between 0 and 1"),
         (lambda: bootstrap_interval([1, 2], "R@1", groups_T=[0]), "for each of the 2 queries"),
     ],
 )

@@ -88,11 +88,16 @@ def test_a_video_without_a_caption_is_a_distractor():
         ({"paths": (Path("a"),)}, "3 video ids, 1 paths"),
         ({"spans": ((0.0, 1.0),)}, "and 1 spans"),
         ({"spans": ((2.0, 1.0), None, None)}, "'v0' has the span 2.0 to 1.0 s"),
+        ({"spans": ((1.0, 1.0), None, None)}, "'v0' has the span 1.0 to 1.0 s"),
+        ({"spans": (None, (-1.0, 1.0), None)}, "'v1' has the span -1.0 to 1.0 s"),
         ({"texts": ("a", "b", " ")}, "text 't2' is empty"),
         ({"video_of_T": np.array([0, 1, 3])}, "'t2' belongs to video number 3, but there are 3 videos"),
         ({"video_of_T": np.array([0, 1, -1])}, "video number -1"),
         ({"video_of_T": np.zeros((3, 1))}, "of shape"),
         ({"extra_relevance": ((0, 3),)}, "names \\(0, 3\\) in 3 x 3"),
+        ({"extra_relevance": ((0, 1), (3, 0))}, "names \\(3, 0\\) in 3 x 3"),
+        ({"extra_relevance": ((-1, 0),)}, "names \\(-1, 0\\) in 3 x 3"),
+        ({"extra_relevance": ((0, -1),)}, "names \\(0, -1\\) in 3 x 3"),
         ({"texts": (), "text_ids": (), "video_of_T": np.array([])}, "0 texts and 3 videos"),
     ],
 )
@@ -121,6 +126,7 @@ def test_complete_needs_the_published_counts():
     )
     assert make().complete
     assert not make(missing_texts=2).complete
+    assert not make(missing_videos=("v9",)).complete
     assert make(missing_texts=2).describe().endswith("missing 0 videos and 2 texts")
     assert not make(dropped=1).complete
     assert make(dropped=1, standard=standard).complete
@@ -223,7 +229,7 @@ def test_a_draw_changes_with_its_seed_and_needs_a_count():
         pairs.draw(0, 0)
 
 
-@pytest.mark.parametrize("triple", [(3, 0, 1), (0, 0, 3), (0, 1, 1), (-1, 0, 1)])
+@pytest.mark.parametrize("triple", [(3, 0, 1), (0, 3, 1), (0, 0, 3), (0, 1, 1), (-1, 0, 1), (0, -1, 1), (0, 0, -1)])
 def test_contrasts_that_name_nothing_are_refused(triple):
     with pytest.raises(DataError, match="contrast 'order'"):
         make(contrasts={"order": (triple,)})

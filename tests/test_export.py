@@ -89,6 +89,19 @@ def test_bytes_of_file_names_that_are_not_utf_8_are_written(tmp_path):
     assert (tmp_path / "a.csv").read_text("utf-8") == "video\ncaf\\udce9/clip0.mp4\n"
 
 
+@pytest.mark.parametrize("byte", [0x80, 0xFF])
+def test_the_first_and_the_last_byte_above_ascii_come_back(tmp_path, byte):
+    name = chr(0xDC00 + byte)
+    write_qrels(tmp_path / "qrels", None, ["a"], [name])
+    assert (tmp_path / "qrels").read_text("utf-8") == f"a 0 %{byte:02X} 1\n"
+
+
+def test_a_run_holds_the_first_thousand_results(tmp_path):
+    write_trec_run(tmp_path / "run", np.arange(1001.0)[None], ["a"], [str(n) for n in range(1001)])
+    lines = (tmp_path / "run").read_text().splitlines()
+    assert [line.split()[2] for line in lines] == [str(n) for n in range(1000, 0, -1)]
+
+
 def test_a_failure_leaves_the_old_file_and_no_rest(tmp_path):
     target = tmp_path / "m.csv"
     write_metrics_csv(target, [{"a": 1}])

@@ -63,6 +63,9 @@ def test_clip4clip_takes_the_lower_median_with_many_captions():
     assert retrieval_metrics(matrix, relevance)["MdR"] == 2.0
     assert retrieval_metrics(matrix[:2], relevance[:2])["MdR"] == 1.5
     assert retrieval_metrics(matrix[:2], relevance[:2], ties="clip4clip")["MdR"] == 1.0
+    assert retrieval_metrics([[2, 1], [1, 2], [2, 1]], relevance[:3], ties="clip4clip")["MdR"] == 1.0
+    for diagonal in (None, np.eye(2)):
+        assert retrieval_metrics([[1, 2], [0, 1]], diagonal, ties="clip4clip")["MdR"] == 1.5
 
 
 def test_a_constant_scorer_is_not_praised():

@@ -116,7 +116,26 @@ def test_blocks_change_nothing(case, ties, block):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "BLOCK", block)
         assert ranks(*case, ties).tolist() == whole.tolist()
-        assert top_k(case[0], 3).items_TK.tolist() == best.items_TK.tolist()
+        assert [part.tolist() for part in top_k(case[0], 3)] == [part.tolist() for part in best]
+
+
+@given(st.one_of(matrices(square=True).map(lambda matrix: (matrix, None)), owned()), st.integers(1, 12))
+def test_blocks_change_nothing_of_what_clip4clip_counts(case, block):
+    whole = ranks(*case, "clip4clip")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "BLOCK", block)
+        assert ranks(*case, "clip4clip").tolist() == whole.tolist()
+
+
+def test_a_row_is_named_by_its_number_in_the_whole_matrix(monkeypatch):
+    monkeypatch.setattr(ranking, "BLOCK", 4)
+    matrix, relevance = np.zeros((5, 2)), np.ones((5, 2), dtype=bool)
+    relevance[3] = False
+    with pytest.raises(ValueError, match="row 3 has no relevant item"):
+        ranks(matrix, relevance)
+    matrix[4, 1] = np.nan
+    with pytest.raises(ValueError, match="row 4, column 1 is NaN"):
+        top_k(matrix, 1)
 
 
 @given(matrices(), st.integers(1, 8))
@@ -128,7 +147,7 @@ def test_top_k_is_the_front_of_a_stable_sort(matrix, k):
         assert scores.tolist() == [row[item] for item in expected]
 
 
-@given(owned(), st.sampled_from(["against", "mean", "for"]), st.integers(1, 40))
+@given(owned(), st.sampled_from(["against", "mean", "for", "clip4clip"]), st.integers(1, 40))
 def test_video_to_text_by_best_caption(case, ties, block):
     matrix, relevance = case
     videos = [video for video in range(matrix.shape[1]) if relevance[:, video].any()]
@@ -168,6 +187,12 @@ def test_a_tie_of_two_right_answers_costs_nothing():
     assert ranks([[2, 2, 2, 2]], [[1, 0, 0, 0]], "mean").tolist() == [2.5]
 
 
+def test_clip4clip_counts_ties_twice_only_where_texts_and_videos_pair_up():
+    assert ranks([[2, 2]], [[1, 0]], "clip4clip").tolist() == [1]
+    assert ranks([[2, 2], [1, 0]], [[1, 0], [1, 0]], "clip4clip").tolist() == [1, 1]
+    assert ranks([[2, 2], [0, 1]], [[1, 0], [0, 1]], "clip4clip").tolist() == [1, 2, 1]
+
+
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16, torch.int64])
 def test_tensors_lists_and_arrays_rank_alike(kind):
     values = [[1, 3, 2], [0, 2, 2], [7, 5, 6]]
@@ -175,6 +200,12 @@ def test_tensors_lists_and_arrays_rank_alike(kind):
     if kind.is_floating_point:
         tensor.requires_grad_()
     assert ranks(tensor).tolist() == ranks(values).tolist() == ranks(np.array(values)).tolist() == [3, 2, 2]
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.bool_])
+def test_whole_numbers_rank_as_they_are(kind):
+    assert ranks(np.array([[0, 1, 1], [0, 1, 0], [0, 0, 0]], dtype=kind)).tolist() == [3, 1, 3]
+    assert top_k(np.array([[1, 0, 1]], dtype=kind), 3).items_TK.tolist() == [[0, 2, 1]]
 
 
 def test_a_tensor_in_double_precision_keeps_it():
@@ -206,6 +237,7 @@ def test_scores_are_left_alone():
         (lambda: ranks([[1, 2]], [[1], [0]]), "relevance has the shape"),
         (lambda: ranks([1, 2]), "shape"),
         (lambda: ranks(np.zeros((0, 3)), np.zeros((0, 3))), "at least one"),
+        (lambda: top_k(np.zeros((3, 0)), 1), "at least one"),
         (lambda: ranks([["a"]]), "real numbers"),
         (lambda: ranks([[1.0]], None, "optimistic"), "ties must be one of against"),
         (lambda: ranks([[1, 2]], [[1, 1]], "clip4clip"), "query 0 has 2 relevant items.*another tie rule"),

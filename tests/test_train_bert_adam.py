@@ -78,7 +78,7 @@ def test_the_released_schedule_starts_at_zero_jumps_and_rises_beyond_its_end():
     assert factors[150] == pytest.approx(0.5)
     assert factors[200] == pytest.approx(1.0)
     assert released_factor(0, 7, 0.0) == 1.0
-    for step, total, warmup in [(-1, 5, 0.1), (0, 0, 0.1), (0, 5, 1.0)]:
+    for step, total, warmup in [(-1, 5, 0.1), (0, 0, 0.1), (0, 5, 1.0), (0, 5, -0.1)]:
         with pytest.raises(ValueError, match="0 <= step"):
             released_factor(step, total, warmup)
 
@@ -95,6 +95,7 @@ def test_the_schedule_may_be_written_for_other_epochs_than_the_run_has():
 def test_a_shorter_schedule_with_adamw_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"schedule_epochs 2 of 3 epochs: adamw's rate"):
         train(tmp_path, Toy(), replace(CONFIG, schedule_epochs=2))
+    assert train(tmp_path, Toy(), replace(CONFIG, schedule_epochs=3)).steps == 9
 
 
 def test_everything_but_biases_decays():
@@ -103,7 +104,8 @@ def test_everything_but_biases_decays():
     assert "log_scale" in groups["backbone"]["names"]
     assert {"backbone.ln_1.weight", "backbone.lin.weight"} <= set(groups["backbone"]["names"])
     assert {"bn.weight", "query", "position.weight"} <= set(groups["head"]["names"])
-    assert all("bias" in name for key in ("backbone, no decay", "head, no decay") for name in groups[key]["names"])
+    for key, group in groups.items():
+        assert {"bias" in name for name in group["names"]} == {key.endswith(", no decay")}, key
     assert isinstance(make_optimizer(Everything(), config), BertAdam)
 
 

@@ -110,6 +110,32 @@ def test_parts_give_the_loss_and_every_gradient_of_the_whole_batch(size):
         assert (found_gradients[name] - gradient).norm() < 1e-5 * gradient.norm(), name
 
 
+def test_tower_outputs_that_nothing_is_learnt_from_are_passed_over():
+    """Tokens that no score reads, and texts from a tower that stays as it is."""
+
+    def gradients_of(backward):
+        method = method_with()
+        method.backbone.text.requires_grad_(False)
+
+        def encode(raw):
+            texts, videos = encode_with(method)(raw)
+            tokens_TLD = method.backbone.frame(raw.frames_VFD)
+            return texts._replace(tokens_TLD=tokens_TLD, mask_TL=raw.mask_VF), videos
+
+        fabric, raw = make_fabric(TRAINED), raw_batch()
+        backward(fabric, Step(method, objective, encode=encode), raw)
+        assert method.backbone.text[0].weight.grad is None
+        return {name: parameter.grad for name, parameter in method.named_parameters() if parameter.requires_grad}
+
+    expected = gradients_of(lambda fabric, step, raw: step(raw)["total"].backward())
+    found = gradients_of(
+        lambda fabric, step, raw: backward_in_parts(fabric, step, raw, cut_by(3)(raw), seed=seed, check=numbers)
+    )
+    assert expected.keys() == found.keys()
+    for name, gradient in expected.items():
+        assert (found[name] - gradient).norm() < 1e-5 * gradient.norm(), name
+
+
 def test_both_passes_draw_the_same_dropout():
     """The definition: all parts in one graph, each seeded as it is, then the losses seeded as they are."""
     method = method_with(dropout=0.5, head_dropout=0.3)
@@ -278,3 +304,6 @@ def test_two_processes_train_in_parts_as_one(tmp_path):
     one, two = (load_file(tmp_path / name / "best.safetensors") for name in ("one", "two"))
     for name, value in one.items():
         assert torch.allclose(two[name], value, rtol=1e-4, atol=1e-5), name
+    # Adam hides the size of a gradient, which clipping does not.
+    ours, theirs = ([record["grad_norm"] for record in read_log(tmp_path / name)] for name in ("one", "two"))
+    assert ours == pytest.approx(theirs, rel=1e-3)

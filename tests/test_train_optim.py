@@ -24,7 +24,7 @@ class Everything(nn.Module):
         self.backbone = nn.ModuleDict({"lin": nn.Linear(3, 3), "ln_1": nn.LayerNorm(3)})
         self.conv, self.bn = nn.Conv1d(3, 3, 1), nn.BatchNorm1d(3)
         self.position = nn.Embedding(4, 3)
-        self.attention = nn.MultiheadAttention(4, 2)
+        self.attention, self.pair = nn.MultiheadAttention(4, 2, add_bias_kv=True), nn.Bilinear(2, 2, 2)
         self.lstm = nn.LSTM(3, 3)
         self.out = nn.Linear(3, 3)
         self.tied = self.out
@@ -47,9 +47,12 @@ def test_only_matrices_between_features_decay():
         "attention.out_proj.weight",
         "lstm.weight_ih_l0",
         "lstm.weight_hh_l0",
+        "pair.weight",
         "out.weight",
     }
-    assert {"bn.weight", "position.weight", "query", "out.bias", "lstm.bias_ih_l0"} <= groups["head, no decay"]
+    assert {"bn.weight", "position.weight", "query", "out.bias", "lstm.bias_ih_l0", "attention.bias_k"} <= groups[
+        "head, no decay"
+    ]
 
 
 def test_every_parameter_is_in_one_group_with_its_rate_and_decay():
@@ -77,6 +80,8 @@ def test_another_optimiser_is_refused() -> None:
 
 def test_a_rate_of_zero_freezes_the_towers():
     model, config = Everything(), TrainConfig(backbone_learning_rate=0.0)
+    freeze_towers(model, replace(config, backbone_learning_rate=1e-9))
+    assert all(parameter.requires_grad for parameter in model.parameters())
     freeze_towers(model, config)
     groups = parameter_groups(model, config)
     assert not any(name.startswith("backbone") for group in groups for name in group["names"])
@@ -100,7 +105,7 @@ def test_the_rate_rises_linearly_and_falls_to_zero_by_a_cosine():
 def test_short_runs_and_runs_without_warm_up_move_from_the_first_step():
     assert rate_factor(0, 1, 0.1) == 1.0
     assert rate_factor(0, 5, 0.0) == 1.0
-    for step, total, warmup in [(5, 5, 0.1), (-1, 5, 0.1), (0, 5, 1.0)]:
+    for step, total, warmup in [(5, 5, 0.1), (-1, 5, 0.1), (0, 5, 1.0), (0, 5, -0.1)]:
         with pytest.raises(ValueError, match="0 <= step < total"):
             rate_factor(step, total, warmup)
 

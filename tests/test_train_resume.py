@@ -12,11 +12,12 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -117,6 +118,29 @@ def test_what_was_trained_on_is_not_made_again_and_batches_that_cannot_be_used_c
     assert other.resumed_at == 5
     assert other.steps == result.steps == 3 * CONFIG.epochs
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in method.state_dict().items())
+
+
+def test_between_two_states_inside_an_epoch_lies_the_time_that_was_asked_for(tmp_path, monkeypatch):
+    """A second a step, ten steps an epoch: the end of an epoch saves too."""
+    now, saved = [0.0], []
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
+
+    def tick(record):
+        now[0] += 1.0
+
+    def noting(path, method, optimizer, position, settings):
+        saved.append(position.step)
+        save_state(path, method, optimizer, position, settings)
+
+    monkeypatch.setattr("reelseek.training.loop.time", clock)
+    monkeypatch.setattr("reelseek.training.loop.save_state", noting)
+    config = replace(CONFIG, epochs=2, batch_size=2)
+    batches, steps = batches_of(*dataset(), config)
+    fit(
+        Toy(), batches, objective,
+        config=config, steps_per_epoch=steps, folder=tmp_path, progress=tick, save_seconds=4.0,
+    )  # fmt: skip
+    assert saved == [4, 8, 10, 14, 18, 20]
 
 
 def test_ctrl_c_ends_the_step_and_saves_it(whole, tmp_path):
@@ -330,12 +354,37 @@ def test_another_run_in_the_folder_is_refused(whole, tmp_path):
     run(tmp_path)
     with pytest.raises(CheckpointError, match=r"learning_rate was 0\.01, now 0\.5"):
         run(tmp_path, config=replace(CONFIG, learning_rate=0.5))
+    with pytest.raises(CheckpointError, match="seed was 7, now 8"):
+        run(tmp_path, config=replace(CONFIG, seed=8))
     with pytest.raises(CheckpointError, match="steps_per_epoch was 3, now 4"):
         fit(Toy(), lambda epoch, drawn: [], objective, config=CONFIG, steps_per_epoch=4, folder=tmp_path)
     other = Toy()
     other.head = torch.nn.Linear(16, 7)
     with pytest.raises(CheckpointError, match="another method"):
         run(tmp_path, other)
+    other = Toy()
+    other.head[0].bias = torch.nn.Parameter(torch.zeros(1, 16))
+    with pytest.raises(CheckpointError, match=r"another method: head\.0\.bias are missing or differ in shape"):
+        run(tmp_path, other)
+
+
+def test_a_run_goes_on_with_other_workers_and_in_less_memory(whole, tmp_path):
+    def fail(record):
+        if record["step"] == 5:
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(tmp_path, progress=fail)
+    device = "cpu" if torch.cuda.is_available() else "auto"
+    elsewhere = replace(CONFIG, device=device, workers=1, chunk=4, gradient_checkpointing=True)
+    assert_same(whole, tmp_path, *run(tmp_path, config=elsewhere))
+
+
+@pytest.mark.parametrize("header", [{}, {"position": {"batch": 0}}, {"position": {"batch": 0, "a": 1}, "settings": {}}])
+def test_a_file_that_is_no_state_is_named(tmp_path, header):
+    save_file({"weight.a": torch.zeros(1)}, tmp_path / "state.safetensors", {"reelseek": json.dumps(header)})
+    with pytest.raises(CheckpointError, match=r"state\.safetensors is not the state of a training run"):
+        run(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x08\0\0\0\0\0\0\0{}      ", "cut"])
@@ -345,6 +394,29 @@ def test_a_damaged_state_is_named(tmp_path, content):
     path.write_bytes(path.read_bytes()[:-9] if content == "cut" else content)
     with pytest.raises(CheckpointError, match=r"state\.safetensors cannot be read"):
         run(tmp_path)
+
+
+@pytest.mark.parametrize("error", [OSError("No space left"), SafetensorError("No space left")], ids=repr)
+def test_a_full_disk_keeps_the_last_state_and_no_rest(whole, tmp_path, monkeypatch, error):
+    saves = []
+
+    def filling(tensors, path, metadata):
+        saves.append(path)
+        if len(saves) == 4:  # the state of the second epoch
+            path.write_bytes(b"half")
+            raise error
+        save_file(tensors, path, metadata)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reelseek.training.state.save_file", filling)
+        with pytest.raises(
+            CheckpointError, match=r"state\.safetensors: the training state cannot be written \(No space"
+        ):
+            run(tmp_path)
+    assert not list(tmp_path.glob(".*"))
+    method, result = run(tmp_path)
+    assert result.resumed_at == 3
+    assert_same(whole, tmp_path, method, result)
 
 
 def test_what_a_kill_left_of_a_state_is_written_over(whole, tmp_path):
@@ -372,17 +444,19 @@ def test_damaged_best_weights_are_named(tmp_path, content):
 
 def test_a_state_of_before_a_setting_was_there_goes_on(whole, tmp_path):
     def fail(record):
-        if record["step"] == 4:
+        if record["step"] == 6:
             raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError, match="power cut"):
-        run(tmp_path, progress=fail)
+        run(tmp_path, progress=fail, save_seconds=0.0)
     path = tmp_path / "state.safetensors"
     with safe_open(path, framework="pt") as file:
         header = json.loads(file.metadata()["reelseek"])
-    del header["settings"]["optimizer"], header["settings"]["freeze_layers"]
+    del header["settings"]["optimizer"], header["settings"]["freeze_layers"], header["position"]["drawn"]
     save_file(load_file(path), path, {"reelseek": json.dumps(header)})
-    assert_same(whole, tmp_path, *run(tmp_path))
+    method, result = run(tmp_path)
+    assert result.resumed_at == 5
+    assert_same(whole, tmp_path, method, result)
 
 
 def test_a_run_that_began_without_scaled_gradients_goes_on_with_them(tmp_path, monkeypatch):

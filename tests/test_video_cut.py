@@ -247,6 +247,64 @@ def test_a_clip_of_uneven_pictures_out_of_order_states_its_whole_length(
     assert read(tmp_path / "clip.mp4").seconds == pytest.approx(done.end - done.start, abs=2e-3)
 
 
+@pytest.mark.parametrize("mode", ["exact", "copy"])
+@pytest.mark.parametrize("options", [{"g": "100", "bf": "0"}, {"g": "100", "bf": "2", "b_strategy": "0"}], ids=str)
+@pytest.mark.parametrize("ending", ["mkv", "ts"])
+def test_a_still_at_the_end_of_a_piece_stays_as_long_as_it_was(
+    tmp_path: Path, ending: str, options: dict[str, str], mode: str
+) -> None:
+    """Ten pictures in a third of a second, the last of them for three; packets may say that it lasts a thirtieth."""
+    ticks = [*range(10), 100, 101]
+    source = make_clip(tmp_path / f"a.{ending}", frames=12, ticks=ticks, options=options, sound=3.3)
+    key = plain_read(source)[0][0]
+    for start, end in ((key, 1.0), (2.0, 3.0)):
+        done = cut(source, start, end, tmp_path / "clip.mp4", mode=mode)
+        assert done.copied == (mode == "copy" or start == key)
+        assert done.start == pytest.approx(key if done.copied else start, abs=2e-3)
+        assert done.end == pytest.approx(end, abs=2e-3)
+        found = read(tmp_path / "clip.mp4")
+        assert found.numbers == (list(range(10)) if done.copied else [9])
+        assert found.seconds == pytest.approx(done.end - done.start, abs=2e-3)
+        with av.open(str(tmp_path / "clip.mp4")) as container:
+            heard = container.streams.audio[0]
+            assert float(heard.duration * heard.time_base) == pytest.approx(found.seconds, abs=0.14)
+
+
+@pytest.mark.parametrize("mode", ["exact", "copy"])
+def test_wherever_a_run_of_pictures_out_of_order_is_cut_none_is_lost(tmp_path: Path, mode: str) -> None:
+    options = {"g": "30", "bf": "5", "sc_threshold": "0", "b_strategy": "0"}
+    source = make_clip(tmp_path / "a.mp4", frames=20, options=options)
+    for after in range(1, 9):
+        done = cut(source, 0.0, after / 30, tmp_path / "clip.mp4", mode=mode)
+        numbers = read(tmp_path / "clip.mp4").numbers
+        assert numbers[:after] == list(range(after))
+        assert len(numbers) == after or (mode == "copy" and done.copied)
+
+
+def test_a_piece_that_ends_where_a_picture_starts_goes_without_it(tmp_path: Path) -> None:
+    """Times as they are read come out a hair above the tick that they stand for."""
+    source = make_clip(tmp_path / "a.mp4", options=NO_REORDER)
+    for number in (1, 7, 12, 23):
+        cut(source, 0.0, number / 30 + 5e-6, tmp_path / "clip.mp4")
+        assert read(tmp_path / "clip.mp4").numbers == list(range(number))
+
+
+@pytest.mark.parametrize(("periods", "whole"), [(0.5, True), (1.5, False)])
+def test_only_a_picture_that_stands_longer_than_most_is_cut_into(tmp_path: Path, periods: float, whole: bool) -> None:
+    source = make_clip(tmp_path / "a.mp4", frames=12, ticks=[*range(10), 100, 101], options={"g": "100", "bf": "0"})
+    with av.open(str(source)) as container:
+        start = 0.3 + periods / float(container.streams.video[0].average_rate)
+    assert cut(source, start, 3.0, tmp_path / "clip.mp4").start == pytest.approx(0.3 if whole else start, abs=2e-3)
+    assert read(tmp_path / "clip.mp4").numbers == [9]
+
+
+@pytest.mark.parametrize(("ending", "codec"), [("webm", "libvpx-vp9"), ("mkv", "libsvtav1"), ("mp4", "mpeg4")])
+def test_what_players_of_mp4_know_is_copied(tmp_path: Path, ending: str, codec: str) -> None:
+    source = make_clip(tmp_path / f"a.{ending}", frames=24, codec=codec, options={"g": "12"})
+    assert cut(source, 0.0, 0.4, tmp_path / "clip.mp4").copied
+    assert read(tmp_path / "clip.mp4").numbers == list(range(12))
+
+
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 @pytest.mark.parametrize("start", [0.4, 0.5])
 def test_clips_stand_upright_as_their_source(tmp_path: Path, rotation: int, start: float) -> None:

@@ -101,7 +101,7 @@ def paired_difference(
     group_T = np.empty(len(rows_a), dtype=np.int64)
     for number, queries in enumerate(members):
         group_T[queries] = number
-    exact = len(members) < 63 and 2 ** len(members) <= permutations
+    exact = 2 ** len(members) <= permutations
     rng = np.random.default_rng([seed, 1])
     as_large = 0
     for trial in range(2 ** len(members) if exact else permutations):

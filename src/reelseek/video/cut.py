@@ -86,10 +86,10 @@ def cut(path: Path, start: float, end: float, target: Path, *, mode: str = "exac
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r}; known: {', '.join(MODES)}")
     span = _span(path, start, end)
-    shown_N, why = _copyable(path, span, mode)
+    shown_N, last_end, why = _copyable(path, span, mode)
     if not why:
         try:
-            return _copy(path, span, shown_N, target)
+            return _copy(path, span, shown_N, last_end, target)
         except UnreadableVideo:
             why = "MP4 does not take its packets"
     return _encode(path, span, target, why)
@@ -126,32 +126,37 @@ def _key_before(path: Path, tick: float, low: int) -> int:
         return low if step is None else step.start
 
 
-def _copyable(path: Path, span: _Span, mode: str) -> tuple[list[int], str]:
-    """Showing times of the packets to copy, in decoding order, or the reason that they cannot be copied."""
+def _copyable(path: Path, span: _Span, mode: str) -> tuple[list[int], int, str]:
+    """Showing times of the packets to copy, in decoding order, and the tick at which the last picture's time ends; or
+    the reason that they cannot be copied.
+    """
     if span.guessed:
-        return [], "AVI states no times for pictures that are stored out of order"
+        return [], 0, "AVI states no times for pictures that are stored out of order"
     if span.codec not in COPIED:
-        return [], f"players of MP4 know no {span.codec}"
+        return [], 0, f"players of MP4 know no {span.codec}"
     if mode == "exact" and span.key != span.low:
-        return [], "the start lies between key frames"
+        return [], 0, "the start lies between key frames"
     shown_N: list[int] = []
+    lengths: dict[int, int] = {}
     kept = 0
-    end = span.low
     for packet in _packets_from(path, span.key):
         if packet.pts is None:
-            return [], "its packets state no times"
+            return [], 0, "its packets state no times"
         shown_N.append(packet.pts)
+        lengths[packet.pts] = packet.duration or span.period
         if packet.pts < span.high:
             kept = len(shown_N)
-            end = max(end, packet.pts + (packet.duration or span.period))
         elif len(shown_N) - kept > _REORDER:
             break
-    shown_N = shown_N[:kept]
+    later_N, shown_N = shown_N[kept:], shown_N[:kept]
     if not shown_N or len(set(shown_N)) < kept:
-        return [], "its packets state no times of their own"
-    if mode == "exact" and (max(shown_N) >= span.high or end - span.high > span.period):
-        return [], "pictures before the end need later ones"
-    return shown_N, ""
+        return [], 0, "its packets state no times of their own"
+    last = max(shown_N)
+    if mode == "exact" and last >= span.high:
+        return [], 0, "pictures before the end need later ones"
+    # until the next one is shown, whatever length the packet states: a still is often said to last a frame
+    end = min((shown for shown in later_N if shown > last), default=last + lengths[last])
+    return shown_N, min(end, max(span.high, last + span.period)), ""
 
 
 def _packets_from(path: Path, key: int) -> Iterator[Packet[VideoStream]]:
@@ -176,27 +181,24 @@ def _packets_from(path: Path, key: int) -> Iterator[Packet[VideoStream]]:
                 return
 
 
-def _copy(path: Path, span: _Span, shown_N: list[int], target: Path) -> Cut:
-    last = max(shown_N)
-    sound = find_sound(path, span.seconds(span.key), span.seconds(min(span.high, last + span.period)), span.zero)
+def _copy(path: Path, span: _Span, shown_N: list[int], end: int, target: Path) -> Cut:
+    sound = find_sound(path, span.seconds(span.key), span.seconds(min(span.high, end)), span.zero)
     order_N = sorted(shown_N)
     # a picture is decoded no later than it is shown
     delay = max(later - shown for later, shown in zip(order_N, shown_N, strict=True))
-    end = last + span.period
     with _output(path, target) as output:
         with open_video(path) as (_, template):
-            pictures = output.add_stream_from_template(template)
+            # "opaque" takes the decoder as it is: an encoder of its name, which is looked for else, AV1's has none
+            pictures = output.add_stream_from_template(template, opaque=True)
         if span.codec == "hevc":
             # the tag that Apple's players ask for
             pictures.codec_context.codec_tag = "hvc1"
 
         def packets() -> Iterator[Packet[VideoStream]]:
-            nonlocal end
             for packet, decoded in zip(_packets_from(path, span.key), order_N, strict=False):
-                packet.duration = packet.duration or span.period
-                if packet.pts == last:
-                    end = last + packet.duration
-                packet.pts, packet.dts = cast(int, packet.pts) - span.key, decoded - delay - span.key
+                shown = cast(int, packet.pts)
+                packet.duration = end - shown if shown == order_N[-1] else packet.duration or span.period
+                packet.pts, packet.dts = shown - span.key, decoded - delay - span.key
                 packet.stream = pictures
                 yield packet
 
