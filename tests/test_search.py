@@ -526,6 +526,24 @@ def test_the_compiled_loop_reads_whole_steps_and_the_rest(width):
     assert found_N[[0, 6]].isnan().all(), "it wrote beyond its part"
 
 
+def test_the_compiled_loop_never_reads_beyond_its_tensors():
+    loops = pytest.importorskip("reelseek.index.scan_loops")
+    frames_ND, ones_N, query_D = torch.ones(4, 8).half(), torch.ones(4), torch.ones(8)
+    loops.cosines(frames_ND, ones_N, query_D, torch.empty(4))
+    for wrong in (
+        (frames_ND.float(), ones_N, query_D, torch.empty(4)),
+        (frames_ND[:, :4], ones_N, query_D[:4], torch.empty(4)),
+        (frames_ND[:1].expand(4, 8), ones_N, query_D, torch.empty(4)),
+        (frames_ND, ones_N[:3], query_D, torch.empty(4)),
+        (frames_ND, ones_N, query_D[:7], torch.empty(4)),
+        (frames_ND, ones_N, query_D.double(), torch.empty(4)),
+        (frames_ND, ones_N, query_D, torch.empty(3)),
+        (frames_ND, ones_N, query_D, torch.empty(8)[::2]),
+    ):
+        with pytest.raises(ValueError, match="without gaps"):
+            loops.cosines(*wrong)
+
+
 def test_without_the_instruction_there_is_no_compiled_loop(monkeypatch):
     binding = pytest.importorskip("llvmlite.binding")
     monkeypatch.setattr(binding, "get_host_cpu_features", dict)

@@ -54,10 +54,10 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Threads that stay: new ones for every call took 100 MB more, since each kept what another had given back."""
-    return ThreadPoolExecutor(threads, initializer=_alone)
+    return ThreadPoolExecutor(threads, initializer=_take_one)
 
 
-def _alone() -> None:
+def _take_one() -> None:
     # Asked first: a thread that torch does not know yet takes over what another thread set last.
     torch.get_num_threads()
     torch.set_num_threads(1)

@@ -12,6 +12,7 @@ import platform
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from llvmlite import binding
 from torch import Tensor
 
@@ -110,9 +111,16 @@ _ENGINE, _CODE = _compiled()
 
 
 def cosines(frames_ND: Tensor, inverse_norms_N: Tensor, query_D: Tensor, cosines_N: Tensor) -> None:
-    """Fill [N] with the cosines of float16 vectors with a query of length 1. Each lies without gaps, on the processor.
+    """Fill [N] with the cosines of float16 vectors with a query of length 1, float32 all but the vectors.
 
-    Threads may be at it side by side: Python's lock is released.
+    Threads may be at it side by side: Python's lock is released. Raises ValueError for other types or shapes, or a
+    tensor with gaps: the code would read beyond it.
     """
-    parts = [part.data_ptr() for part in (frames_ND, inverse_norms_N, query_D, cosines_N)]
-    _CODE(*parts, *frames_ND.shape)
+    count, width = frames_ND.shape
+    half, whole = torch.float16, torch.float32
+    wanted = [(half, (count, width)), (whole, (count,)), (whole, (width,)), (whole, (count,))]
+    parts = (frames_ND, inverse_norms_N, query_D, cosines_N)
+    flat = all(part.is_contiguous() and part.device.type == "cpu" for part in parts)
+    if not flat or [(part.dtype, part.shape) for part in parts] != wanted:
+        raise ValueError("A scan reads float16 vectors [N, D] and float32 numbers [N], [D], [N], each without gaps.")
+    _CODE(*(part.data_ptr() for part in parts), count, width)
