@@ -31,7 +31,7 @@ from reelseek.threads import one_thread, side_by_side
 COARSE = 1024
 """Segments that the method scores itself: of 100,000 they hold nine in ten of GARE's own ten best (`two_stages.py`)."""
 EXACT_SEGMENTS = 128
-"""Segments that one thread scores exactly at a time: bounds memory when `coarse` is large."""
+"""Segments that one thread scores exactly at a time, four times as many where there are thousands: bounds memory."""
 QUERY_BLOCK = 16
 """Queries scanned at a time: bounds memory at 64 bytes a stored frame."""
 
@@ -150,11 +150,14 @@ class Searcher:
     def score_many(self, loaded: Loaded, texts: Texts, picks_P: np.ndarray) -> np.ndarray:
         """The method's own scores [T, P] of texts with segments, in blocks side by side."""
 
+        # Larger blocks are faster for heads with many steps, and take memory that a usual search should not.
+        size = EXACT_SEGMENTS if len(picks_P) <= 16 * EXACT_SEGMENTS else 4 * EXACT_SEGMENTS
+
         def block(low: int) -> np.ndarray:
-            videos = gather(loaded, picks_P[low : low + EXACT_SEGMENTS], texts.pooled_TD.device)
+            videos = gather(loaded, picks_P[low : low + size], texts.pooled_TD.device)
             return np.asarray(self.method.score(texts, videos).matrix_TV.float().cpu().numpy())
 
-        return np.concatenate(side_by_side(block, range(0, len(picks_P), EXACT_SEGMENTS)), axis=1)
+        return np.concatenate(side_by_side(block, range(0, len(picks_P), size)), axis=1)
 
     def sample(self, count: int) -> Videos:
         """At most `count` segments, evenly spaced over the index in order of path and time."""
