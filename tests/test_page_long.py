@@ -115,10 +115,12 @@ def test_a_busy_server_is_asked_for_a_picture_again(page: Page) -> None:
             route.fulfill(path=Path(__file__).parent.parent / "docs" / "page.png")
 
     page.route(re.compile("/thumb/"), answer)
-    page.goto(f"{page.url}?q=red&k=1")
+    # "bare" is absent before the first refusal too, so the picture itself is waited for
+    with page.expect_response(lambda answer: "/thumb/" in answer.url and answer.ok):
+        page.goto(f"{page.url}?q=red&k=1")
+    assert told == []
     expect(page.locator(".card")).to_have_count(1)
     expect(page.locator(".results > li")).not_to_have_class(re.compile("bare"))
-    assert told == []
 
 
 def test_the_player_says_that_a_file_is_gone(page: Page) -> None:
