@@ -45,7 +45,7 @@ def clips_of(method: Method, config: TrainConfig) -> Clips:
     clips = Clips.__new__(Clips)
     clips.method, clips.towers, clips.config, clips.pairs = method, method.backbone, replace_train(config), pairs
     clips.towers.precision = "float32"
-    prepare_towers(clips.towers.model, config)
+    prepare_towers(clips.towers, config)
     return clips
 
 
@@ -143,7 +143,7 @@ def test_lower_layers_stay_as_they_are(folder: Path, tmp_path: Path, layers: int
 
 def test_frozen_layers_are_no_optimiser_s(folder: Path) -> None:
     method = method_over(folder)
-    prepare_towers(method.backbone.model, replace(TRAINED, freeze_layers=1))
+    prepare_towers(method.backbone, replace(TRAINED, freeze_layers=1))
     groups = make_optimizer(method, TRAINED).param_groups
     names = [name for group in groups for name in group["names"] if name.startswith("backbone.")]
     assert not any("embeddings" in name or "layers.0." in name for name in names)

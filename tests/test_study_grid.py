@@ -23,9 +23,11 @@ import pytest
 from cli_world import films, refused
 from cli_world import run as command
 from reelseek.config import DataConfig
+from reelseek.encoders.small import Sizes
 from reelseek.errors import CheckpointError, ConfigError, ReelseekError
 from reelseek.evaluation import evaluate
 from reelseek.methods.saved import load
+from reelseek.methods.small_folders import make_small, save_small
 from reelseek.recipes.run import load_data
 from reelseek.study import studies
 from reelseek.study.grid import (
@@ -41,7 +43,7 @@ from reelseek.study.grid import (
     work,
     write_plan,
 )
-from reelseek.study.plan import Mode, Run, Study, arm_config
+from reelseek.study.plan import Mode, Run, Study, arm_config, lacks_towers, over_towers
 from reelseek.study.run import RANKS, RESULT, Place, finish, load_arrays
 from reelseek.study.summary import summarise
 
@@ -114,6 +116,37 @@ def test_ranks_are_those_of_an_evaluation(done: tuple[Plan, Status]) -> None:
     assert "by lot|dual" not in arrays
     assert arrays["ids|plain"].tolist() == list(test.text_ids)
     assert len(arrays["strict|one caption"]) == len(test.video_ids) == 3
+
+
+def test_towers_that_learn_along_are_each_run_s_own(data: Path, cache: Path, tmp_path: Path) -> None:
+    sizes = Sizes(side=16, patch=4, channels=8, blocks=1, width=64, layers=1, pieces=300, tokens=12)
+    save_small(make_small(["a red wall"], sizes), tmp_path / "blank")
+    learning = {"train.epochs": 2, "train.batch_size": 4, "train.device": "cpu", "train.backbone_learning_rate": 1e-2}
+    study = small_study(base=learning, modes={}, comparisons=(("GARE", "mean"),))
+    assert lacks_towers(study)
+    plan = plan_for(over_towers(study, str(tmp_path / "blank")), tmp_path / "out", data, cache)
+    before = {path.name for path in cache.iterdir()} if cache.exists() else set()
+    prepare(plan, deadline=FOREVER, progress=lambda stage: nullcontext(lambda done, total: None))
+    assert ({path.name for path in cache.iterdir()} if cache.exists() else set()) == before
+    found = run_grid(plan, jobs=1, deadline=FOREVER, tell=lambda status: None)
+    assert (len(found.results), found.failed) == (4, {})
+    config = arm_config(plan.study, Run("GARE", 1), plan.place.data["folder"])
+    test = load_data(config.data).test
+    assert test is not None
+    names = set()
+    for run in plan.runs:
+        method = load(str(plan.place.out / run.folder))
+        names.add(method.backbone_id)
+        evaluation = evaluate(method, test, config=config.evaluate, sample=config.sample, cache=tmp_path / "fresh")
+        ranks_T = load_arrays(plan.place.out / run.folder)["strict|plain"]
+        np.testing.assert_array_equal(ranks_T, evaluation.ranks_T)
+    assert len(names) == 4
+
+
+def test_a_study_of_learning_towers_asks_for_them(data: Path, tmp_path: Path) -> None:
+    words = ("study", "increment-towers", "--data", tmp_path / "nowhere", "--out", tmp_path / "out")
+    assert "increment-towers trains towers along: name those that it starts from with --towers" in refused(2, *words)
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_second_start_trains_nothing(done: tuple[Plan, Status]) -> None:

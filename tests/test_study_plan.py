@@ -32,7 +32,9 @@ from reelseek.study.plan import (
     Study,
     arm_config,
     check,
+    lacks_towers,
     mode_config,
+    over_towers,
     runs_of,
     scored,
     with_arms,
@@ -140,6 +142,23 @@ def test_some_arms_leave_what_they_hold_whole() -> None:
     assert with_arms(study, list(study.arms)) == study
     with pytest.raises(ConfigError, match=r"study few has no arm .e.\. Its arms: a; b; c; d\."):
         with_arms(study, ["a", "e"])
+
+
+def test_other_towers_lie_below_every_arm_and_change_the_frame_temperature_alone() -> None:
+    study = STUDIES["increment-towers"]
+    assert lacks_towers(study)
+    over = over_towers(study, "somewhere/towers")
+    assert not lacks_towers(over)
+    for arm in study.arms:
+        before, after = (arm_config(one, Run(arm, 0), DataConfig()) for one in (study, over))
+        assert after.method.backbone == "somewhere/towers"
+        assert after.method.frame_temperature == 3.0
+        temperature = before.method.frame_temperature
+        assert after == replace(
+            before, method=replace(before.method, backbone="somewhere/towers", frame_temperature=3.0)
+        )
+        assert temperature == 10.0
+    assert not any(lacks_towers(other) for name, other in STUDIES.items() if name != "increment-towers")
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ class MethodConfig:
     """Which method, over which backbone.
 
     name: the method, such as gare or clip4clip.
-    backbone: the towers: "offline", or a CLIP or SigLIP name or folder.
+    backbone: the towers: "offline", a CLIP or SigLIP name or folder, or a folder of small towers (`reelseek towers`).
     width: D of the joint space, for towers without one of their own, such as the offline ones.
     temporal: module over a video's frames.
     layers: layers of a temporal transformer.

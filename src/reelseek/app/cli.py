@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "adapt": "learn from marks and captions, and switch only if held-out queries say that it helps",
     "mcp": "answer an assistant that speaks the Model Context Protocol",
     "serve": "serve the search page, and its HTTP interface, on this machine",
+    "towers": "write small untrained towers, for training from nothing on data of one's own kind",
     "train": "train a method by recipe, for instance gare-msrvtt",
     "evaluate": "score a trained run or a zero-shot model on a test split, or an index by its marks; compare two",
     "study": "run a grid of trainings over seeds, and write one page with intervals and plots",

@@ -7,7 +7,6 @@ Shapes: T texts, L tokens, N frames, D width of the joint space.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from reelseek.encoders import hub
 from reelseek.encoders.compiled import CompiledTower
+from reelseek.encoders.identity import Identity
 from reelseek.encoders.processor import computes_bf16
 from reelseek.encoders.spans import Spans, kept_tokens
 from reelseek.errors import ModelError
@@ -56,10 +56,8 @@ class ClipBackbone(nn.Module):
         self.compiled = CompiledTower(_FrameTower(model), self.frames_in_torch)
         self.context = int(model.config.text_config.max_position_embeddings)
         self.text_width = self.frame_width = _joint_width(model.config)
-        self._settings = json.dumps(
-            [_plain_config(model.config), preprocess, sorted(tokenizer.get_vocab().items())], sort_keys=True
-        )
-        self._known_id: tuple[object, str] = (None, "")
+        settings = [_plain_config(model.config), preprocess, sorted(tokenizer.get_vocab().items())]
+        self._identity = Identity(self.name, json.dumps(settings, sort_keys=True))
         # The models' own scale and bias of scores take no part here: an optimiser must not wait for their gradients.
         for name in ("logit_scale", "logit_bias"):
             if hasattr(model, name):
@@ -67,19 +65,8 @@ class ClipBackbone(nn.Module):
 
     @property
     def id(self) -> str:
-        """Kind and sixteen hexadecimal digits over configuration, vocabulary, preprocessing and the weights now.
-
-        Hashing takes about a second a gigabyte and is repeated only after a weight was written to.
-        """
-        state = self.model.state_dict()
-        version = tuple((value.data_ptr(), value._version) for value in state.values())
-        if self._known_id[0] != version:
-            digest = hashlib.blake2b(self._settings.encode(), digest_size=8)
-            for key, value in sorted(state.items()):
-                digest.update(key.encode())
-                digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-            self._known_id = (version, f"{self.name}-{digest.hexdigest()}")
-        return self._known_id[1]
+        """Kind and a digest over configuration, vocabulary, preprocessing and the weights now (see `Identity`)."""
+        return self._identity.of(self.model)
 
     @property
     def device(self) -> torch.device:

@@ -1,8 +1,8 @@
 """Methods as folders that need nothing beside them: for moving, giving away, and loading from a hub.
 
 A run of `reelseek train` names its frozen towers; here CLIP and SigLIP towers are written beside the rest, into the
-folder `towers`. The offline towers come with their packages and stay there. Not here: pushing to a hub (its own client
-does that).
+folder `towers`, as small ones are in every run. The offline towers come with their packages and stay there. Not here:
+pushing to a hub (its own client does that).
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from reelseek.checkpoint.read import read_weights
 from reelseek.config import RunConfig
 from reelseek.encoders.clip import ClipBackbone
 from reelseek.encoders.hub import find_snapshot, write_folder
+from reelseek.encoders.small import SmallBackbone
 from reelseek.errors import CheckpointError
 from reelseek.methods.method import Method
 from reelseek.methods.peers import Reading, load_file, method_of
 from reelseek.methods.saved import INSIDE, is_run, load_run_folder, write_run
+from reelseek.methods.small_folders import save_small
 
 FILES = ("*.json", "model.safetensors", "README.md", "towers/*.json", "towers/*.txt", "towers/*.safetensors")
 """What is fetched of a repository: none of it can hold code."""
@@ -49,6 +51,9 @@ def save_pretrained(method: Method, folder: Path | str) -> Saved:
         if isinstance(method.backbone, ClipBackbone):  # the offline towers come with their packages
             towers = method.backbone
             write_folder(towers.model, towers.tokenizer, towers.preprocess, folder / INSIDE)
+            settings["backbone"] = INSIDE
+        elif isinstance(method.backbone, SmallBackbone):
+            save_small(method.backbone, folder / INSIDE)
             settings["backbone"] = INSIDE
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written ({error.strerror or error}).") from None

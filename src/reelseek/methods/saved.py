@@ -18,9 +18,11 @@ import torch
 
 from reelseek.checkpoint import load_run, save_run
 from reelseek.config import MethodConfig, RunConfig
+from reelseek.encoders.small import SmallBackbone
 from reelseek.errors import CheckpointError, ConfigError, ModelError
 from reelseek.methods import METHODS, build
 from reelseek.methods.method import Method
+from reelseek.methods.small_folders import is_small, load_small, save_small
 from reelseek.methods.text_head import TextHead, base_of, head_of, is_head, load_head
 from reelseek.records import Backbone
 
@@ -42,7 +44,7 @@ def pick_device(device: str) -> str:
 
 
 def load_backbone(name: str, *, device: str = "cpu") -> Backbone:
-    """The towers of a name: "offline", a weights file, or a CLIP or SigLIP model by hub name or folder."""
+    """The towers of a name: "offline", a weights file, small towers by folder, CLIP or SigLIP by hub name or folder."""
     if name == "offline":
         from reelseek.encoders.offline import OfflineBackbone
 
@@ -51,6 +53,8 @@ def load_backbone(name: str, *, device: str = "cpu") -> Backbone:
         from reelseek.methods.peers import load_towers
 
         return load_towers(name, device=device)
+    if is_small(Path(name)):
+        return load_small(Path(name)).to(device)
     from reelseek.encoders.clip import load_clip
 
     # On processors with the instructions bfloat16 is several times faster; it is compared before use.
@@ -138,9 +142,15 @@ def _run_folder(name: str) -> Path | None:
 def save(method: Method, folder: Path, *, run: Mapping[str, Any], extra: Mapping[str, str] | None = None) -> None:
     """Write a method: its configuration, what it was trained on, its weights, a model card.
 
-    run: the settings it was trained with, kept as provenance. extra: further small text files by name.
+    Small towers go into the run's folder `towers`, which later runs may name as their backbone. run: the settings that
+    it was trained with, kept as provenance. extra: further small text files by name.
     """
     settings = dict(method.config)
+    if isinstance(method.backbone, SmallBackbone):
+        save_small(method.backbone, folder / INSIDE)
+        settings["backbone"] = INSIDE
+        write_run(method, folder, settings=settings, run=run, with_towers=False, extra=extra or {})
+        return
     towers = Path(settings["backbone"])
     if str(towers) != "offline" and towers.exists():  # found again from any working directory
         settings["backbone"] = str(towers.resolve())

@@ -48,13 +48,13 @@ class Clips:
         if not hasattr(method.backbone, "forward_frames"):
             raise ConfigError(
                 f"the towers of {method.backbone.name!r} stay frozen: set train.backbone_learning_rate to 0, "
-                "or train a CLIP or SigLIP model."
+                "or train a CLIP or SigLIP model, or towers of `reelseek towers`."
             )
         self.method = method
         self.towers = cast(Any, method.backbone)
         # What a processor is fastest with must not decide how towers train: `train.precision` does, on every start.
         self.towers.precision = "float32"
-        prepare_towers(self.towers.model, config.train)
+        prepare_towers(self.towers, config.train)
         self.pairs = pairs
         self.config = config
         self.say = say

@@ -78,7 +78,7 @@ def refuse_unread(config: RunConfig) -> None:
 def _idle(method: MethodConfig) -> set[str]:
     """Settings of a method that others of its settings leave without effect."""
     idle = _idle_streams(method)
-    if method.backbone != "offline":  # CLIP and SigLIP have a joint space of their own
+    if method.backbone != "offline":  # all others have a joint space of their own
         idle.add("width")
     # The depth that most recipes set may stay where a run takes their temporal transformer away.
     if method.temporal != "transformer" and method.layers != SEQTRANSF.layers:

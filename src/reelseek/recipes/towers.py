@@ -10,11 +10,20 @@ from reelseek.config import TrainConfig
 from reelseek.errors import ConfigError
 
 
-def prepare_towers(model: Any, config: TrainConfig) -> None:
-    """Freeze and checkpoint a CLIP or SigLIP model as `train.freeze_layers` and `train.gradient_checkpointing` say.
+def prepare_towers(backbone: Any, config: TrainConfig) -> None:
+    """Freeze and checkpoint towers as `train.freeze_layers` and `train.gradient_checkpointing` say.
 
-    model: transformers' `CLIPModel` or `SiglipModel`. Raises ConfigError for more layers than a tower has.
+    backbone: one that trains. Raises ConfigError for more layers than a tower has, and for either setting with towers
+    other than CLIP's and SigLIP's.
     """
+    model = getattr(backbone, "model", None)
+    if model is None:
+        if config.freeze_layers >= 0 or config.gradient_checkpointing:
+            raise ConfigError(
+                f"train.freeze_layers and train.gradient_checkpointing are for CLIP and SigLIP; {backbone.name} towers "
+                "train whole: leave both out."
+            )
+        return
     if config.freeze_layers >= 0:
         freeze_lower(model, config.freeze_layers)
     if config.gradient_checkpointing:

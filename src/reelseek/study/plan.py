@@ -128,6 +128,17 @@ def with_arms(study: Study, names: Sequence[str]) -> Study:
     )
 
 
+def lacks_towers(study: Study) -> bool:
+    """Whether an arm trains towers along, and none that can be trained are named."""
+    configs = (arm_config(study, Run(arm, 0), DataConfig()) for arm in study.arms)
+    return any(config.train.backbone_learning_rate > 0 and config.method.backbone == "offline" for config in configs)
+
+
+def over_towers(study: Study, towers: str) -> Study:
+    """The study with other towers below every arm: a name or folder that `method.backbone` takes."""
+    return replace(study, base={**study.base, "method.backbone": towers})
+
+
 def modes_of(study: Study) -> dict[str, Mode]:
     """Every way of scoring, the plain one first."""
     return {PLAIN: Mode(), **study.modes}
@@ -148,7 +159,8 @@ def arm_config(study: Study, run: Run, data: DataConfig) -> RunConfig:
     arm = dict(study.arms[run.arm])
     arm.pop("benchmark", None)
     preset = arm.pop("preset", None)
-    if "gare" in arm.get("method.name", ""):
+    towers = {**study.base, **arm}.get("method.backbone", "offline")
+    if towers == "offline" and "gare" in arm.get("method.name", ""):
         config = with_settings(config, {"method.frame_temperature": OFFLINE_TEMPERATURE})
     config = with_settings(config, {**study.base, **arm})
     if preset is not None:

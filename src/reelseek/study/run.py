@@ -89,6 +89,8 @@ def finish(study: Study, run: Run, place: Place, splits: dict[str, Splits], *, p
     else:
         method = train(config, folder, cache=place.cache, progress=progress).method
     key = f"{benchmark} {config.sample} {config.method.backbone} {getattr(method, 'text_id', '')}"
+    if config.train.backbone_learning_rate:
+        splits.clear()  # no other run has these towers
     if key not in splits:
         splits[key] = _embed(method, config, benchmark, place, with_bank=_needs_bank(study))
     scoring = time.perf_counter()
@@ -131,7 +133,8 @@ def embed_ahead(study: Study, runs: Sequence[Run], place: Place, progress: Stage
         benchmark = benchmark_of(study, run.arm)
         config = arm_config(study, run, place.data[benchmark])
         key = f"{benchmark} {config.sample} {config.method.backbone}"
-        if key in done:
+        # Towers that learn give other outputs after every run.
+        if key in done or config.train.backbone_learning_rate:
             continue
         done.add(key)
         device = pick_device(config.train.device)

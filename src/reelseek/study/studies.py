@@ -28,6 +28,9 @@ DUAL: Arm = {"loss.contrastive": "dual_softmax"}
 SLOWER, FASTER = 5e-4, 2e-3
 """Learning rates beside the recipes' 1e-3 for arms that are compared at the rate which validation prefers."""
 
+_TOWERS, _TOWERS_SLOWER = 5e-4, 1e-4
+"""Rates of towers that learn along."""
+
 _INCREMENT_ARMS: dict[str, Arm] = {
     "baseline": BASELINE,
     "increment": INCREMENT,
@@ -125,6 +128,38 @@ def _increment(name: str, benchmark: str, arms: tuple[str, ...], metrics: tuple[
             "both keep other captions of a video as negatives, which no other arm does.",
         ),
         **rest,
+    )
+
+
+def _increment_towers() -> Study:
+    arms: dict[str, Arm] = {"increment": INCREMENT}
+    families: dict[str, tuple[str, ...]] = {}
+    for method, settings in _ROBUST.items():
+        slower = f"{method}, slower towers"
+        arms |= {method: settings, slower: {**settings, "train.backbone_learning_rate": _TOWERS_SLOWER}}
+        families[f"{method} at its rate"] = (method, slower)
+    return Study(
+        name="increment-towers",
+        question="Does GARE's increment beat its own baseline where the towers learn along with it?",
+        benchmark="babyai",
+        base={
+            "sample.policy": "uniform",
+            "train.backbone_learning_rate": _TOWERS,
+            "train.max_logit_scale": 20.0,
+        },
+        arms=arms,
+        families=families,
+        comparisons=(
+            ("GARE at its rate", "baseline at its rate"),
+            ("increment", "baseline"),
+            ("GARE", "baseline"),
+            ("GARE", "increment"),
+        ),
+        metrics=("corrected R@1", "R@1", "corrected MnR", "swap"),
+        notes=(
+            "Every arm starts from the same towers, trained on other episodes with mean pooling (--towers), and trains "
+            "them on.",
+        ),
     )
 
 
@@ -286,6 +321,7 @@ STUDIES: dict[str, Study] = {
             "increment", "motions", tuple(_INCREMENT_ARMS), ("R@1", "R@1 by lot", "R@5", "R@10", "MnR")
         ),
         _increment("increment-babyai", "babyai", _FEW, ("corrected R@1", "R@1", "corrected MnR", "swap")),
+        _increment_towers(),
         _increment("increment-exercises", "exercises", _FEW, ("R@1", "R@10", "MnR"), base={"sample.frames": 2}),
         _increment("increment-folder", "folder", _FEW, ("R@1", "R@10", "MnR")),
         Study(

@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 
 
 def parse(words: Sequence[str]) -> Namespace:
-    """NAME --out DIR [--data DIR] [--arms ARM ...] [--seeds N] [--jobs N] [--budget MINUTES] [--cache DIR] | --list."""
+    """NAME --out DIR [--data DIR] [--towers NAME] [--arms ARM ...] [--seeds N] [--jobs N] [--budget MIN] | --list."""
     options = parser("study", "Run a study: every arm with every seed, then tables, intervals and plots on one page.")
     options.add_argument("study", metavar="NAME", nargs="?", default="", help="a study of --list")
     options.add_argument("--list", action="store_true", help="name the studies and what each would run")
     options.add_argument("--out", default="", metavar="DIR", help="the study's folder instead of studies/NAME")
     options.add_argument("--data", default="", metavar="DIR", help="where its data is, or is made")
+    options.add_argument(
+        "--towers", default="", metavar="NAME", help="towers below every arm, as method.backbone takes them"
+    )
     options.add_argument("--arms", nargs="+", default=[], metavar="ARM", help="these arms or families alone")
     options.add_argument("--seeds", type=int, default=None, help="seeds an arm instead of the study's own number")
     options.add_argument("--jobs", type=int, default=1, help="runs at a time, each a process of its own")
@@ -58,10 +61,15 @@ def run(arguments: Namespace) -> int:
             raise ConfigError(f"--{name} must be at least {least}, not {given}.")
     study = study_named(arguments.study)
     from reelseek.study.grid import prepare, run_grid
-    from reelseek.study.plan import with_arms
+    from reelseek.study.plan import lacks_towers, over_towers, with_arms
 
     if arguments.arms:
         study = with_arms(study, arguments.arms)
+    if arguments.towers:
+        towers = Path(arguments.towers)
+        study = over_towers(study, str(towers.absolute()) if towers.exists() else arguments.towers)
+    if lacks_towers(study):
+        raise ConfigError(f"{study.name} trains towers along: name those that it starts from with --towers.")
 
     plan = _plan(study, arguments)
     minutes = study.minutes if arguments.budget is None else arguments.budget

@@ -1,0 +1,63 @@
+"""`reelseek towers`: small towers with random weights, for training from nothing on data of one's own kind."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from reelseek.app.settings import parse_with_recipe, run_config, settings_parser
+from reelseek.app.terminal import progress
+from reelseek.encoders.small import Sizes
+from reelseek.errors import ConfigError, DataError
+from reelseek.recipes import parts_in_words
+
+HELP = {
+    "side": "pixels of the square that a frame is resized and cut to",
+    "patch": "pixels of the side of a patch",
+    "channels": "channels of the convolutions over patches",
+    "blocks": "convolutions",
+    "width": "of the text tower and the joint space, a multiple of 64",
+    "layers": "layers of the text tower",
+    "pieces": "most pieces of words in the vocabulary, which is learnt from the training captions",
+    "tokens": "most tokens of a text",
+}
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """RECIPE TARGET --data DIR [--side N] [--patch N] [--channels N] [--blocks N] [--width N] [--layers N] ...."""
+    options = settings_parser(
+        "towers",
+        "Write small towers with random weights and a vocabulary of a recipe's training captions, for videos that are "
+        "like nothing the published towers saw, and say how to train them.",
+    )
+    options.add_argument("recipe", metavar="RECIPE", help=f"METHOD-BENCHMARK: {parts_in_words()}")
+    options.add_argument("target", metavar="TARGET", help="the folder to write")
+    for name, value in Sizes()._asdict().items():
+        options.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"{HELP[name]} (default: {value})")
+    options.add_argument("--seed", type=int, default=0, metavar="N", help="of the random weights (default: 0)")
+    options.usage = "reelseek towers RECIPE TARGET [--data DIR] [--side N] [--patch N] [--width N] [--seed N]"
+    return parse_with_recipe(options, words)
+
+
+def run(arguments: Namespace) -> int:
+    """Write the folder and say how to train it."""
+    from reelseek.data import load
+    from reelseek.methods.small_folders import make_small, save_small
+
+    config, target = run_config(arguments), Path(arguments.target)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError(f"{target} holds something already: name a new folder for the towers.")
+    with progress("making the benchmark") as tell:
+        train = load(config.data, tell).train
+    if train is None:
+        raise DataError(f"{config.data.name} has no training captions to learn a vocabulary from.")
+    sizes = Sizes(**{name: getattr(arguments, name) for name in Sizes._fields})
+    towers = make_small(train.texts, sizes, seed=arguments.seed)
+    save_small(towers, target)
+    print(f"{target}: small towers of {sum(one.numel() for one in towers.parameters()):,} parameters, untrained.")
+    print(
+        f"Next: reelseek train {arguments.recipe} --method.backbone {target} --train.backbone_learning_rate 2e-3 "
+        "--train.max_logit_scale 20"
+    )
+    return 0

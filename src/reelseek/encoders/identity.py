@@ -1,0 +1,34 @@
+"""What towers are called in caches and indexes: a word that follows from what they compute."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import nn
+
+
+class Identity:
+    """Kind and sixteen hexadecimal digits over settings and the weights now: equal towers, equal words.
+
+    kind: what the word begins with. settings: everything beside the weights that vectors depend on, as text.
+    """
+
+    def __init__(self, kind: str, settings: str) -> None:
+        self.kind = kind
+        self.settings = settings
+        self._known: tuple[object, str] = (None, "")
+
+    def of(self, towers: nn.Module) -> str:
+        """The word for these weights. Hashing takes about a second a gigabyte, and is repeated only after a weight was
+        written to.
+        """
+        state = towers.state_dict()
+        version = tuple((value.data_ptr(), value._version) for value in state.values())
+        if self._known[0] != version:
+            digest = hashlib.blake2b(self.settings.encode(), digest_size=8)
+            for key, value in sorted(state.items()):
+                digest.update(key.encode())
+                digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+            self._known = (version, f"{self.kind}-{digest.hexdigest()}")
+        return self._known[1]
