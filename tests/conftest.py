@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from torch import Tensor
 from reelseek.records import Preprocess, Scores, Texts, Videos
 
 WIDTH = 32
+
+COLOURS = {"red": (200, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 200), "white": (220, 220, 220)}
 
 
 class FakeMethod:
@@ -77,6 +80,17 @@ def write_clip(path: Path, colour: Sequence[int], *, frames: int = 16, fps: int 
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def write_colours(root: Path) -> Path:
+    """A captioned folder: four colours for training, the same four, darker, for validation and test."""
+    rows = []
+    for split, dim in (("train", 1.0), ("val", 0.9), ("test", 0.8)):
+        for name, colour in COLOURS.items():
+            write_clip(root / f"{split}-{name}.mp4", [int(dim * part) for part in colour], frames=8)
+            rows.append({"video": f"{split}-{name}.mp4", "caption": f"a {name} wall", "split": split})
+    (root / "captions.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    return root
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from cli_world import refused, run
-from conftest import write_clip
+from conftest import COLOURS, write_colours
 from reelseek import from_pretrained, save_pretrained
 from reelseek.config import DataConfig, EvaluateConfig, MethodConfig, RunConfig, SampleConfig, TrainConfig
 from reelseek.encoders.small import Sizes, SmallBackbone
@@ -28,7 +28,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:lance is not fork-safe:UserWarni
 
 CAPTIONS = ["a dog runs the ball", "The red cat sleeps", "ball"]
 SIZES = Sizes(side=16, patch=4, channels=8, blocks=1, width=64, layers=1, pieces=300, tokens=12)
-COLOURS = {"red": (200, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 200), "white": (220, 220, 220)}
 
 
 @pytest.fixture
@@ -38,15 +37,7 @@ def towers() -> SmallBackbone:
 
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four colours for training, the same four, darker, for validation and test."""
-    root = tmp_path_factory.mktemp("colours")
-    rows = []
-    for split, dim in (("train", 1.0), ("val", 0.9), ("test", 0.8)):
-        for name, colour in COLOURS.items():
-            write_clip(root / f"{split}-{name}.mp4", [int(dim * part) for part in colour], frames=8)
-            rows.append({"video": f"{split}-{name}.mp4", "caption": f"a {name} wall", "split": split})
-    (root / "captions.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n")
-    return root
+    return write_colours(tmp_path_factory.mktemp("colours"))
 
 
 def config_for(data: Path, backbone: Path) -> RunConfig:

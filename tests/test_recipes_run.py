@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from conftest import write_clip
+from conftest import write_colours
 from reelseek.config import DataConfig, EvaluateConfig, MethodConfig, RunConfig, SampleConfig, TrainConfig
 from reelseek.data import load as load_data
 from reelseek.embed import EmbeddedPairs
@@ -35,20 +35,10 @@ from test_encoders_clip import tiny_folder
 # Workers that decode are forks; one that never touches an index may come from a process that has opened one.
 pytestmark = pytest.mark.filterwarnings("ignore:lance is not fork-safe:UserWarning")
 
-COLOURS = {"red": (200, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 200), "white": (220, 220, 220)}
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four colours for training, the same four, darker, for validation and test."""
-    root = tmp_path_factory.mktemp("colours")
-    rows = []
-    for split, dim in (("train", 1.0), ("val", 0.9), ("test", 0.8)):
-        for name, colour in COLOURS.items():
-            write_clip(root / f"{split}-{name}.mp4", [int(dim * part) for part in colour], frames=8)
-            rows.append({"video": f"{split}-{name}.mp4", "caption": f"a {name} wall", "split": split})
-    (root / "captions.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n")
-    return root
+    return write_colours(tmp_path_factory.mktemp("colours"))
 
 
 @pytest.fixture(scope="module")
