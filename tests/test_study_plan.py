@@ -157,7 +157,7 @@ def test_other_towers_lie_below_every_arm_and_change_the_frame_temperature_alone
         assert after == replace(
             before, method=replace(before.method, backbone="somewhere/towers", frame_temperature=3.0)
         )
-        assert temperature == 10.0
+        assert temperature == (10.0 if "gare" in before.method.name else 3.0)
     assert not any(lacks_towers(other) for name, other in STUDIES.items() if name != "increment-towers")
 
 

@@ -132,7 +132,7 @@ def _increment(name: str, benchmark: str, arms: tuple[str, ...], metrics: tuple[
 
 
 def _increment_towers() -> Study:
-    arms: dict[str, Arm] = {"increment": INCREMENT}
+    arms: dict[str, Arm] = {"mean pooling": MEANP, "increment": INCREMENT}
     families: dict[str, tuple[str, ...]] = {}
     for method, settings in _ROBUST.items():
         slower = f"{method}, slower towers"
@@ -154,6 +154,8 @@ def _increment_towers() -> Study:
             ("increment", "baseline"),
             ("GARE", "baseline"),
             ("GARE", "increment"),
+            ("baseline", "mean pooling"),
+            ("GARE", "mean pooling"),
         ),
         metrics=("corrected R@1", "R@1", "corrected MnR", "swap"),
         notes=(
