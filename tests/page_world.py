@@ -154,6 +154,14 @@ def wait_until(page: Page, condition: str) -> None:
         page.wait_for_timeout(50)
 
 
+def wait_for(page: Page, happened: Callable[[], object]) -> None:
+    """Wait for what the test itself is told of, such as a request that it holds."""
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(20)
+
+
 def answers(page: Page, words: str, side: str = "", **more: str) -> list[dict[str, Any]]:
     """What the server itself says to a query."""
     found: list[dict[str, Any]] = page.request.get(f"{side}/api/search", params={"q": words, **more}).json()["hits"]

@@ -27,7 +27,7 @@ from reelseek.index.filters import Filters, parse_condition, read_metadata
 from reelseek.index.moments import best_pair
 from reelseek.index.pictures import picture_vector
 from reelseek.index.query import Clip, Frame, Query
-from reelseek.index.search import Searcher
+from reelseek.index.search import EXACT_SEGMENTS, Searcher
 from reelseek.index.similar import similar
 from reelseek.records import Videos
 from test_search import index_of, random_videos
@@ -248,6 +248,12 @@ def test_the_library_is_measured_evenly_in_order_of_path_however_it_is_stored(mo
     monkeypatch.setattr(evidence, "REFERENCE_SEGMENTS", 3)
     loaded = SimpleNamespace(segments_V=[np.array([3, 4]), np.array([0, 1, 2])])
     assert sorted(evidence._reference(loaded)) == [0, 2, 3]
+
+
+def test_enough_of_a_library_is_scored_and_not_more_than_four_blocks_of_it():
+    loaded = SimpleNamespace(segments_V=[np.arange(100_000)])
+    assert 1 / np.sqrt(len(evidence._reference(loaded))) < 0.05  # standard errors of a mean, in deviations
+    assert len(evidence._reference(loaded)) <= 4 * EXACT_SEGMENTS
 
 
 def evidence_of(searcher: Searcher, query: Query) -> Evidence:

@@ -11,6 +11,7 @@ from conftest import write_clip
 from reelseek.app.cli import main
 from reelseek.app.commands.demo import index_real_clips, parse
 from reelseek.app.models import load_method, model_card
+from reelseek.data.motions import VERSION
 from reelseek.index.build import update
 from reelseek.index.cards import open_index
 from reelseek.index.marks import Mark, keep_mark, read_marks
@@ -96,6 +97,22 @@ def test_wrong_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     (tmp_path / "file").write_text("")
     assert demo(tmp_path / "file") == 2
     assert "it is a file, not a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_another_size_over_the_same_folder_is_refused_at_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], finished: bool
+) -> None:
+    settings = {"version": VERSION, "train": 500}
+    (tmp_path / "motions").mkdir()
+    if finished:
+        (tmp_path / "motions" / "motions.json").write_text(json.dumps({"settings": settings}))
+    else:
+        (tmp_path / "motions" / "settings.json").write_text(json.dumps(settings))
+    assert demo(tmp_path) == 1
+    said = capsys.readouterr()
+    assert "holds a benchmark of 500 training videos, not 24. Give --size 500, or another folder by --out." in said.err
+    assert said.out == ""
 
 
 def test_the_default_s_name_is_kept_beside_a_folder_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

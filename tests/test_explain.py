@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,11 @@ def test_moments_are_explained_by_the_segment_that_scored_them(searcher: Searche
 def test_hits_one_by_one_and_in_blocks(
     searcher: Searcher, found: list[tuple[Hit, Explanation]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    sizes: list[int] = []
+    videos = explaining._videos
+    monkeypatch.setattr(explaining, "_videos", lambda places, *more: sizes.append(len(places)) or videos(places, *more))
+    explain(searcher, QUERY, [found[0][0]] * 70)
+    assert sizes == [32, 32, 6]
     monkeypatch.setattr(explaining, "HITS_AT_ONCE", 5)
     for again, (_, why) in zip(explain(searcher, QUERY, [hit for hit, _ in found]), found, strict=True):
         assert (again.path, again.curve) == (why.path, why.curve)
@@ -263,7 +269,40 @@ def test_padding_is_as_long_as_the_index_s_longest_segment(searcher: Searcher, m
     score = FakeMethod.score
     monkeypatch.setattr(FakeMethod, "score", lambda s, t, v: seen.append(v.mask_VF.shape[1]) or score(s, t, v))
     explain(searcher, QUERY, searcher.search(QUERY, 1, coarse=1))
-    assert set(seen) == {searcher.longest} == {3}
+    assert set(seen) == {3}
+
+
+def test_a_reload_meanwhile_changes_no_explanation(
+    videos: dict[str, torch.Tensor], found: list[tuple[Hit, Explanation]], tmp_path: Path
+) -> None:
+    searcher = Searcher(index_of(tmp_path / "index", videos), Explaining())
+    other = Searcher(index_of(tmp_path / "other", random_videos(3, seed=1), segment=5), Explaining()).loaded
+    score, texts = searcher.method.score, searcher.method.encode_texts
+
+    class Reloaded(Explaining):
+        def encode_texts(self, captions: Sequence[str]) -> Texts:
+            searcher._loaded = other
+            return texts(captions)
+
+        def score(self, *given: Any) -> Any:
+            searcher._loaded = other
+            return score(*given)
+
+    searcher.method = Reloaded()
+    assert explain(searcher, QUERY, [hit for hit, _ in found]) == [why for _, why in found]
+
+
+def test_a_word_is_compared_with_enough_of_a_large_index(tmp_path: Path) -> None:
+    searcher = Searcher(index_of(tmp_path / "index", random_videos(150)), Explaining())
+    (why,) = explain(searcher, QUERY, searcher.search(QUERY, 1))
+    word, everything = why.words[0], searcher.sample(searcher.loaded, 10_000)
+    before_V, after_V = (
+        searcher.method.score(searcher.encode([text]), everything).matrix_TV[0] for text in (QUERY, "green and blue")
+    )
+    exact, spread = word.drop - float((before_V - after_V).mean()), float((before_V - after_V).std())
+    assert spread > 0.1
+    assert word.weight == pytest.approx(exact, abs=3 * spread / math.sqrt(64))  # three standard errors of their mean
+    assert word.weight != pytest.approx(exact, abs=1e-4)  # not all are scored: a library has millions
 
 
 def test_json_is_plain_and_keeps_the_sum(found: list[tuple[Hit, Explanation]]) -> None:
@@ -312,9 +351,9 @@ def test_refusals(searcher: Searcher) -> None:
 
 
 def test_sample_is_spread_over_the_index(searcher: Searcher) -> None:
-    everything = searcher.sample(1000)
+    everything = searcher.sample(searcher.loaded, 1000)
     assert len(everything.mask_VF) == searcher.segment_count
-    some = searcher.sample(4)
+    some = searcher.sample(searcher.loaded, 4)
     places = [0, (searcher.segment_count - 1) // 3, 2 * (searcher.segment_count - 1) // 3, searcher.segment_count - 1]
     torch.testing.assert_close(some.frames_VFD, everything.frames_VFD[places])
 

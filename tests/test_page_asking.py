@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from page_world import FOUND, MARKS, Open, answers, look_for, picture_of
+from page_world import FOUND, MARKS, Open, answers, look_for, picture_of, wait_for
 
 pytestmark = MARKS
 
@@ -97,6 +97,7 @@ def test_what_is_typed_while_the_page_loads_stays(page_at: Open) -> None:
     page.route("**/api/feedback", lambda route: held.append(route))
     page.reload()
     page.locator("#query").fill("a red wall")
+    wait_for(page, lambda: held)
     with page.expect_response("**/api/feedback"):
         held[0].continue_()
     page.wait_for_timeout(200)
@@ -113,6 +114,7 @@ def test_results_do_not_wait_for_the_marks_and_show_them_when_they_come(page_at:
     expect(up.nth(1)).to_have_attribute("aria-pressed", "false")
     hit = answers(page, "a red wall")[1]
     mark = {"q": "a red wall", "good": True, **{name: hit[name] for name in ("id", "start", "end", "peak")}}
+    wait_for(page, lambda: held)
     held[0].fulfill(json={"kept": [mark]})
     expect(up.nth(1)).to_have_attribute("aria-pressed", "true")
     expect(page.locator(".results .thumb[aria-pressed=true]")).to_have_count(1)
@@ -136,6 +138,7 @@ def test_back_never_shows_the_picture_of_another_load(page_at: Open, tmp_path: P
     expect(page.locator("#picture")).to_be_hidden()
     expect(page.locator("#trouble p")).to_contain_text("not here any more")
     page.go_forward()
+    expect(page.locator("#picture")).to_be_visible()
     expect(page.locator("#picture bdi")).to_have_text("blue.png")
 
 

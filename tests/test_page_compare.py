@@ -101,9 +101,10 @@ def test_a_hit_of_the_second_side_is_played_judged_and_explained_by_it(page_at: 
         card.click()
     with page.expect_response("**/b/api/explain*"):
         page.locator("#whyButton").click()
-    for _ in range(2):  # the mark, and the mark taken back
-        with page.expect_response("**/b/api/feedback"):
+    for pressed in ("true", "false"):  # the mark, and the mark taken back
+        with page.expect_response(lambda answer: "/b/api/feedback" in answer.url and answer.request.method == "POST"):
             page.locator("#judge .up").click()
+        expect(page.locator("#judge .up")).to_have_attribute("aria-pressed", pressed)
     page.keyboard.press("Escape")
     expect(card).to_be_focused()
 

@@ -213,6 +213,30 @@ def test_a_tensor_in_double_precision_keeps_it():
     assert ranks(torch.tensor(values, dtype=torch.float64), ties="for").tolist() == ranks(values).tolist() == [2, 1]
 
 
+def test_a_caption_scored_minus_infinity_competes_and_a_missing_one_does_not():
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        texts, videos = rng.integers(2, 9), rng.integers(2, 6)
+        owner_T = rng.integers(0, videos, texts)
+        relevance = rng.random((texts, videos)) < 0.3
+        relevance[np.arange(texts), owner_T] = True
+        matrix = rng.choice([-np.inf, 0.0, 1.0], (texts, videos))
+        expected = {"against": [], "for": [], "mean": []}
+        for video in np.flatnonzero(relevance.any(axis=0)):
+            own = max(matrix[t, video] for t in range(texts) if relevance[t, video])
+            rivals = [
+                [matrix[t, video] for t in range(texts) if owner_T[t] == other and not relevance[t, video]]
+                for other in range(videos)
+                if other != video
+            ]
+            best = [max(scores) for scores in rivals if scores]
+            above, tied = sum(score > own for score in best), sum(score == own for score in best)
+            for ties, share in {"against": tied, "for": 0, "mean": tied / 2}.items():
+                expected[ties].append(1 + above + share)
+        for ties, values in expected.items():
+            assert video_to_text_ranks(matrix, relevance, ties=ties, owner_T=owner_T).tolist() == values
+
+
 def test_infinite_scores_have_their_place():
     assert ranks([[-np.inf, 0.0], [1.0, -np.inf]], [[0, 1], [0, 1]]).tolist() == [1, 2]
     assert ranks([[-np.inf, -np.inf, 1.0]], [[1, 0, 0]]).tolist() == [3]

@@ -238,6 +238,21 @@ def test_batch_relevance_is_that_of_the_split() -> None:
     assert np.array_equal(batch_relevance(pairs, rows).numpy(), expected)
 
 
+def test_true_matches_are_walked_once_for_all_batches() -> None:
+    class Walked(tuple):
+        times = 0
+
+        def __iter__(self):
+            Walked.times += 1
+            return super().__iter__()
+
+    pairs = replace(SIX_TEXTS, extra_relevance=Walked(((0, 3), (5, 0))))
+    checked = Walked.times
+    for rows in ([5, 1], [0, 4], [2, 3]):
+        batch_relevance(pairs, np.array(rows))
+    assert Walked.times == checked + 1
+
+
 def test_rivals_of_a_text_come_from_all_its_contrasts() -> None:
     contrasts = {"swap": ((0, 0, 2), (4, 2, 0), (3, 2, 0)), "colour": ((0, 0, 1), (2, 1, 0), (1, 0, 3))}
     pairs = replace(SIX_TEXTS, contrasts=contrasts)

@@ -79,7 +79,7 @@ def test_a_film_that_no_browser_plays_is_shown_as_a_picture_with_a_download(page
 def test_the_sentence_over_a_still_lies_within_the_picture(page_at: Open, width: int) -> None:
     page = page_at("?q=red", viewport={"width": width, "height": 720})
     page.locator(".card", has_text="old.avi").click()
-    wait_until(page, "document.querySelector('#player .still img').naturalWidth > 0")
+    expect(page.locator("#player .still img")).to_be_visible()
     stage, words = (page.locator(f"#player .still{part}").bounding_box() for part in ("", " p"))
     assert stage is not None
     assert words is not None
@@ -169,6 +169,7 @@ def test_a_phone_scrolls_one_way_only(page_at: Open, width: int) -> None:
         visible = ".filter((e) => e.checkVisibility() && !e.closest('.curve, .name, .folder, h2, .sr, .symbols'))"
         assert page.evaluate(f"{wide}{visible}.map((e) => e.outerHTML.slice(0, 90))") == []
 
+    expect(page.locator("#facts")).to_contain_text("6")
     assert_it_fits()
     page.locator("#libraryButton").tap()
     expect(page.locator("#broken li")).to_be_visible()
@@ -226,6 +227,7 @@ def test_the_curve_and_the_frames_lead_to_their_moments(page_at: Open) -> None:
     page.locator(".to-why").nth(place).click()
     wait_until(page, "document.querySelector('video').readyState >= 2")
     expect(page.locator(".carrying li").first).to_be_visible()
+    expect(page.locator("#curve .line")).to_be_attached()  # without it the keys go by parts of the video
     page.evaluate("document.querySelector('video').pause()")
     at = "document.querySelector('video').currentTime"
     curve = page.locator("#curve")
@@ -258,8 +260,9 @@ def test_a_film_that_no_browser_plays_is_explained_with_pictures(page_at: Open) 
     place = [hit["name"] for hit in answers(page, "red")].index("old.avi")
     page.locator(".to-why").nth(place).click()
     expect(page.locator("#curve")).to_be_visible()
-    expect(page.locator(".words")).to_have_count(0)  # a query of one word
     frame = page.locator(".carrying button").first
+    expect(frame).to_be_visible()
+    expect(page.locator(".words")).to_have_count(0)  # a query of one word
     frame.click()
     told = re.match(r"Go to 0:(\d+): ", str(frame.get_attribute("aria-label")))
     assert told is not None

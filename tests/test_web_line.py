@@ -132,6 +132,15 @@ def ask_and_leave(address: str) -> socket.socket:
     return client
 
 
+def wait_for_line(address: str, length: int) -> None:
+    """Until so many searches run or wait."""
+    deadline, told = time.monotonic() + 20, b""
+    while f"\nreelseek_line {length}.0\n".encode() not in told:
+        assert time.monotonic() < deadline, told
+        with urllib.request.urlopen(f"{address}/metrics", timeout=20) as answer:
+            told = answer.read()
+
+
 def test_a_browser_that_goes_away_leaves_the_line(tmp_path: Path):
     (tmp_path / "a.mp4").write_bytes(b"")
     library = Library([tmp_path / "a.mp4"])
@@ -145,22 +154,19 @@ def test_a_browser_that_goes_away_leaves_the_line(tmp_path: Path):
 
         first = threading.Thread(target=search, args=["first"])
         first.start()
-        deadline = time.monotonic() + 20
-        while not library.asked:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for_line(address, 1)
         leaving = [ask_and_leave(address), ask_and_leave(address)]
-        time.sleep(0.3)
+        wait_for_line(address, 3)
         with pytest.raises(urllib.error.HTTPError, match="429") as full:
             search("full")
         full.value.close()
         for client in leaving:
             client.close()
-        time.sleep(0.3)
+        wait_for_line(address, 1)
         later = [threading.Thread(target=search, args=[word]) for word in ("second", "third")]
         for thread in later:
             thread.start()
-        time.sleep(0.3)
+        wait_for_line(address, 3)
         library.gate.set()
         for thread in [first, *later]:
             thread.join(20)

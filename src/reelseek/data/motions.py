@@ -138,6 +138,12 @@ def load(folder: str | Path, *, noise: Mapping[str, float] | None = None) -> Spl
     return Splits(*(_pairs(folder, split, corpus, items, captions) for split in SPLITS))
 
 
+def size_of(folder: str | Path) -> int:
+    """The number of training videos of a folder's benchmark, finished or not; 0 where there is none."""
+    held = _held(Path(folder))
+    return int(held["train"]) if held else 0
+
+
 def load_items(folder: str | Path, pairs: Pairs) -> tuple[Item, ...]:
     """The items behind a split's videos, in the order of `pairs.video_ids`. Raises DataError for foreign videos."""
     items = {values["id"]: values for values in _read(Path(folder))["items"]}
@@ -199,17 +205,21 @@ def _read_captions(folder: Path) -> list[Caption]:
 
 
 def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
-    """Refuse a folder of other settings; settings.json marks one whose motions.json is not written yet."""
-    mark = folder / "settings.json"
-    if (folder / "motions.json").exists():
-        held = _read(folder)["settings"]
-    elif mark.exists():
-        held = json.loads(mark.read_text("utf-8"))
+    """Refuse a folder of other settings."""
+    held = _held(folder)
+    if held is not None:
+        if held != settings:
+            raise DataError(f"{folder} holds a benchmark of other settings; choose another folder or remove it.")
     elif folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty and holds no benchmark; choose another folder.")
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        replace_text(mark, json.dumps(settings))
-        return
-    if held != settings:
-        raise DataError(f"{folder} holds a benchmark of other settings; choose another folder or remove it.")
+        replace_text(folder / "settings.json", json.dumps(settings))
+
+
+def _held(folder: Path) -> dict[str, Any] | None:
+    """A folder's settings; settings.json marks one whose motions.json is not written yet."""
+    if (folder / "motions.json").exists():
+        return dict(_read(folder)["settings"])
+    mark = folder / "settings.json"
+    return dict(json.loads(mark.read_text("utf-8"))) if mark.exists() else None

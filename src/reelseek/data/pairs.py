@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,6 +113,14 @@ class Pairs:
                         f"{self.name}: the contrast {name!r} names ({text}, {right}, {wrong}) in {texts} x {videos}; "
                         "it takes a text and two different videos."
                     )
+
+    @cached_property
+    def extra_videos(self) -> Mapping[int, list[int]]:
+        """The videos that `extra_relevance` names, by text; texts without any are left out."""
+        found: dict[int, list[int]] = {}
+        for text, video in self.extra_relevance:
+            found.setdefault(text, []).append(video)
+        return found
 
     def relevance_TV(self, corrected: bool = False) -> np.ndarray:
         """Which video is a right answer to which text: bool [T, V].

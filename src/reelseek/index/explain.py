@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from reelseek.index.explanation import Explanation, FrameShare, IncrementShare, StreamShare, WordShare
-from reelseek.index.loaded import SAME_TIME, Located
+from reelseek.index.loaded import SAME_TIME, Loaded, Located, located
 from reelseek.index.scan import scan
 from reelseek.index.search import Searcher
 from reelseek.records import Hit, Texts, Videos
@@ -85,17 +85,19 @@ def explain(searcher: Searcher, query: str, hits: Sequence[tuple[str, float]] | 
     keys = [
         (hit.path, hit.peak, (hit.start, hit.end)) if isinstance(hit, Hit) else (*hit, (0.0, np.inf)) for hit in hits
     ]
+    loaded = searcher.loaded
+    longest = int(loaded.segments.count_S.max(initial=0))
     with torch.inference_mode():
         pieces = pieces_of(query)
         texts = searcher.encode([query])
         shorter = searcher.encode([piece.without for piece in pieces]) if pieces else texts
-        usual_T = _usual_drops(searcher, texts, shorter) if keys else torch.empty(0)
+        usual_T = _usual_drops(searcher, loaded, texts, shorter) if keys else torch.empty(0)
         words = _kept_words(searcher, query)
         found = []
         for low in range(0, len(keys), HITS_AT_ONCE):
             some = keys[low : low + HITS_AT_ONCE]
-            places = [searcher.locate(path, peak) for path, peak, _ in some]
-            videos = _videos(places, searcher.longest, texts.pooled_TD.device)
+            places = [located(loaded, path, peak) for path, peak, _ in some]
+            videos = _videos(places, longest, texts.pooled_TD.device)
             whole = _score(searcher, texts, videos)
             without = _Without(pieces, _score(searcher, shorter, videos), usual_T) if pieces else None
             for v, key in enumerate(some):
@@ -207,12 +209,12 @@ def _cosines(frames_ND: Tensor, query_1D: Tensor) -> np.ndarray:
     return cosines_N
 
 
-def _usual_drops(searcher: Searcher, texts: Texts, shorter: Texts) -> Tensor:
+def _usual_drops(searcher: Searcher, loaded: Loaded, texts: Texts, shorter: Texts) -> Tensor:
     """How much the score falls without each piece [T], in the mean over segments of the whole index.
 
     Leaving out a word moves the scores of all videos, often by more than it moves one video among them.
     """
-    videos = searcher.sample(COMPARED)
+    videos = searcher.sample(loaded, COMPARED)
     before_1, after_T = (searcher.method.score(some, videos).matrix_TV.mean(dim=1) for some in (texts, shorter))
     return before_1 - after_T
 

@@ -21,7 +21,7 @@ import torch
 from reelseek.index import cards, store
 from reelseek.index.calibration import Calibration, calibration_of
 from reelseek.index.cards import IndexCard
-from reelseek.index.loaded import Loaded, Located, candidates, gather, load, located
+from reelseek.index.loaded import Loaded, candidates, gather, load
 from reelseek.index.places import Place, best_segments, moments_of
 from reelseek.index.scan import scan
 from reelseek.index.segments import blank_video
@@ -57,11 +57,6 @@ class Searcher:
     def loaded(self) -> Loaded:
         """What is searched now; a reload replaces it as a whole, so hold on to one."""
         return self._loaded
-
-    @property
-    def longest(self) -> int:
-        """Frames of the longest segment: all are padded to it when they are scored."""
-        return int(self._loaded.segments.count_S.max(initial=0))
 
     @property
     def segment_count(self) -> int:
@@ -159,15 +154,11 @@ class Searcher:
 
         return np.concatenate(side_by_side(block, range(0, len(picks_P), size)), axis=1)
 
-    def sample(self, count: int) -> Videos:
+    def sample(self, loaded: Loaded, count: int) -> Videos:
         """At most `count` segments, evenly spaced over the index in order of path and time."""
-        order_S = np.argsort(self._loaded.order_S)
+        order_S = np.argsort(loaded.order_S)
         picks_P = order_S[np.unique(np.linspace(0, len(order_S) - 1, min(count, len(order_S))).astype(np.int64))]
-        return gather(self._loaded, picks_P, self._blank.frames_VFD.device)
-
-    def locate(self, path: str, peak: float) -> Located:
-        """Where the hit with this path and this best frame's time in seconds lies. Raises as `located`."""
-        return located(self._loaded, path, peak)
+        return gather(loaded, picks_P, self._blank.frames_VFD.device)
 
     def _rank(
         self, loaded: Loaded, texts: Texts, scores_N: np.ndarray, k: int, coarse: int, moments: bool

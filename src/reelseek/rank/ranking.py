@@ -116,6 +116,9 @@ def _best_caption_ranks(
     order_T = np.argsort(owner_T, kind="stable")
     starts = np.flatnonzero(np.diff(owner_T[order_T], prepend=-1))
     one_owner = np.count_nonzero(relevance) == len(relevance)
+    if not one_owner and matrix.min() == -np.inf:
+        # below, minus infinity stands for no caption at all: one that scores so must not look like that
+        matrix = np.maximum(matrix, np.finfo(matrix.dtype).min)
     best_GV = np.empty((len(starts), matrix.shape[1]), dtype=matrix.dtype)
     for best_V, rows in zip(best_GV, np.split(order_T, starts[1:]), strict=True):
         adjoining = rows[-1] - rows[0] == len(rows) - 1

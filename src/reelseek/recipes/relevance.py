@@ -22,11 +22,9 @@ def batch_relevance(pairs: Pairs, texts: np.ndarray) -> Tensor:
     """
     videos = pairs.video_of_T[texts]
     relevance_TV = videos[:, None] == videos[None, :]
-    if pairs.extra_relevance:
-        chosen = set(texts.tolist())
-        for text, video in pairs.extra_relevance:
-            if text in chosen:
-                relevance_TV[np.ix_(texts == text, videos == video)] = True
+    for row_V, text in zip(relevance_TV, texts.tolist(), strict=True):
+        if text in pairs.extra_videos:
+            row_V |= np.isin(videos, pairs.extra_videos[text])
     return torch.from_numpy(relevance_TV)
 
 

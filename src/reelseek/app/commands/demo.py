@@ -62,11 +62,18 @@ def run(arguments: Namespace) -> int:
     """All steps in order; exit code 0 when the report is written."""
     from reelseek.app.models import load_method
     from reelseek.app.results import results_record
+    from reelseek.data.motions import size_of
     from reelseek.rank.export import write_json
     from reelseek.report import write_report
 
     out = Path(arguments.out)
     refuse_file(out)
+    held = size_of(out / "motions")
+    if held and arguments.size and held != arguments.size:  # before minutes of indexing
+        raise DataError(
+            f"{out} holds a benchmark of {held:,} training videos, not {arguments.size:,}. Give --size {held}, or "
+            "another folder by --out."
+        )
     results = results_record(f"reelseek demo --model {arguments.model}")
     zero_shot = load_method(arguments.model, "auto")  # first: a model that cannot be had should be said at once
 
