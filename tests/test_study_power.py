@@ -116,7 +116,9 @@ def student(share: float, freedom: float) -> float:
     return least
 
 
-@pytest.mark.parametrize("freedom", [2, 2.4, 3, 4, 5, 6.4, 7, 8, 9.1, 10, 12, 15, 17, 20, 30, 45, 60, 300])
+@pytest.mark.parametrize(
+    "freedom", [1, 1.04, 1.18, 1.35, 1.6, 1.9, 2, 2.4, 3, 4, 5, 6.4, 7, 8, 9.1, 10, 12, 15, 17, 20, 30, 45, 60, 300]
+)
 def test_both_tables_are_student_s(freedom: float) -> None:
     assert _student(freedom, _QUANTILE) == pytest.approx(student(0.975, freedom), rel=0.02 if freedom < 3 else 0.002)
     assert _student(freedom, _FOUR_FIFTHS) == pytest.approx(student(0.8, freedom), rel=0.002)
