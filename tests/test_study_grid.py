@@ -495,6 +495,20 @@ def test_the_command_from_list_to_page(
     assert "incomplete: 2 runs missing" in (tmp_path / "out" / "study.html").read_text(encoding="utf-8")
 
 
+def test_the_command_puts_other_towers_below_a_study_and_says_so(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(studies.STUDIES, "mini", small_study(seeds=1))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small").mkdir()
+    for towers, kept in (("small", str(tmp_path / "small")), ("openai/clip-vit-base-patch32",) * 2):
+        out = tmp_path / towers.replace("/", "-") / "out"
+        said = command("study", "mini", "--data", data, "--out", out, "--towers", towers, "--budget", 0)
+        assert said.code == 0, said
+        assert f"--towers {towers} --out" in json.loads((out / "results.json").read_text())["command"]
+        assert read_plan(out).study.base == {**SMALL, "method.backbone": kept}
+
+
 def test_the_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     assert "Did you mean increment" in refused(2, "study", "incremnt")
     assert "name a study" in refused(2, "study")

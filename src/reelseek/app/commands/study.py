@@ -175,6 +175,7 @@ def _write(plan: Plan, found: Status, arguments: Namespace) -> int:
 
     summary = summarise(plan, found)
     words = ["reelseek", "study", plan.study.name, *(["--data", arguments.data] if arguments.data else [])]
+    words += ["--towers", arguments.towers] if arguments.towers else []
     words += ["--arms", *arguments.arms] if arguments.arms else []
     words += ["--out", str(plan.place.out), "--seeds", str(plan.seeds), "--jobs", str(arguments.jobs)]
     head = results_record(shlex.join(words))
