@@ -130,15 +130,19 @@ def test_some_arms_leave_what_they_hold_whole() -> None:
     some = with_arms(study, ["c", "a"])
     check(some)
     assert list(some.arms) == ["a", "c"]
-    assert some.comparisons == (("a | m", "c"), ("a", "a | m"))
-    assert some.families == {}
-    assert some.lines == {"one": ((1.0, "a"),)}
+    assert some.comparisons == (("a | m", "c"), ("a", "f"), ("f", "g | m"), ("a", "a | m"))
+    assert some.families == {"f": ("c",), "g": ("c",)}
+    assert some.notes == ("Left out of f: b.", "Left out of g: d.")
+    assert some.lines == {"one": ((1.0, "a"),), "family": ((1.0, "f"), (2.0, "g"))}
+    assert with_arms(study, ["a"]).families == {}
+    assert with_arms(study, ["a"]).comparisons == (("a", "a | m"),)
     family = with_arms(study, ["f", "a", "a"])
     check(family)
     assert family.arms == {"a": {}, "b": {"sample.frames": 2}, "c": {}}
-    assert family.families == {"f": ("b", "c")}
-    assert family.comparisons == (("a", "b"), ("a | m", "c"), ("a", "f"), ("a", "a | m"))
-    assert family.lines == {"one": ((1.0, "a"),), "family": ((1.0, "f"),)}
+    assert family.families == {"f": ("b", "c"), "g": ("c",)}
+    assert family.notes == ("Left out of g: d.",)
+    assert family.comparisons == study.comparisons
+    assert family.lines == {"one": ((1.0, "a"),), "family": ((1.0, "f"), (2.0, "g"))}
     assert with_arms(study, list(study.arms)) == study
     with pytest.raises(ConfigError, match=r"study few has no arm .e.\. Its arms: a; b; c; d\."):
         with_arms(study, ["a", "e"])

@@ -104,16 +104,20 @@ def benchmark_of(study: Study, arm: str) -> str:
 
 
 def with_arms(study: Study, names: Sequence[str]) -> Study:
-    """The study with these of its arms alone, and with the comparisons, families and points that they leave whole.
+    """The study with these of its arms alone, and with the comparisons and points that they leave whole.
 
-    A family names its arms. Raises ConfigError for a name that the study does not have.
+    A family names its arms; one of which some are left out chooses among the rest, and a note says so. Raises
+    ConfigError for a name that the study does not have.
     """
     wanted: set[str] = set()
     for name in names:
         if name not in study.arms and name not in study.families:
             raise ConfigError(f"study {study.name} has no arm {name!r}. Its arms: {'; '.join(study.arms)}.")
         wanted.update(study.families.get(name, (name,)))
-    families = {family: arms for family, arms in study.families.items() if wanted.issuperset(arms)}
+    families = {family: tuple(arm for arm in arms if arm in wanted) for family, arms in study.families.items()}
+    families = {family: arms for family, arms in families.items() if arms}
+    left_out = {family: [arm for arm in study.families[family] if arm not in wanted] for family in families}
+    notes = tuple(f"Left out of {family}: {'; '.join(arms)}." for family, arms in left_out.items() if arms)
 
     def whole(name: str) -> bool:
         return scored(name)[0] in wanted | set(families)
@@ -123,6 +127,7 @@ def with_arms(study: Study, names: Sequence[str]) -> Study:
         study,
         arms={arm: settings for arm, settings in study.arms.items() if arm in wanted},
         families=families,
+        notes=(*study.notes, *notes),
         comparisons=tuple(pair for pair in study.comparisons if all(map(whole, pair))),
         lines={line: points for line, points in lines.items() if points},
     )
