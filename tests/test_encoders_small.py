@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -233,7 +234,7 @@ def test_the_command_writes_towers_and_says_how_to_train_them(colours: Path, tmp
     assert f"small towers of {count:,} parameters, untrained" in said.out
     assert "wall" in "".join(towers.tokenizer.encode("a red wall").tokens)
     line = said.out.splitlines()[-1].removeprefix("Next: reelseek ")
-    trained = run(*line.split(), "--data", colours, "--out", tmp_path / "run", "--train.epochs", "1")
+    trained = run(*shlex.split(line), "--out", tmp_path / "run", "--train.epochs", "1")
     assert trained.code == 0
     assert "already" in refused(2, *words)
     assert "multiple of 64" in refused(2, "towers", "gare-folder", tmp_path / "b", "--data", colours, "--width", "65")

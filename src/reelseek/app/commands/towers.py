@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,8 +57,7 @@ def run(arguments: Namespace) -> int:
     towers = make_small(train.texts, sizes, seed=arguments.seed)
     save_small(towers, target)
     print(f"{target}: small towers of {sum(one.numel() for one in towers.parameters()):,} parameters, untrained.")
-    print(
-        f"Next: reelseek train {arguments.recipe} --method.backbone {target} --train.backbone_learning_rate 2e-3 "
-        "--train.max_logit_scale 20"
-    )
+    words = ["reelseek", "train", arguments.recipe, *(["--data", config.data.root] if config.data.root else [])]
+    words += ["--method.backbone", str(target)]
+    print(f"Next: {shlex.join(words)} --train.backbone_learning_rate 2e-3 --train.max_logit_scale 20")
     return 0
