@@ -49,6 +49,7 @@ from reelseek.study.summary import summarise
 
 SMALL = {"method.width": 16, "train.epochs": 2, "train.batch_size": 4, "train.device": "cpu"}
 FOREVER = float("inf")
+TINY = Sizes(side=16, patch=4, channels=8, blocks=1, width=64, layers=1, pieces=300, tokens=12)
 
 
 def small_study(**changes: Any) -> Study:
@@ -119,8 +120,7 @@ def test_ranks_are_those_of_an_evaluation(done: tuple[Plan, Status]) -> None:
 
 
 def test_towers_that_learn_along_are_each_run_s_own(data: Path, cache: Path, tmp_path: Path) -> None:
-    sizes = Sizes(side=16, patch=4, channels=8, blocks=1, width=64, layers=1, pieces=300, tokens=12)
-    save_small(make_small(["a red wall"], sizes), tmp_path / "blank")
+    save_small(make_small(["a red wall"], TINY), tmp_path / "blank")
     learning = {"train.epochs": 2, "train.batch_size": 4, "train.device": "cpu", "train.backbone_learning_rate": 1e-2}
     study = small_study(base=learning, modes={}, comparisons=(("GARE", "mean"),))
     assert lacks_towers(study)
@@ -548,7 +548,13 @@ def test_every_arm_of_every_study_trains_and_is_scored(name: str, data: Path, ca
     arms = {arm: {k: v for k, v in of.items() if k not in about_data} for arm, of in study.arms.items()}
     small = {**study.base, "method.width": 64, "train.epochs": 1, "train.batch_size": 4, "train.device": "cpu"}
     arms = {arm: {k: v for k, v in of.items() if k not in small} for arm, of in arms.items()}
-    plan = plan_for(replace(study, arms=arms, base=small, benchmark="folder"), tmp_path, data, cache, seeds=1)
+    study = replace(study, arms=arms, base=small, benchmark="folder")
+    if lacks_towers(study):
+        save_small(make_small(["a red wall"], TINY), tmp_path / "blank")
+        # a joint space has its width from the towers
+        base = {key: value for key, value in study.base.items() if key != "method.width"}
+        study = over_towers(replace(study, base=base), str(tmp_path / "blank"))
+    plan = plan_for(study, tmp_path, data, cache, seeds=1)
     found = run_grid(plan, jobs=1, deadline=FOREVER, tell=lambda status: None)
     assert found.failed == {}
     assert len(found.results) == len(arms)
