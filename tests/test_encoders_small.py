@@ -17,7 +17,8 @@ from cli_world import refused, run
 from conftest import COLOURS, write_colours
 from reelseek import from_pretrained, save_pretrained
 from reelseek.config import DataConfig, EvaluateConfig, MethodConfig, RunConfig, SampleConfig, TrainConfig
-from reelseek.encoders.small import Sizes, SmallBackbone
+from reelseek.encoders.sizes import Sizes
+from reelseek.encoders.small import SmallBackbone
 from reelseek.errors import CheckpointError, ConfigError
 from reelseek.evaluation import evaluate
 from reelseek.methods.saved import INSIDE, load, load_backbone

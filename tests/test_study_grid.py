@@ -23,7 +23,7 @@ import pytest
 from cli_world import films, refused
 from cli_world import run as command
 from reelseek.config import DataConfig
-from reelseek.encoders.small import Sizes
+from reelseek.encoders.sizes import Sizes
 from reelseek.errors import CheckpointError, ConfigError, ReelseekError
 from reelseek.evaluation import evaluate
 from reelseek.methods.saved import load
@@ -49,6 +49,8 @@ from reelseek.study.summary import summarise
 
 SMALL = {"method.width": 16, "train.epochs": 2, "train.batch_size": 4, "train.device": "cpu"}
 FOREVER = float("inf")
+# Workers that decode are forks; one that never touches an index may come from a process that has opened one.
+FORKS = pytest.mark.filterwarnings("ignore:lance is not fork-safe:UserWarning")
 TINY = Sizes(side=16, patch=4, channels=8, blocks=1, width=64, layers=1, pieces=300, tokens=12)
 
 
@@ -119,6 +121,7 @@ def test_ranks_are_those_of_an_evaluation(done: tuple[Plan, Status]) -> None:
     assert len(arrays["strict|one caption"]) == len(test.video_ids) == 3
 
 
+@FORKS
 def test_towers_that_learn_along_are_each_run_s_own(data: Path, cache: Path, tmp_path: Path) -> None:
     save_small(make_small(["a red wall"], TINY), tmp_path / "blank")
     learning = {"train.epochs": 2, "train.batch_size": 4, "train.device": "cpu", "train.backbone_learning_rate": 1e-2}
@@ -538,6 +541,7 @@ def test_a_terminal_sees_a_table_of_the_arms(done: tuple[Plan, Status]) -> None:
     assert "3 of 4 runs are there; about 1:30.0 to go." in said
 
 
+@FORKS
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", list(studies.STUDIES))

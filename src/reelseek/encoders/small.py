@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,46 +19,14 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from reelseek.encoders.identity import Identity
+from reelseek.encoders.sizes import HEAD_WIDTH, Sizes, check_sizes
 from reelseek.encoders.spans import Spans, kept_tokens
 from reelseek.encoders.temporal import TransformerTemporal
-from reelseek.errors import ConfigError
 from reelseek.records import Preprocess, Texts
 
 END = "<end>"
-HEAD_WIDTH = 64
 _FRAMES_AT_ONCE = 256
 _TEXTS_AT_ONCE = 256
-
-
-class Sizes(NamedTuple):
-    """How large the towers are.
-
-    side: pixels of the square that a frame is resized and cut to. patch: pixels of the side of a patch, a part of
-    `side`. channels: of the convolutions. blocks: convolutions of 3 x 3 patches. width: of the text tower and of the
-    joint space, a multiple of 64. layers: of the text tower. pieces: most pieces of words that the vocabulary holds.
-    tokens: most tokens that are read of a text.
-    """
-
-    side: int = 64
-    patch: int = 8
-    channels: int = 64
-    blocks: int = 2
-    width: int = 128
-    layers: int = 2
-    pieces: int = 4096
-    tokens: int = 77
-
-
-def check_sizes(sizes: Sizes) -> None:
-    """Raises ConfigError for sizes that no towers can have."""
-    least = Sizes(**dict.fromkeys(Sizes._fields, 1))._replace(pieces=257, tokens=2)
-    for name, value, bound in zip(Sizes._fields, sizes, least, strict=True):
-        if value < bound:
-            raise ConfigError(f"{name} must be at least {bound}, not {value}.")
-    if sizes.side % sizes.patch:
-        raise ConfigError(f"patches of {sizes.patch} pixels do not divide a side of {sizes.side}.")
-    if sizes.width % HEAD_WIDTH:
-        raise ConfigError(f"the width must be a multiple of {HEAD_WIDTH}, an attention head's, not {sizes.width}.")
 
 
 class SmallBackbone(nn.Module):

@@ -13,7 +13,8 @@ import torch
 from tokenizers import Tokenizer
 
 from reelseek.checkpoint import load_run, save_run
-from reelseek.encoders.small import Sizes, SmallBackbone, check_sizes, learn_pieces
+from reelseek.encoders.sizes import Sizes, check_sizes
+from reelseek.encoders.small import SmallBackbone, learn_pieces
 from reelseek.errors import CheckpointError, ConfigError
 
 KIND = "reelseek-towers"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reelseek.app.settings import parse_with_recipe, run_config, settings_parser
 from reelseek.app.terminal import progress
-from reelseek.encoders.small import Sizes
+from reelseek.encoders.sizes import Sizes
 from reelseek.errors import ConfigError, DataError
 from reelseek.recipes import parts_in_words
 
