@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from reelseek.checkpoint.runs import load_run, save_run
+from reelseek.checkpoint.runs import kind_of, load_run, save_run
 
-__all__ = ["load_run", "save_run"]
+__all__ = ["kind_of", "load_run", "save_run"]

@@ -75,6 +75,15 @@ def load_run(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise CheckpointError(f"{folder}: {WEIGHTS} is damaged ({error})") from None
 
 
+def kind_of(folder: Path) -> str:
+    """What the settings of a folder that `save_run` wrote say that it is; "" for a folder that says nothing."""
+    try:
+        kind = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("kind")
+    except (OSError, ValueError, AttributeError):
+        return ""
+    return kind if isinstance(kind, str) else ""
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that its name only ever holds all of the content: aside, to the disk, renamed. OSError passes."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as part:

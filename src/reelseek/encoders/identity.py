@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+
+def add_weights(digest: hashlib.blake2b, weights: Mapping[str, Tensor]) -> None:
+    """Names and values of weights into a digest, whatever order they come in."""
+    for key, value in sorted(weights.items()):
+        digest.update(key.encode())
+        # As bytes, because NumPy knows no bfloat16.
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
 
 
 class Identity:
@@ -27,8 +36,6 @@ class Identity:
         version = tuple((value.data_ptr(), value._version) for value in state.values())
         if self._known[0] != version:
             digest = hashlib.blake2b(self.settings.encode(), digest_size=8)
-            for key, value in sorted(state.items()):
-                digest.update(key.encode())
-                digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+            add_weights(digest, state)
             self._known = (version, f"{self.kind}-{digest.hexdigest()}")
         return self._known[1]

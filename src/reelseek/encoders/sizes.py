@@ -13,9 +13,13 @@ HEAD_WIDTH = 64
 class Sizes(NamedTuple):
     """How large the towers are.
 
-    side: pixels of the square that a frame is resized and cut to. patch: pixels of the side of a patch, a part of
-    `side`. channels: of the convolutions. blocks: convolutions of 3 x 3 patches. width: of the text tower and of the
-    joint space, a multiple of 64. layers: of the text tower. pieces: most pieces of words that the vocabulary holds.
+    side: pixels of the square that a frame is resized and cut to.
+    patch: pixels of the side of a patch, a part of the square's.
+    channels: channels of the convolutions over patches.
+    blocks: convolutions of 3 x 3 patches.
+    width: width of the text tower and the joint space, a multiple of 64.
+    layers: layers of the text tower.
+    pieces: most pieces of words in the vocabulary, which is learnt from the training captions.
     tokens: most tokens that are read of a text.
     """
 

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from reelseek.encoders.identity import Identity
+from reelseek.encoders.minilm import batch
 from reelseek.encoders.sizes import HEAD_WIDTH, Sizes, check_sizes
 from reelseek.encoders.spans import Spans, kept_tokens
 from reelseek.encoders.temporal import TransformerTemporal
@@ -67,11 +68,7 @@ class SmallBackbone(nn.Module):
         """
         if not captions:
             raise ValueError("tokenize needs at least one caption")
-        rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(captions))]
-        ids_TL = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
-        for number, row in enumerate(rows):
-            ids_TL[number, : len(row)] = torch.tensor(row)
-        return ids_TL, torch.arange(ids_TL.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
+        return batch([encoding.ids for encoding in self.tokenizer.encode_batch(list(captions))])
 
     def token_spans(self, captions: Sequence[str]) -> list[list[tuple[int, int]]]:
         """The characters (start, end) of every token of `tokenize`, by caption; (0, 0) for the end of a text."""

@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from reelseek.encoders.identity import add_weights
 from reelseek.errors import ConfigError
 from reelseek.language.sentences import Encode, Sentences, Spans, kept_words, stream_texts
 from reelseek.language.words import Progress, read_ahead
@@ -83,11 +84,7 @@ class Method(nn.Module):
         # The towers count by what they are, not by the name or folder that they were loaded from.
         config = {key: value for key, value in self.config.items() if key != "backbone"}
         digest.update(json.dumps([self.name, self.backbone.id, config], sort_keys=True).encode())
-        for key, value in sorted(self.state_dict().items()):
-            if not key.startswith("backbone."):
-                digest.update(key.encode())
-                # As bytes, because NumPy knows no bfloat16.
-                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        add_weights(digest, {k: value for k, value in self.state_dict().items() if not k.startswith("backbone.")})
         return digest.hexdigest()
 
     @property

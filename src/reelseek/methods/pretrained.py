@@ -17,12 +17,10 @@ from reelseek.checkpoint.read import read_weights
 from reelseek.config import RunConfig
 from reelseek.encoders.clip import ClipBackbone
 from reelseek.encoders.hub import find_snapshot, write_folder
-from reelseek.encoders.small import SmallBackbone
 from reelseek.errors import CheckpointError
 from reelseek.methods.method import Method
 from reelseek.methods.peers import Reading, load_file, method_of
 from reelseek.methods.saved import INSIDE, is_run, load_run_folder, write_run
-from reelseek.methods.small_folders import save_small
 
 FILES = ("*.json", "model.safetensors", "README.md", "towers/*.json", "towers/*.txt", "towers/*.safetensors")
 """What is fetched of a repository: none of it can hold code."""
@@ -51,9 +49,6 @@ def save_pretrained(method: Method, folder: Path | str) -> Saved:
         if isinstance(method.backbone, ClipBackbone):  # the offline towers come with their packages
             towers = method.backbone
             write_folder(towers.model, towers.tokenizer, towers.preprocess, folder / INSIDE)
-            settings["backbone"] = INSIDE
-        elif isinstance(method.backbone, SmallBackbone):
-            save_small(method.backbone, folder / INSIDE)
             settings["backbone"] = INSIDE
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written ({error.strerror or error}).") from None

@@ -7,7 +7,6 @@ that carry their towers (`reelseek.methods.pretrained`) and weights of other pro
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -16,7 +15,7 @@ from typing import Any
 
 import torch
 
-from reelseek.checkpoint import load_run, save_run
+from reelseek.checkpoint import kind_of, load_run, save_run
 from reelseek.config import MethodConfig, RunConfig
 from reelseek.encoders.small import SmallBackbone
 from reelseek.errors import CheckpointError, ConfigError, ModelError
@@ -89,10 +88,7 @@ def load(name: str, *, device: str = "cpu") -> Method:
 
 def is_run(folder: Path) -> bool:
     """Whether a folder was written by `save`."""
-    try:
-        return bool(json.loads((folder / "config.json").read_text()).get("kind") == KIND)
-    except (OSError, ValueError, AttributeError):
-        return False
+    return kind_of(folder) == KIND
 
 
 def run_settings(folder: Path) -> dict[str, dict[str, Any]]:
@@ -142,15 +138,9 @@ def _run_folder(name: str) -> Path | None:
 def save(method: Method, folder: Path, *, run: Mapping[str, Any], extra: Mapping[str, str] | None = None) -> None:
     """Write a method: its configuration, what it was trained on, its weights, a model card.
 
-    Small towers go into the run's folder `towers`, which later runs may name as their backbone. run: the settings that
-    it was trained with, kept as provenance. extra: further small text files by name.
+    run: the settings it was trained with, kept as provenance. extra: further small text files by name.
     """
     settings = dict(method.config)
-    if isinstance(method.backbone, SmallBackbone):
-        save_small(method.backbone, folder / INSIDE)
-        settings["backbone"] = INSIDE
-        write_run(method, folder, settings=settings, run=run, with_towers=False, extra=extra or {})
-        return
     towers = Path(settings["backbone"])
     if str(towers) != "offline" and towers.exists():  # found again from any working directory
         settings["backbone"] = str(towers.resolve())
@@ -168,8 +158,12 @@ def write_run(
     extra: Mapping[str, str],
 ) -> None:
     """Write a run folder. settings: the method's, its backbone by a name that will be found. with_towers: whether
-    the towers' weights go with the others because no name leads to them.
+    the towers' weights go with the others because no name leads to them. Small towers go into the folder `towers`,
+    which later runs may name as their backbone.
     """
+    if isinstance(method.backbone, SmallBackbone):
+        save_small(method.backbone, folder / INSIDE)
+        settings, with_towers = {**settings, "backbone": INSIDE}, False
     tensors = {
         key: value.detach().cpu().contiguous()
         for key, value in method.state_dict().items()

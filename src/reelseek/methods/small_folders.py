@@ -5,14 +5,13 @@ Not here: the towers (`reelseek.encoders.small`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
 
-from reelseek.checkpoint import load_run, save_run
+from reelseek.checkpoint import kind_of, load_run, save_run
 from reelseek.encoders.sizes import Sizes, check_sizes
 from reelseek.encoders.small import SmallBackbone, learn_pieces
 from reelseek.errors import CheckpointError, ConfigError
@@ -40,10 +39,7 @@ def save_small(towers: SmallBackbone, folder: Path) -> None:
 
 def is_small(folder: Path) -> bool:
     """Whether a folder was written by `save_small`."""
-    try:
-        return bool(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("kind") == KIND)
-    except (OSError, ValueError, AttributeError):
-        return False
+    return kind_of(folder) == KIND
 
 
 def load_small(folder: Path) -> SmallBackbone:

@@ -7,7 +7,6 @@ Shapes: T texts, D width, R rank.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from reelseek.checkpoint import load_run, save_run
+from reelseek.checkpoint import kind_of, load_run, save_run
 from reelseek.errors import CheckpointError
 from reelseek.records import Texts
 
@@ -82,10 +81,7 @@ def save_head(folder: Path, head: TextHead, *, base: str, base_id: str, trained_
 
 def is_head(folder: Path) -> bool:
     """Whether a folder was written by `save_head`."""
-    try:
-        return bool(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("kind") == KIND)
-    except (OSError, ValueError, AttributeError):
-        return False
+    return kind_of(folder) == KIND
 
 
 def base_of(name: str) -> str:

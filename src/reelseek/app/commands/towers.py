@@ -7,22 +7,11 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from reelseek.app.settings import parse_with_recipe, run_config, settings_parser
+from reelseek.app.settings import help_texts, parse_with_recipe, run_config, settings_parser
 from reelseek.app.terminal import progress
 from reelseek.encoders.sizes import Sizes
 from reelseek.errors import ConfigError, DataError
 from reelseek.recipes import parts_in_words
-
-HELP = {
-    "side": "pixels of the square that a frame is resized and cut to",
-    "patch": "pixels of the side of a patch",
-    "channels": "channels of the convolutions over patches",
-    "blocks": "convolutions",
-    "width": "of the text tower and the joint space, a multiple of 64",
-    "layers": "layers of the text tower",
-    "pieces": "most pieces of words in the vocabulary, which is learnt from the training captions",
-    "tokens": "most tokens of a text",
-}
 
 
 def parse(words: Sequence[str]) -> Namespace:
@@ -34,8 +23,9 @@ def parse(words: Sequence[str]) -> Namespace:
     )
     options.add_argument("recipe", metavar="RECIPE", help=f"METHOD-BENCHMARK: {parts_in_words()}")
     options.add_argument("target", metavar="TARGET", help="the folder to write")
+    told = help_texts(Sizes)
     for name, value in Sizes()._asdict().items():
-        options.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"{HELP[name]} (default: {value})")
+        options.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"{told[name]} (default: {value})")
     options.add_argument("--seed", type=int, default=0, metavar="N", help="of the random weights (default: 0)")
     options.usage = "reelseek towers RECIPE TARGET [--data DIR] [--side N] [--patch N] [--width N] [--seed N]"
     return parse_with_recipe(options, words)
