@@ -13,10 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from reelseek.encoders.sizes import Sizes
 from reelseek.records import Preprocess, Scores, Texts, Videos
 
 WIDTH = 32
 
+TINY_TOWERS = Sizes(side=16, patch=4, channels=8, blocks=1, width=64, layers=1, pieces=300, tokens=12)
 COLOURS = {"red": (200, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 200), "white": (220, 220, 220)}
 
 

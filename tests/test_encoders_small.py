@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from cli_world import refused, run
 from conftest import COLOURS, write_colours
+from conftest import TINY_TOWERS as SIZES
 from reelseek import from_pretrained, save_pretrained
 from reelseek.config import DataConfig, EvaluateConfig, MethodConfig, RunConfig, SampleConfig, TrainConfig
 from reelseek.encoders.sizes import Sizes
@@ -29,7 +30,6 @@ from reelseek.recipes.run import load_data, train
 pytestmark = pytest.mark.filterwarnings("ignore:lance is not fork-safe:UserWarning")
 
 CAPTIONS = ["a dog runs the ball", "The red cat sleeps", "ball"]
-SIZES = Sizes(side=16, patch=4, channels=8, blocks=1, width=64, layers=1, pieces=300, tokens=12)
 
 
 @pytest.fixture

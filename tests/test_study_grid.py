@@ -22,8 +22,8 @@ import pytest
 
 from cli_world import films, refused
 from cli_world import run as command
+from conftest import TINY_TOWERS
 from reelseek.config import DataConfig
-from reelseek.encoders.sizes import Sizes
 from reelseek.errors import CheckpointError, ConfigError, ReelseekError
 from reelseek.evaluation import evaluate
 from reelseek.methods.saved import load
@@ -51,7 +51,6 @@ SMALL = {"method.width": 16, "train.epochs": 2, "train.batch_size": 4, "train.de
 FOREVER = float("inf")
 # Workers that decode are forks; one that never touches an index may come from a process that has opened one.
 FORKS = pytest.mark.filterwarnings("ignore:lance is not fork-safe:UserWarning")
-TINY = Sizes(side=16, patch=4, channels=8, blocks=1, width=64, layers=1, pieces=300, tokens=12)
 
 
 def small_study(**changes: Any) -> Study:
@@ -123,7 +122,7 @@ def test_ranks_are_those_of_an_evaluation(done: tuple[Plan, Status]) -> None:
 
 @FORKS
 def test_towers_that_learn_along_are_each_run_s_own(data: Path, cache: Path, tmp_path: Path) -> None:
-    save_small(make_small(["a red wall"], TINY), tmp_path / "blank")
+    save_small(make_small(["a red wall"], TINY_TOWERS), tmp_path / "blank")
     learning = {"train.epochs": 2, "train.batch_size": 4, "train.device": "cpu", "train.backbone_learning_rate": 1e-2}
     study = small_study(base=learning, modes={}, comparisons=(("GARE", "mean"),))
     assert lacks_towers(study)
@@ -554,7 +553,7 @@ def test_every_arm_of_every_study_trains_and_is_scored(name: str, data: Path, ca
     arms = {arm: {k: v for k, v in of.items() if k not in small} for arm, of in arms.items()}
     study = replace(study, arms=arms, base=small, benchmark="folder")
     if lacks_towers(study):
-        save_small(make_small(["a red wall"], TINY), tmp_path / "blank")
+        save_small(make_small(["a red wall"], TINY_TOWERS), tmp_path / "blank")
         # a joint space has its width from the towers
         base = {key: value for key, value in study.base.items() if key != "method.width"}
         study = over_towers(replace(study, base=base), str(tmp_path / "blank"))

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from reelseek.encoders import hub
 from reelseek.encoders.compiled import CompiledTower
 from reelseek.encoders.identity import Identity
+from reelseek.encoders.in_parts import encode_in_parts
 from reelseek.encoders.processor import computes_bf16
 from reelseek.encoders.spans import Spans, kept_tokens
 from reelseek.errors import ModelError
@@ -134,20 +135,7 @@ class ClipBackbone(nn.Module):
 
         keep: see `records.Backbone`. ValueError for no captions at all, or spans for other captions.
         """
-        ids_TL, mask_TL = self.tokenize(captions)
-        kept_TL = None if keep is None else self.kept_tokens(captions, keep, ids_TL.shape[1])
-        with torch.inference_mode():
-            parts = []
-            for start in range(0, len(ids_TL), _TEXTS_AT_ONCE):
-                rows = slice(start, start + _TEXTS_AT_ONCE)
-                parts.append(
-                    self.forward_texts(ids_TL[rows], mask_TL[rows], None if kept_TL is None else kept_TL[rows])
-                )
-        # Joined outside inference mode: ordinary tensors, which training may use.
-        pooled_TD = torch.cat([part.pooled_TD for part in parts])
-        tokens_TLD = torch.cat([part.tokens_TLD for part in parts if part.tokens_TLD is not None])
-        mask_TL = mask_TL if kept_TL is None else mask_TL & kept_TL
-        return Texts(pooled_TD, tokens_TLD, mask_TL.to(self.device))
+        return encode_in_parts(self, captions, keep, _TEXTS_AT_ONCE)
 
     def encode_frames(self, pixels_N3HW: Tensor) -> Tensor:
         """Frame vectors [N, D] of normalised pixels [N, 3, S, S], without gradients; not of unit length."""

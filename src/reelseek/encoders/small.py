@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from reelseek.encoders.identity import Identity
+from reelseek.encoders.in_parts import encode_in_parts
 from reelseek.encoders.minilm import batch
 from reelseek.encoders.sizes import HEAD_WIDTH, Sizes, check_sizes
 from reelseek.encoders.spans import Spans, kept_tokens
@@ -99,19 +100,7 @@ class SmallBackbone(nn.Module):
 
         keep: see `records.Backbone`. ValueError for no captions at all, or spans for other captions.
         """
-        ids_TL, mask_TL = self.tokenize(captions)
-        kept_TL = None if keep is None else self.kept_tokens(captions, keep, ids_TL.shape[1])
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(ids_TL), _TEXTS_AT_ONCE):
-                rows = slice(start, start + _TEXTS_AT_ONCE)
-                kept = None if kept_TL is None else kept_TL[rows]
-                parts.append(self.forward_texts(ids_TL[rows], mask_TL[rows], kept))
-        # Joined outside inference mode: ordinary tensors, which training may use.
-        pooled_TD = torch.cat([part.pooled_TD for part in parts])
-        tokens_TLD = torch.cat([part.tokens_TLD for part in parts if part.tokens_TLD is not None])
-        mask_TL = torch.cat([part.mask_TL for part in parts if part.mask_TL is not None])
-        return Texts(pooled_TD, tokens_TLD, mask_TL)
+        return encode_in_parts(self, captions, keep, _TEXTS_AT_ONCE)
 
     def encode_frames(self, pixels_N3SS: Tensor) -> Tensor:
         """Frame vectors [N, D] of normalised pixels [N, 3, S, S], without gradients; not of unit length."""
